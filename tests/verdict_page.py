@@ -48,7 +48,12 @@ def made(folder: Path) -> dict[str, str]:
     shutil.copy(EXAMPLE / "deit_digits.onnx", folder / "digits.onnx")
     shutil.copy(EXAMPLE / "images.npz", folder / "digits.npz")
     (folder / "parts.json").write_text(PARTS)
-    found, here, shown, optimise = {}, Path.cwd(), terminal._shown, os.environ.pop(OPTIMISE, None)  # simulators as those of test_example_build
+    found, here, shown, optimise = (
+        {},
+        Path.cwd(),
+        terminal._shown,
+        os.environ.pop(OPTIMISE, None),
+    )  # simulators as those of test_example_build
     os.chdir(folder)
     try:
         for title, command in COMMANDS.items():
@@ -87,7 +92,9 @@ def _float_model(path: Path) -> None:
     source = make_teacher(load_config(ROOT / "builds" / "train" / "deit_digits.yaml"), data)
     load_weights(source, EXAMPLE / "deit_digits_float.pt")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        torch.onnx.export(source.eval(), (torch.zeros(1, data.channels, *data.image_size),), str(path), opset_version=17, dynamo=False)
+        torch.onnx.export(
+            source.eval(), (torch.zeros(1, data.channels, *data.image_size),), str(path), opset_version=17, dynamo=False
+        )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ def stopped_verdict(folder: Path) -> Verdict:
     lines = [VerdictLine(name, facts[name]) for name in ("part", "clock period", "written") if name in facts]
     stopped = f"Stopped before the summary{', ' + facts['stopped'] if 'stopped' in facts else ''}: nothing later is known."
     return Verdict(
-        facts.get("model", folder.name), str(folder), (stopped,), (*lines, VerdictLine("estimates", str(folder / "report"))),
+        facts.get("model", folder.name),
+        str(folder),
+        (stopped,),
+        (*lines, VerdictLine("estimates", str(folder / "report"))),
         next="the same command without --stop-step; it goes on where this one stopped",
-    )  # fmt: skip
+    )

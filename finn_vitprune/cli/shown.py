@@ -18,7 +18,9 @@ def summary_stamp(folder: Path) -> int | None:
 
 
 def show_build(folder: Path, full: bool, new: bool) -> None:
-    """Write the page of a build and print its verdict; exit with 1 if the answer is no: a mismatch, a part too small, a target out of reach.
+    """Write the page of a build and print its verdict.
+
+    Exits with 1 if the answer is no: a mismatch, a part that is too small, a target out of reach.
 
     Args:
         full: whether the tables are printed, too. new: whether this build wrote the summary of the folder.
@@ -42,7 +44,9 @@ def show_build(folder: Path, full: bool, new: bool) -> None:
     no = refusals(summary)
     for line in no:
         typer.echo(line, err=True)
-    if not answer({"folder": str(folder), "summary": summary.model_dump(mode="json", by_alias=True), "no": no, "verdict": verdict.as_dict()}):
+    if not answer(
+        {"folder": str(folder), "summary": summary.model_dump(mode="json", by_alias=True), "no": no, "verdict": verdict.as_dict()}
+    ):
         if full:
             show(build_tables(summary), console_of_tables())
         typer.echo(verdict)

@@ -14,9 +14,15 @@ from finn_vitprune.report.drawing import Drawing
 WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 400, 290, 52, 40, 14
 """Of a picture, and what axes and edges take."""
 SYMBOLS = {
-    "circle": "M0-1A1 1 0 0 1 0 1A1 1 0 0 1 0-1Z", "square": "M-.9-.9H.9V.9H-.9Z", "triangle": "M0-1.2 1.1.9-1.1.9Z", "diamond": "M0-1.3 1.3 0 0 1.3-1.3 0Z",
-    "down": "M0 1.2 1.1-.9-1.1-.9Z", "plus": "M-.4-1.2H.4V-.4H1.2V.4H.4V1.2H-.4V.4H-1.2V-.4H-.4Z", "bar": "M-1.3-.5H1.3V.5H-1.3Z", "post": "M-.5-1.3H.5V1.3H-.5Z",
-}  # fmt: skip
+    "circle": "M0-1A1 1 0 0 1 0 1A1 1 0 0 1 0-1Z",
+    "square": "M-.9-.9H.9V.9H-.9Z",
+    "triangle": "M0-1.2 1.1.9-1.1.9Z",
+    "diamond": "M0-1.3 1.3 0 0 1.3-1.3 0Z",
+    "down": "M0 1.2 1.1-.9-1.1-.9Z",
+    "plus": "M-.4-1.2H.4V-.4H1.2V.4H.4V1.2H-.4V.4H-1.2V-.4H-.4Z",
+    "bar": "M-1.3-.5H1.3V.5H-1.3Z",
+    "post": "M-.5-1.3H.5V1.3H-.5Z",
+}
 """Shapes within 1.3 of the origin."""
 COLOURS = 8
 LETTER, LINE = 7.1, 13
@@ -79,7 +85,9 @@ class Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Some places with round values."""
-        step = next((step for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / step <= 7), 0.5)
+        step = next(
+            (step for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / step <= 7), 0.5
+        )
         values = [step * i for i in range(ceil(self.low / step), floor(self.high / step) + 1)]
         return [(self.at(value), f"{100 * value:.{0 if step >= 0.01 else 1}f} %") for value in values]
 
@@ -113,11 +121,18 @@ class _Plot:
     def free(self, box: Box) -> bool:
         left, top, right, bottom = box
         inside = left >= LEFT + 2 and right <= WIDTH - 2 and top >= 2 and bottom <= HEIGHT - BOTTOM - 2
-        return inside and not any(_meet(box, other) for other in self.taken) and not any(_struck(box, line) for line in self.lines)
+        return (
+            inside and not any(_meet(box, other) for other in self.taken) and not any(_struck(box, line) for line in self.lines)
+        )
 
 
 def plot(
-    name: str, title: str, marks: Sequence[Mark], heads: tuple[str, str], axes: tuple[type, type], front: Callable[[Mark], tuple[float, float]] | None
+    name: str,
+    title: str,
+    marks: Sequence[Mark],
+    heads: tuple[str, str],
+    axes: tuple[type, type],
+    front: Callable[[Mark], tuple[float, float]] | None,
 ) -> Markup:
     """The picture.
 
@@ -125,7 +140,9 @@ def plot(
         name: unique on the page. heads: what is along and up. axes: classes of the axes.
         front: costs of a mark, the lower the better in both; those that none of its colour beats are joined by a line.
     """
-    made = _Plot(axes[0].over([m.x for m in marks], LEFT, WIDTH - EDGE), axes[1].over([m.y for m in marks], HEIGHT - BOTTOM, EDGE))
+    made = _Plot(
+        axes[0].over([m.x for m in marks], LEFT, WIDTH - EDGE), axes[1].over([m.y for m in marks], HEIGHT - BOTTOM, EDGE)
+    )
     best = [mark for mark in marks if mark.best]
     told = "; ".join(f"{mark.number}: {mark.text}" for mark in best[:12])
     drawing = Drawing(name, title, f"{len(marks)} designs. No other beats {told}.", WIDTH)
@@ -135,7 +152,8 @@ def plot(
     made.taken += [(x - REACH, y - REACH, x + REACH, y + REACH) for x, y in map(made.place, marks)]
     for mark in sorted(marks, key=lambda mark: mark.best):
         x, y = made.place(mark)
-        look = f'class="point{" best" if mark.best else ""}" style="--mark: var(--c{mark.colour})" tabindex="0" data-design="{mark.number}"'
+        look = f'class="point{" best" if mark.best else ""}" style="--mark: var(--c{mark.colour})"'
+        look += f' tabindex="0" data-design="{mark.number}"'
         shape = f'transform="translate({x} {y}) scale({SIZE})" vector-effect="non-scaling-stroke" d="{SYMBOLS[mark.symbol]}"'
         drawing.raw(f"<path {look} {shape}><title>{mark.number}: {escape(mark.text)}</title></path>")
     for mark in best:
@@ -151,7 +169,7 @@ def symbol(shape: str, colour: int | None) -> Markup:
     return Markup(
         f'<svg width="16" height="16" aria-hidden="true"><path class="point{filled}"{look} transform="translate(8 8) scale({SIZE})" '
         f'vector-effect="non-scaling-stroke" d="{SYMBOLS[shape]}"/></svg>'
-    )  # fmt: skip
+    )
 
 
 def _axes(drawing: Drawing, made: _Plot, heads: tuple[str, str]) -> None:
@@ -178,7 +196,11 @@ def _fronts(drawing: Drawing, made: _Plot, marks: Sequence[Mark], costs: Callabl
     """A line through the designs of each colour that none beats in both costs."""
     for colour in dict.fromkeys(mark.colour for mark in marks):
         own = [mark for mark in marks if mark.colour == colour]
-        front = [mark for mark in own if not any(all(a <= b for a, b in zip(costs(o), costs(mark))) and costs(o) != costs(mark) for o in own)]
+        front = [
+            mark
+            for mark in own
+            if not any(all(a <= b for a, b in zip(costs(o), costs(mark))) and costs(o) != costs(mark) for o in own)
+        ]
         points = [made.place(mark) for mark in sorted(front, key=costs)]
         if len(points) > 1:
             drawing.raw(f'<path class="front" style="--mark: var(--c{colour})" d="M{"L".join(f"{x} {y}" for x, y in points)}"/>')
@@ -190,7 +212,14 @@ def _label(drawing: Drawing, made: _Plot, mark: Mark) -> None:
     x, y = made.place(mark)
     for text in (f"{mark.number} {mark.name}", str(mark.number)):
         wide = LETTER * len(text)
-        for left, base in ((x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 19), (x + 9, y - 9), (x + 9, y + 17)):
+        for left, base in (
+            (x + 10, y + 4),
+            (x - 10 - wide, y + 4),
+            (x - wide / 2, y - 12),
+            (x - wide / 2, y + 19),
+            (x + 9, y - 9),
+            (x + 9, y + 17),
+        ):
             box = (left, base - LINE + 2, left + wide, base + 4)
             if made.free(box):
                 drawing.raw(f'<text class="small" x="{left:.1f}" y="{base:.1f}" data-of="{mark.number}">{escape(text)}</text>')
@@ -208,7 +237,8 @@ def _struck(box: Box, line: Box) -> bool:
     steps = max(2, int(max(abs(x2 - x1), abs(y2 - y1)) / 3))
     wide = (box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2)
     return any(
-        wide[0] < x1 + (x2 - x1) * i / steps < wide[2] and wide[1] < y1 + (y2 - y1) * i / steps < wide[3] for i in range(steps + 1)
+        wide[0] < x1 + (x2 - x1) * i / steps < wide[2] and wide[1] < y1 + (y2 - y1) * i / steps < wide[3]
+        for i in range(steps + 1)
     )
 
 

@@ -17,11 +17,17 @@ def best_table(rows: Sequence[ExploreRow], clk_ns: float) -> TextTable:
     rows = sorted(rows, key=lambda row: (row.part, row.found.interval_cycles))
     cells = tuple(
         (
-            row.network, row.part, row.engines_text, rate_text(row.rate(clk_ns)), ms_text(row.milliseconds(clk_ns)),
-            *(share_text(row.found.shares[kind]) for kind in ("LUT", "DSP", "BRAM", "URAM")), answers_text(row), row.method,
+            row.network,
+            row.part,
+            row.engines_text,
+            rate_text(row.rate(clk_ns)),
+            ms_text(row.milliseconds(clk_ns)),
+            *(share_text(row.found.shares[kind]) for kind in ("LUT", "DSP", "BRAM", "URAM")),
+            answers_text(row),
+            row.method,
         )
         for row in rows
-    )  # fmt: skip
+    )
     heads = ("network", "part", "engines", "images/s", "latency", "LUT", "DSP", "BRAM", "URAM", "accuracy or cosine", "cycles by")
     return TextTable("What no other design of its part beats", heads, cells)
 
@@ -31,9 +37,16 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
     clk_ns, fitting = found.settings.target.clk_ns, [row for row in found.rows if row.fits]
     sources, parts = (sorted({getattr(row, name) for row in found.rows}) for name in ("source", "part"))
     built = sum(row.built is not None for row in found.rows)
-    lines = [VerdictLine("designs", f"{len(found.rows):,}, {len(fitting):,} fit", "", f"{built:,} built and simulated, at {clock_text(clk_ns)}")]
+    lines = [
+        VerdictLine(
+            "designs", f"{len(found.rows):,}, {len(fitting):,} fit", "", f"{built:,} built and simulated, at {clock_text(clk_ns)}"
+        )
+    ]
     if fitting:
-        fast, short = min(fitting, key=lambda row: row.found.interval_cycles), min(fitting, key=lambda row: row.found.latency_cycles)
+        fast, short = (
+            min(fitting, key=lambda row: row.found.interval_cycles),
+            min(fitting, key=lambda row: row.found.latency_cycles),
+        )
         lines.append(VerdictLine("fastest", f"{rate_text(fast.rate(clk_ns))} images/s", _found(fast), fast.name))
         lines.append(VerdictLine("soonest", ms_text(short.milliseconds(clk_ns)), _found(short), short.name))
     if known := [row for row in fitting if row.quality is not None and row.quality.accuracy is not None]:

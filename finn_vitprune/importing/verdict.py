@@ -16,19 +16,32 @@ def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
     of_float = imported.stages[0].accuracy
     accuracy = VerdictLine("accuracy", "not known", note="the data has no labels")
     if last.accuracy is not None:
-        accuracy = VerdictLine("accuracy", f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})", MEASURED, f"held out: {imported.measured_on}")
+        accuracy = VerdictLine(
+            "accuracy",
+            f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})",
+            MEASURED,
+            f"held out: {imported.measured_on}",
+        )
     lines = (
         accuracy,
         VerdictLine("same class", accuracy_text(last.agreement), MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),
-        VerdictLine("parameters", f"{m.params_dense / m.params:.2f} x fewer", COUNTED, f"{count_text(m.params)} of {count_text(m.params_dense)}"),
+        VerdictLine(
+            "parameters",
+            f"{m.params_dense / m.params:.2f} x fewer",
+            COUNTED,
+            f"{count_text(m.params)} of {count_text(m.params_dense)}",
+        ),
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),
         VerdictLine("images", str(options.images), "", "that build verifies with"),
     )
     return Verdict(
-        model_title(vars(m) | {"activation_bits": m.act_bits}, None), str(options.output), imported.notes, lines,
+        model_title(vars(m) | {"activation_bits": m.act_bits}, None),
+        str(options.output),
+        imported.notes,
+        lines,
         next=f"finn-vitprune build {options.output} --fpga-part PART -o FOLDER",
-    )  # fmt: skip
+    )
 
 
 def import_table(imported: Imported) -> TextTable:

@@ -35,7 +35,15 @@ def build_verdict(
         facts: of its record, by name. place: its folder, or the file of its summary. page: the file of its page. following: what
             comes next; without it :func:`next_step`.
     """
-    lines = (fits_line(s), rate_line(s), latency_line(s), bits_line(s), accuracy_line(s, evaluation), clock_line(s), operations_line(s))
+    lines = (
+        fits_line(s),
+        rate_line(s),
+        latency_line(s),
+        bits_line(s),
+        accuracy_line(s, evaluation),
+        clock_line(s),
+        operations_line(s),
+    )
     title = model_title(s.model.model_dump(), s.part and s.part.name)
     return Verdict(title, place, tuple(warnings(s, facts)), lines, page, following or next_step(s, evaluation, place))
 
@@ -51,7 +59,8 @@ def faults(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
     """What is wrong, or not there: refusals, a clock that does not hold, a build that stopped."""
     yield from refusals(s)
     if s.timing is not None and not s.timing.holds:
-        yield f"The clock does not hold by estimate: a path in {_slowest_layer(s)} takes {s.timing.taken:.2f} ns of {s.timing.clk_ns:g}."
+        slow = f"a path in {_slowest_layer(s)} takes {s.timing.taken:.2f} ns of {s.timing.clk_ns:g}"
+        yield f"The clock does not hold by estimate: {slow}."
     if "stopped" in facts:
         yield f"Stopped {facts['stopped']}: what comes later is not known."
 
@@ -114,7 +123,10 @@ def die_shares(s: Summary) -> list[dict[str, float]]:
     """The same of every die, from SLR0 on; empty if nodes are in none, or it is not known what dies have."""
     if s.part is None or not s.part.dies or not any(node.slrs for node in s.nodes):
         return []
-    return [{kind: used[kind] / getattr(die, kind) for kind in KINDS if getattr(die, kind)} for used, die in zip(s.used_by_die, s.part.dies)]
+    return [
+        {kind: used[kind] / getattr(die, kind) for kind in KINDS if getattr(die, kind)}
+        for used, die in zip(s.used_by_die, s.part.dies)
+    ]
 
 
 def fullest(s: Summary) -> tuple[str, float]:
@@ -165,9 +177,16 @@ def accuracy_line(s: Summary, evaluation: Evaluation | None) -> VerdictLine:
     """Of the integers on a data set, else of the RTL on its images."""
     if evaluation is not None and evaluation.accuracy is not None:
         of_float = "" if evaluation.accuracy_float is None else f" (float {accuracy_text(evaluation.accuracy_float)})"
-        return VerdictLine("accuracy", f"{accuracy_text(evaluation.accuracy)}{of_float}", COUNTED, f"{evaluation.images:,} images of {evaluation.data}")
+        return VerdictLine(
+            "accuracy",
+            f"{accuracy_text(evaluation.accuracy)}{of_float}",
+            COUNTED,
+            f"{evaluation.images:,} images of {evaluation.data}",
+        )
     if s.verify is not None and s.verify.accuracy is not None:
-        return VerdictLine("accuracy", accuracy_text(s.verify.accuracy), MEASURED, f"{s.verify.images:,} images; evaluate takes a whole data set")
+        return VerdictLine(
+            "accuracy", accuracy_text(s.verify.accuracy), MEASURED, f"{s.verify.images:,} images; evaluate takes a whole data set"
+        )
     return VerdictLine("accuracy", NOT_KNOWN, note="no labelled images were used")
 
 
@@ -184,7 +203,11 @@ def clock_line(s: Summary) -> VerdictLine:
 def operations_line(s: Summary) -> VerdictLine:
     """How many products fewer than the unpruned network has, by what."""
     m = s.model
-    return VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)) if m.macs else VerdictLine("operations", NOT_KNOWN)
+    return (
+        VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs))
+        if m.macs
+        else VerdictLine("operations", NOT_KNOWN)
+    )
 
 
 def operations_text(dense: int, pruned: int | None, performed: int) -> tuple[str, str, str]:

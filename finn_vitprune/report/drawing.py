@@ -8,6 +8,8 @@ from markupsafe import Markup, escape
 
 WIDTH = 400
 """Of every picture, in CSS pixels: so wide it is on a narrow screen, too."""
+
+
 def number(value: float) -> str:
     """A coordinate."""
     return f"{value:.1f}".removesuffix(".0")
@@ -25,7 +27,14 @@ class Drawing:
         self._parts: list[str] = []
 
     def rect(
-        self, x: float, y: float, width: float, height: float, look: str, tip: str = "", opacity: float | None = None,
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        look: str,
+        tip: str = "",
+        opacity: float | None = None,
         data: Mapping[str, str] | None = None,
     ) -> None:
         """A rectangle of the class ``look``, with a text on hover. ``data``: what a click selects in the table of the page."""
@@ -61,7 +70,8 @@ class Drawing:
         """The element."""
         size = f'viewBox="0 0 {number(self.width)} {number(self.height)}" style="max-width: {number(1.15 * self.width)}px"'
         head = f'<svg class="drawing" {size} role="img" aria-labelledby="{self.name}-title {self.name}-about">'
-        words = f'<title id="{self.name}-title">{escape(self.title)}</title><desc id="{self.name}-about">{escape(self.description)}</desc>'
+        words = f'<title id="{self.name}-title">{escape(self.title)}</title>'
+        words += f'<desc id="{self.name}-about">{escape(self.description)}</desc>'
         return Markup(head + words + "".join(self._parts) + "</svg>")
 
     def _shape(self, kind: str, place: str, look: str, tip: str, opacity: float | None, data: Mapping[str, str] | None) -> None:

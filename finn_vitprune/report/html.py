@@ -74,7 +74,10 @@ class PageSection:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """A page: a sentence, what is wrong (``notices``), what is only an estimate (``caveat``), tiles, pictures, the tree table, and parts that open."""
+    """A page: a sentence, tiles, pictures, the tree table, and parts that open.
+
+    notices: what is wrong. caveat: what is only an estimate.
+    """
 
     title: str
     sentence: str = ""
@@ -93,7 +96,11 @@ class ReportPage:
 def rendered(template: Path, **values: object) -> str:
     """The page of a template, which may extend ``page.html.j2``; text in ``values`` is escaped."""
     found = Environment(
-        loader=FileSystemLoader([template.parent, HERE]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([template.parent, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     found.filters["data"] = as_data
     return found.get_template(template.name).render(library=library(), **values)

@@ -22,11 +22,14 @@ from finn_vitprune.report.tree import build_tree, pair_tree
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 NO_FOLDER = "This page was made of a summary alone. A page of the whole build folder has more."
-OLD_FIFOS = "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
+OLD_FIFOS = (
+    "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
+)
 PLACES = (
     "Every node is called by its encoder and layer. FIFOs, width converters and crossings are called by what they feed. The node's own name "
     "is that of the graph, of the HDL and of folding files."
 )
+EQUAL, DIFFERS = "equals the integer network in every bit", "DIFFERS from the integer network"
 TIME, PART, TOKENS = "Where the time goes", "Where the part goes", "Tokens that stay"
 TIME_NOTE = "Percent of the time between two images in which a unit works. A click finds it in the table."
 IN_TREE = ("Cycles by node", "Resources by node")
@@ -63,16 +66,33 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
     """The page of one build; ``summary`` None where the build did not come to it."""
     if summary is None:
         cards = [_tokens(story)] if story.tokens else []
-        return ReportPage(title, "", [story.stopped] if story.stopped else [], cards=cards, sections=[*_stopped(story), *_built(story, True), _graph(story)]).html()
+        return ReportPage(
+            title,
+            "",
+            [story.stopped] if story.stopped else [],
+            cards=cards,
+            sections=[*_stopped(story), *_built(story, True), _graph(story)],
+        ).html()
     verdict = build_verdict(summary, story.facts, story.evaluation, "")
     return ReportPage(
-        title, sentence(summary), list(faults(summary, story.facts)), estimates_text(summary), _tiles(summary, verdict),
-        [_tokens(story), _picture(TIME, time_picture(summary, "time"), TIME_NOTE, ESTIMATED), _picture(PART, part_picture(summary, "part"), "", _counted_by(summary))],
-        build_tree(summary), [*_stopped(story), *_sections(summary, story), *_built(story, False), _graph(story)],
-    ).html()  # fmt: skip
+        title,
+        sentence(summary),
+        list(faults(summary, story.facts)),
+        estimates_text(summary),
+        _tiles(summary, verdict),
+        [
+            _tokens(story),
+            _picture(TIME, time_picture(summary, "time"), TIME_NOTE, ESTIMATED),
+            _picture(PART, part_picture(summary, "part"), "", _counted_by(summary)),
+        ],
+        build_tree(summary),
+        [*_stopped(story), *_sections(summary, story), *_built(story, False), _graph(story)],
+    ).html()
 
 
-def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> str:
+def pair_page(
+    title: str, names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]
+) -> str:
     """The page of two builds: what differs first, both in every picture and in the tree table, then all tables with what differs."""
     verdict = pair_verdict(names, *summaries)
     rows = differences(names, *summaries)
@@ -80,14 +100,27 @@ def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summ
     sections = [
         PageSection("Side by side", tables=tuple(comparison(names, *summaries))),
         PageSection("What was built", tables=tuple(facts_compared(names, *(story.facts for story in stories)))),
-        PageSection("What differs", (text,) if rows else ("All tables of the two builds are the same, but for the time of the steps.",), tables=tuple(rows)),
+        PageSection(
+            "What differs",
+            (text,) if rows else ("All tables of the two builds are the same, but for the time of the steps.",),
+            tables=tuple(rows),
+        ),
     ]
     notices = [f"{name}: {story.stopped}" for name, story in zip(names, stories) if story.stopped]
-    tiles = [Tile(line.name, line.value, note=f"{line.found} the first" if line.found else "") for line in sorted(verdict.lines, key=_change)]
+    tiles = [
+        Tile(line.name, line.value, note=f"{line.found} the first" if line.found else "")
+        for line in sorted(verdict.lines, key=_change)
+    ]
     return ReportPage(
-        title, _pair_sentence(names, verdict), [*notices, *verdict.warnings], "", tiles, list(_pair_cards(names, summaries, stories)), pair_tree(names, *summaries),
+        title,
+        _pair_sentence(names, verdict),
+        [*notices, *verdict.warnings],
+        "",
+        tiles,
+        list(_pair_cards(names, summaries, stories)),
+        pair_tree(names, *summaries),
         [section for section in sections if section.tables or section.text],
-    ).html()  # fmt: skip
+    ).html()
 
 
 # --- the first screen ----------------------------------------------------------------------------
@@ -99,12 +132,16 @@ def sentence(s: Summary) -> str:
     if s.part is not None and s.part.fits is not None:
         parts.append(f"it {'fits' if s.part.fits else 'does NOT fit'} {s.part.name}")
     if s.rtlsim is not None:
-        parts.append(f"takes {rate_text(s.rtlsim.fps)} images/s at {clock_text(s.rtlsim.clk_ns)} with a latency of {ms_text(s.rtlsim.latency_ms)}")
+        parts.append(
+            f"takes {rate_text(s.rtlsim.fps)} images/s at {clock_text(s.rtlsim.clk_ns)} with a latency of {ms_text(s.rtlsim.latency_ms)}"
+        )
     elif s.estimated_interval is not None:
         parts.append(f"would take an image each {s.estimated_interval[0]:,.0f} cycles by estimate")
     if s.verify is not None:
         equal = not (s.verify.rtl_mismatches or s.verify.class_changes)
-        parts.append(f"its RTL {'equals the integer network in every bit' if equal else 'DIFFERS from the integer network'} on {s.verify.images:,} images")
+        parts.append(
+            f"its RTL {EQUAL if equal else DIFFERS} on {s.verify.images:,} images"
+        )
     head, *rest = parts
     return f"{head}: {', '.join(rest[:-1])}{', and ' if len(rest) > 1 else ''}{rest[-1]}." if rest else f"{head}."
 
@@ -115,7 +152,9 @@ def _tiles(s: Summary, verdict: Verdict) -> list[Tile]:
     tiles = []
     for line in verdict.lines:
         bars = _bars(s) if line.name == "fits" else ()
-        tiles.append(Tile(_head(line, s), line.value, line.found, line.note, bars, bool(wrong.get(line.name)) or "NOT" in line.value))
+        tiles.append(
+            Tile(_head(line, s), line.value, line.found, line.note, bars, bool(wrong.get(line.name)) or "NOT" in line.value)
+        )
     return tiles
 
 
@@ -132,8 +171,10 @@ def _head(line: VerdictLine, s: Summary) -> str:
 def _bars(s: Summary) -> tuple[Bar, ...]:
     budget = s.plan.budget if s.plan else {}
     return tuple(
-        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind])) for kind, share in part_shares(s).items() if kind != "FF"
-    )  # fmt: skip
+        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind]))
+        for kind, share in part_shares(s).items()
+        if kind != "FF"
+    )
 
 
 def _change(line: VerdictLine) -> float:
@@ -144,14 +185,20 @@ def _change(line: VerdictLine) -> float:
 
 def _pair_sentence(names: tuple[str, str], verdict: Verdict) -> str:
     told = [f"{line.found} the {line.name}" for line in verdict.lines if line.found and line.found != "1.00 x"]
-    return f"{names[1]} has, against {names[0]}: {', '.join(told)}." if told else f"{names[0]} and {names[1]} have the same figures."
+    return (
+        f"{names[1]} has, against {names[0]}: {', '.join(told)}." if told else f"{names[0]} and {names[1]} have the same figures."
+    )
 
 
 # --- pictures ------------------------------------------------------------------------------------
 
 
 def _picture(title: str, picture: Markup | None, note: str, mark: str) -> Card:
-    return Card(title, (("", picture),), note, mark) if picture is not None else Card(title, note="The summary does not tell it: build again.")
+    return (
+        Card(title, (("", picture),), note, mark)
+        if picture is not None
+        else Card(title, note="The summary does not tell it: build again.")
+    )
 
 
 def _counted_by(s: Summary) -> str:
@@ -162,14 +209,23 @@ def _tokens(story: BuildStory) -> Card:
     if not story.tokens:
         return Card(TOKENS, note=story.token_text)
     words, picture = story.tokens[0]
-    return Card(TOKENS, (("", picture),), f"{words}. Veiled patches are dropped: they are fused into one token. {story.token_text}", COUNTED)
+    return Card(
+        TOKENS,
+        (("", picture),),
+        f"{words}. Veiled patches are dropped: they are fused into one token. {story.token_text}",
+        COUNTED,
+    )
 
 
-def _pair_cards(names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> Iterator[Card]:
+def _pair_cards(
+    names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]
+) -> Iterator[Card]:
     """Each picture of both builds."""
     found: dict[str, list[tuple[str, Markup | None]]] = {TOKENS: [], TIME: [], PART: []}
     for i, (name, s, story) in enumerate(zip(names, summaries, stories)):
-        found[TOKENS].append((name, Markup(str(story.tokens[0][1]).replace("tokens-0", f"tokens-{i}-0")) if story.tokens else None))
+        found[TOKENS].append(
+            (name, Markup(str(story.tokens[0][1]).replace("tokens-0", f"tokens-{i}-0")) if story.tokens else None)
+        )
         found[TIME].append((name, time_picture(s, f"time-{i}")))
         found[PART].append((name, part_picture(s, f"part-{i}")))
     for title, pictures in found.items():
@@ -184,7 +240,9 @@ def _pair_cards(names: tuple[str, str], summaries: tuple[Summary, Summary], stor
 def _sections(s: Summary, story: BuildStory) -> Iterator[PageSection]:
     groups = grouped_tables(s)
     network = card_table(s.model, story.evaluation)
-    yield PageSection("Network", pictures=tuple(picture for _, picture in story.tokens[1:]), tables=(network, *groups.pop(MODEL, ())))
+    yield PageSection(
+        "Network", pictures=tuple(picture for _, picture in story.tokens[1:]), tables=(network, *groups.pop(MODEL, ()))
+    )
     if FIFOS not in groups and s.nodes:
         groups = _after(groups, CYCLES, FIFOS)
     for title, tables in groups.items():
@@ -207,7 +265,14 @@ def _built(story: BuildStory, shown: bool) -> list[PageSection]:
     rows = tuple((name, text) for name, text in story.facts.items() if name != "command")
     if not rows:
         return [PageSection("What was built", (NO_FOLDER,))]
-    return [PageSection("What was built", code=story.facts.get("command", ""), tables=(TextTable("What was built", ("", ""), rows),), open=shown)]
+    return [
+        PageSection(
+            "What was built",
+            code=story.facts.get("command", ""),
+            tables=(TextTable("What was built", ("", ""), rows),),
+            open=shown,
+        )
+    ]
 
 
 def _stopped(story: BuildStory) -> list[PageSection]:
@@ -215,7 +280,15 @@ def _stopped(story: BuildStory) -> list[PageSection]:
     if not story.stopped:
         return []
     steps = TextTable("Steps", ("step", "state"), tuple(story.steps.items()))
-    return [PageSection("Where it stopped", (story.stopped, *(("The end of its log:",) if story.log_end else ())), story.log_end, tables=(steps,), open=True)]
+    return [
+        PageSection(
+            "Where it stopped",
+            (story.stopped, *(("The end of its log:",) if story.log_end else ())),
+            story.log_end,
+            tables=(steps,),
+            open=True,
+        )
+    ]
 
 
 def _graph(story: BuildStory) -> PageSection:

@@ -12,9 +12,15 @@ from finn_vitprune.report.quantities import share_text
 from finn_vitprune.report.summary import OUTSIDE, NodeRow, Summary
 
 GROUPS = {
-    "QKV": ("QKV", "KV", "Q"), "attention": ("attention",), "projection": ("projection",), "MLP 1": ("MLP 1",), "MLP 2": ("MLP 2",),
-    "FIFOs, converters": (), "outside encoders": (), "LayerNorm, adds, drops": (),
-}  # fmt: skip
+    "QKV": ("QKV", "KV", "Q"),
+    "attention": ("attention",),
+    "projection": ("projection",),
+    "MLP 1": ("MLP 1",),
+    "MLP 2": ("MLP 2",),
+    "FIFOs, converters": (),
+    "outside encoders": (),
+    "LayerNorm, adds, drops": (),
+}
 """Roles that have a colour, by its words; the last three: nodes between units, outside of encoders, and all others."""
 LOOKS = {group: f"f{i}" for i, group in enumerate(GROUPS)}
 LABEL, BAR, ROW = 44, 292, 17
@@ -61,7 +67,14 @@ def _panel(drawing: Drawing, s: Summary, y: float, title: str, shares: Mapping[s
         for group, used in _by_group(s, kind, die).items():
             wide = BAR * used / offer / max(1.0, share)
             if wide > 0.05:
-                drawing.rect(left, y + 1, wide, ROW - 5, LOOKS[group], f"{title}, {group}: {used:,.0f} {SHOWN[kind]}, {share_text(used / offer)}")
+                drawing.rect(
+                    left,
+                    y + 1,
+                    wide,
+                    ROW - 5,
+                    LOOKS[group],
+                    f"{title}, {group}: {used:,.0f} {SHOWN[kind]}, {share_text(used / offer)}",
+                )
             left += wide
         budget = s.plan and s.plan.budget.get(BUDGETS.get(kind, kind))
         if budget:

@@ -12,9 +12,16 @@ from finn_vitprune.report.quantities import share_text
 from finn_vitprune.report.summary import OUTSIDE, NodeRow, Summary
 
 SHORT = {
-    "LayerNorm 1": "LN 1", "LayerNorm 2": "LN 2", "attention": "attn.", "projection": "proj.", "MLP activation": "act.", "token drop": "drop",
-    "attention add": "add", "MLP add": "add 2", "QKV split": "split",
-}  # fmt: skip
+    "LayerNorm 1": "LN 1",
+    "LayerNorm 2": "LN 2",
+    "attention": "attn.",
+    "projection": "proj.",
+    "MLP activation": "act.",
+    "token drop": "drop",
+    "attention add": "add",
+    "MLP add": "add 2",
+    "QKV split": "split",
+}
 """Roles as a narrow column calls them."""
 SAME = {"KV": "QKV", "Q": "QKV"}
 """Roles of the last encoder that stand in the column of another one."""
@@ -72,8 +79,16 @@ def _map(drawing: Drawing, places: Mapping[str, Sequence[tuple[NodeRow, float]]]
             if own:
                 node, share = max(own, key=lambda pair: pair[1])
                 tip = f"{node.layer}: busy in {node.cycles:,} of {interval:,.0f} cycles an image, {share_text(share)}"
-                drawing.rect(LABEL + wide * i, y, wide - 2, ROW - 2, "heat", tip, max(0.04, share), {"find": f"{place} {node.role}"})
-                drawing.text(LABEL + wide * (i + 0.5) - 1, y + 15, f"{floor(100 * share + 1e-9)}", "small on" if share > 0.55 else "small", "middle")
+                drawing.rect(
+                    LABEL + wide * i, y, wide - 2, ROW - 2, "heat", tip, max(0.04, share), {"find": f"{place} {node.role}"}
+                )
+                drawing.text(
+                    LABEL + wide * (i + 0.5) - 1,
+                    y + 15,
+                    f"{floor(100 * share + 1e-9)}",
+                    "small on" if share > 0.55 else "small",
+                    "middle",
+                )
         y += ROW
     return y
 

@@ -25,17 +25,27 @@ def token_picture(name: str, image: np.ndarray, kept: Sequence[tuple[int, np.nda
     Args:
         name: unique on the page. image: uint8 ``[H, W, C]``. kept: by encoder which patches are left, ``[patches]``.
     """
-    drops = list(kept) if len(kept) <= SHOWN_DROPS else [kept[i] for i in np.linspace(0, len(kept) - 1, SHOWN_DROPS).round().astype(int)]
+    drops = (
+        list(kept)
+        if len(kept) <= SHOWN_DROPS
+        else [kept[i] for i in np.linspace(0, len(kept) - 1, SHOWN_DROPS).round().astype(int)]
+    )
     side = (WIDTH - GAP) / 2
     drawing = Drawing(name, "Patches that stay after each token drop", description)
-    drawing.raw(f'<defs><image id="{name}-photo" width="{number(side)}" height="{number(side)}" {_look(image)} href="{_data(image)}"/></defs>')
+    drawing.raw(
+        f'<defs><image id="{name}-photo" width="{number(side)}" height="{number(side)}" {_look(image)} href="{_data(image)}"/></defs>'
+    )
     panels = [("image", None), *((f"after encoder {encoder}: {mask.sum()} of {mask.size}", mask) for encoder, mask in drops)]
     for i, (title, mask) in enumerate(panels):
         x, y = (side + GAP) * (i % 2), (side + HEAD + 10) * (i // 2)
         drawing.text(x, y + 13, title, "quiet")
         drawing.raw(f'<use href="#{name}-photo" x="{number(x)}" y="{number(y + HEAD)}"/>', y + HEAD + side)
         if mask is not None and not mask.all():
-            drawing.path(_squares(mask, x, y + HEAD, side), "veil", f"{(~mask).sum()} patches were dropped by encoder {drops[i - 1][0]} or before")
+            drawing.path(
+                _squares(mask, x, y + HEAD, side),
+                "veil",
+                f"{(~mask).sum()} patches were dropped by encoder {drops[i - 1][0]} or before",
+            )
     return drawing.markup()
 
 
@@ -44,8 +54,9 @@ def _squares(mask: np.ndarray, x: float, y: float, side: float) -> str:
     count = round(mask.size**0.5)
     step = side / count
     return "".join(
-        f"M{number(x + step * (i % count))} {number(y + step * (i // count))}h{step:.2f}v{step:.2f}h-{step:.2f}z" for i in np.flatnonzero(~mask)
-    )  # fmt: skip
+        f"M{number(x + step * (i % count))} {number(y + step * (i // count))}h{step:.2f}v{step:.2f}h-{step:.2f}z"
+        for i in np.flatnonzero(~mask)
+    )
 
 
 def _look(image: np.ndarray) -> str:

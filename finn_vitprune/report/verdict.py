@@ -76,7 +76,13 @@ def model_title(card: Mapping[str, object], part: str | None) -> str:
         card: the fields of a :class:`.ModelCard`.
     """
     weights, activations = card.get("weight_bits"), card.get("activation_bits")
-    bits = "" if weights is None else f"{weights} bits" if weights == activations else f"weights of {weights} bits, activations of {activations}"
+    bits = (
+        ""
+        if weights is None
+        else f"{weights} bits"
+        if weights == activations
+        else f"weights of {weights} bits, activations of {activations}"
+    )
     kept, size, drops = card.get("block_keep"), card.get("block_size"), card.get("token_keep") or {}
     blocks = "" if kept is None else "no block pruned" if kept == 1 else f"{_share(kept)} of the {size} x {size} blocks"
     rates = sorted({_share(rate) for rate in drops.values()})
@@ -95,16 +101,16 @@ def _share(share: float) -> str:
 
 def _wrapped(text: str) -> list[str]:
     """A warning in at most three lines."""
-    return textwrap.wrap(text, COLUMNS, initial_indent="! ", subsequent_indent="  ", max_lines=3, placeholder=MORE, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, COLUMNS, initial_indent="! ", subsequent_indent="  ", max_lines=3, placeholder=MORE, break_on_hyphens=False
+    )
 
 
 def _columns(lines: Sequence[VerdictLine]) -> list[str]:
     """Name, value, how it was found and note below each other; a wide value moves only what is right of it."""
     value = max((len(line.value) for line in lines if len(line.value) <= VALUE_WIDTH), default=0)
     found = max((len(line.found) for line in lines if len(line.value) <= VALUE_WIDTH), default=0)
-    rows = (
-        f"  {line.name:<{NAME_WIDTH}}{line.value:<{value}}  {line.found:<{found}}  {line.note}" for line in lines
-    )  # fmt: skip
+    rows = (f"  {line.name:<{NAME_WIDTH}}{line.value:<{value}}  {line.found:<{found}}  {line.note}" for line in lines)
     return [_short(row.rstrip(), COLUMNS) for row in rows]
 
 
