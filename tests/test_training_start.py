@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from timm.data import ImageNetInfo
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.evaluate import hooked
+from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training import parallel, teacher
