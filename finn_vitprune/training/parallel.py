@@ -52,7 +52,7 @@ class Products:
 def has_bfloat16_units(device: torch.device) -> bool:
     """Whether a device multiplies matrices of bfloat16 faster than of float32.
 
-    A processor that has only vector instructions for them (AVX-512) does not: it loses more by converting than it gains.
+    A processor that has only vector instructions for them (AVX-512) does not (docs/training.md).
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

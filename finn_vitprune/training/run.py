@@ -86,7 +86,7 @@ class TrainingRun(StudentTraining):
     def start_student(self) -> None:
         """The student starts from the teacher's weights, its scores from what the configuration says."""
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
-        if self.config.prune.score_start is not None:
+        if self.config.prune.score_start is not None and self.config.student.epochs:
             self._start_scores(self.config.prune.score_start)
 
     def _start_scores(self, kind: Score) -> None:
