@@ -1,6 +1,6 @@
 """Rows of ``builds/results/trained``: accuracy of trained networks' integers beside that of the float network that saw the same images.
 
-``python -m finn_vitprune.builds.experiments.trained FLOAT_RUN RUN ... -o builds/results/trained``, where runs are folders of ``train``.
+``python -m builds.experiments.trained FLOAT_RUN RUN ... -o builds/results/trained``, where runs are folders of ``train``.
 """
 
 from __future__ import annotations

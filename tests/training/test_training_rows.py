@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from finn_vitprune.builds.experiments.trained import app, row_of
+from builds.experiments.trained import app, row_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.training import train as training
 from finn_vitprune.training.config import parse_config
