@@ -89,7 +89,7 @@ def missed_text(s: Summary) -> str:
     if s.target_fps is not None and s.rtlsim is not None:
         slow = s.rtlsim.fps < s.target_fps
         return f"Misses the target: {rate_text(s.rtlsim.fps)} of {s.target_fps:,.0f} images/s ({MEASURED})." if slow else ""
-    return f"Misses the target: the plan {s.plan.missed}." if s.plan is not None and s.plan.missed else ""
+    return f"The design {s.plan.missed}." if s.plan is not None and s.plan.missed else ""
 
 
 def estimates_text(s: Summary) -> str:

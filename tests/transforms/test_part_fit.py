@@ -54,7 +54,7 @@ def test_a_build_that_cannot_fit_ends_with_1_and_says_what_is_short(too_small):
     for short in part.short:
         assert f"{short.need:,g} of {short.has:,} {short.resource}" in error
         assert short.need > short.has == getattr(get_part(SMALL), short.resource) * 3 // 10
-    assert "(estimate)" in error and "Does NOT fit the part" in out
+    assert "(estimate)" in error and "! The design does not fit" in out
 
 
 def test_it_stops_before_hdl_with_the_estimates_of_any_build(too_small):
