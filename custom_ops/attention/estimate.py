@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -297,7 +297,7 @@ class Geometry(Folding):
     def resources(self) -> Estimate:
         return sum((memory.resources for memory in self.memories), Estimate(LUT=lut(self), DSP=dsp(self)))
 
-    def attributes(self) -> dict[str, int]:
+    def attributes(self) -> Mapping[str, int | str]:
         return {"SIMD": self.simd, "PE": self.pe, "ram_style": self.style}
 
     def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[Geometry, ...]:

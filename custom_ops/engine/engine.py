@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class VitEngine(VitOp):
         Raises:
             UserError: they are not there yet.
         """
-        units = self._units()
+        units = self._graph("units")
         units.initializer.extend(self._graph("body").initializer)
         return self._named(units)
 
@@ -119,13 +119,7 @@ class VitEngine(VitOp):
         Raises:
             UserError: they are not there yet.
         """
-        return self._named(self._units())
-
-    def _units(self) -> GraphProto:
-        units = self._graph("units")
-        if units is None:
-            raise UserError(f"{self.label} has no units yet: step_fold comes first")
-        return units
+        return self._named(self._graph("units"))
 
     def _named(self, units: GraphProto) -> ModelWrapper:
         """``units`` with the tensors that are at the engine."""
@@ -149,8 +143,16 @@ class VitEngine(VitOp):
         rename_tensors(body, inside | ends)
         return _model(body)
 
-    def _graph(self, attribute: str) -> GraphProto | None:
-        return next((GraphProto.FromString(a.s) for a in self.onnx_node.attribute if a.name == attribute), None)
+    def _graph(self, attribute: str) -> GraphProto:
+        """A copy of ``body`` or ``units``.
+
+        Raises:
+            UserError: there are no units yet.
+        """
+        for found in self.onnx_node.attribute:
+            if found.name == attribute:
+                return GraphProto.FromString(found.s)
+        raise UserError(f"{self.label} has no units yet: step_fold comes first")
 
     def set_graph(self, attribute: str, graph: GraphProto) -> None:
         """Set ``body`` or ``units``."""
@@ -158,9 +160,9 @@ class VitEngine(VitOp):
         del self.onnx_node.attribute[:]
         self.onnx_node.attribute.extend([*kept, helper.make_attribute(attribute, graph.SerializeToString())])
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         body = self.body
-        values = {body.graph.input[0].name: x}
+        values = {body.graph.input[0].name: inputs[0]}
         for node in body.graph.node:
             arrays = [values[n] if n in values else np.rint(body.get_initializer(n)).astype(np.int64) for n in node.input]
             values |= zip(node.output, getCustomOp(node).compute(*arrays))
@@ -178,7 +180,7 @@ class VitEngine(VitOp):
         return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map())
 
     @property
-    def widths(self) -> list[int]:
+    def widths(self) -> Sequence[int]:
         """What the SIMD of its ports can be."""
         return divisors(self.get_nodeattr("channels"))
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from finn_vitprune.numerics import clog2
 MAX_LANES = 32
 SLACK = 1.05
 """Factor by which the matrices of a shared unit may exceed its interval: lanes are as few as even masks need."""
-UNFOLDED = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_width"), 1)
+UNFOLDED: dict[str, Any] = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_width"), 1)
 
 _sub_block_count = lru_cache(maxsize=FOLDINGS_KEPT)(sub_block_count)
 
@@ -162,8 +163,9 @@ def _used_in_styles(fold: Fold, styles: Styles) -> np.ndarray:
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _widths(sides: tuple[Sides, ...], simd: int, pe: int, block: int) -> tuple[list[int], list[int]]:
     """Widths that the ports of matrices with all ``sides`` can have."""
-    ins, outs = ([Fold.in_widths(mw, simd) for mw, _ in sides], [Fold.out_widths(mh, pe, block) for _, mh in sides])
-    return tuple(sorted(set.intersection(*map(set, widths))) for widths in (ins, outs))
+    ins = [set(Fold.in_widths(mw, simd)) for mw, _ in sides]
+    outs = [set(Fold.out_widths(mh, pe, block)) for _, mh in sides]
+    return sorted(set.intersection(*ins)), sorted(set.intersection(*outs))
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)

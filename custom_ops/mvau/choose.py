@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -69,7 +69,7 @@ class MatrixFolding(Folding):
     def memories(self) -> tuple[UnitMemory, ...]:
         return mvau_estimate.memories(self.fold)
 
-    def attributes(self) -> dict[str, int]:
+    def attributes(self) -> Mapping[str, int | str]:
         f = self.fold
         return {
             "SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes,
@@ -169,7 +169,7 @@ def _cheapest(folds: list[Fold], goal: int) -> Fold:
 
     least = min(map(late, folds))
     in_time = [f for f in folds if late(f) == least]
-    best, lowest = None, float("inf")
+    best, lowest = in_time[0], float("inf")
     for f in sorted(in_time, key=_arrays):
         if _arrays(f) >= lowest:
             break

@@ -86,7 +86,7 @@ def _weights(f: Fold, ram_style: str) -> UnitMemory:
 def _others(f: Fold) -> dict[str, UnitMemory]:
     """The other memories by their letter."""
     roms, rams = _program_shapes(f), ram_shapes(f)
-    style = {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in (roms | rams).items()}
+    style = {key: MATRIX_MEMORY.style(depth, width) for key, (depth, width, _) in (roms | rams).items()}
     if style["R"] == "distributed":  # a memory of its own for each row
         depth, width, count = rams["R"]
         rams["R"] = depth, width // f.tokens, count * f.tokens

@@ -107,7 +107,7 @@ class Folding(ABC):
     def for_interval(self, interval: int) -> Folding:
         """The cheapest fold with ``cycles <= interval``, else the fastest one."""
 
-    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[Folding, ...]:
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[Self] = ()) -> tuple[Folding, ...]:
         """Folds to choose from, with which a frame takes at most ``interval`` cycles in all of :attr:`each` together.
 
         None of them takes as much of every resource as another one. There are none where the unit cannot be so fast.
@@ -131,7 +131,7 @@ class Folding(ABC):
         """This unit at the fold of ``other``, a unit of equal shape that has room for this one."""
         return other
 
-    def joined(self, others: Sequence[Folding]) -> Folding:
+    def joined(self, others: Sequence[Self]) -> Folding:
         """One unit that does the layers of all, one after another.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from onnx import NodeProto
 from qonnx.custom_op.registry import getCustomOp
@@ -68,11 +69,11 @@ class StreamFolds:
                     self.tokens[name] = tokens
         self.kept: dict[tuple[str, frozenset], tuple[int, int] | None] = {}
 
-    def within(self, interval: int) -> dict[str, dict[str, int]]:
+    def within(self, interval: int) -> dict[str, dict[str, Any]]:
         """The cheapest fold found of each unit with which its encoders together keep the interval with some slack, else the fastest."""
         return {name: self._fold(name, max(1, int(min(interval, SLOWEST) * STREAM_SLACK))) for name in self.roles}
 
-    def _fold(self, name: str, interval: int) -> dict[str, int]:
+    def _fold(self, name: str, interval: int) -> dict[str, Any]:
         ops, tokens = self.roles[name], self.tokens.get(name)
         wanted = _wanted(ops, interval, min(op.get_nodeattr("tokens") for op in ops) / tokens if tokens else 1 / len(ops))
         if ports := self.ports.get(name):
@@ -87,7 +88,7 @@ class StreamFolds:
         fast = [(cycles, cost, i) for i, (_, cycles, cost) in enumerate(found)]
         return found[min(enough or fast)[-1]][0]
 
-    def _known(self, name: str, fold: dict[str, int]) -> tuple[int, int] | None:
+    def _known(self, name: str, fold: dict[str, Any]) -> tuple[int, int] | None:
         """The interval that the fold keeps, and LUTs of the largest; None where an encoder cannot have the fold."""
         key = name, frozenset(fold.items())
         if key not in self.kept:
@@ -108,14 +109,15 @@ class StreamFolds:
         return self.kept[key]
 
 
-def _wanted(ops: Sequence[VitOp], interval: int, least: float) -> list[dict[str, int]]:
+def _wanted(ops: Sequence[VitOp], interval: int, least: float) -> list[dict[str, Any]]:
     """Folds to try: every width that all ops can have, or what each op would have for a share of the interval, from ``least`` to all."""
     foldings = [op.folding() for op in ops]
-    if all(isinstance(folding, StreamFolding) for folding in foldings):
-        common = set.intersection(*(set(folding.choices) for folding in foldings))
+    streams = [folding for folding in foldings if isinstance(folding, StreamFolding)]
+    if len(streams) == len(foldings):
+        common = set.intersection(*(set(folding.choices) for folding in streams))
         return [dict(fold) for fold in sorted(common)] or [{}]
     shares = (int(interval * least ** (i / (STEPS - 1))) for i in range(STEPS))
-    found = [folding.for_interval(max(1, share)).attributes() for share in shares for folding in foldings]
+    found = [dict(folding.for_interval(max(1, share)).attributes()) for share in shares for folding in foldings]
     return list({frozenset(fold.items()): fold for fold in found}.values())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -62,7 +63,7 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
     for _ in range(2):  # how finely blocks are cut, then the words that follow from it
         kept = [_ops(network) for network in networks]
         for network in networks:
-            _change(network, lambda ops, _, kept=kept: _widen(ops, kept))
+            _change(network, partial(_widen, kept))
     for network in networks:
         _change(network, _fill_rams)
     _change(model, _spare)
@@ -205,7 +206,7 @@ def _load_all(ops: Mapping[str, VitOp], constants: ModelWrapper) -> None:
             op.fit(constants)
 
 
-def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) -> None:
+def _widen(networks: Sequence[Mapping[str, VitOp]], ops: Mapping[str, VitOp], constants: ModelWrapper) -> None:
     for name, op in ops.items():
         for others in networks:
             if isinstance(op, LoadedBackend) and name in others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -71,8 +71,8 @@ class EngineGraph:
         for node in model.graph.node:
             op = getCustomOp(node)
             if isinstance(op, VitEngine):
-                own = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
-                write_folds(op, next(streams).within(int(pace)) | inside | own)
+                own: dict[str, Mapping[str, int | str]] = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
+                write_folds(op, {**next(streams).within(int(pace)), **inside, **own})
                 bind_units(op)
             else:
                 set_fold(op, folds[node.name])

@@ -64,7 +64,7 @@ def plan(
     )  # fmt: skip
     if not options.explain:
         return found, said
-    if not alone:
+    if isinstance(search, EngineSearch):
         return found, said.model_copy(update={"relief": list(_engine_relief(search, found, target))})
     binding, needs = _binding(search, said.next_interval_cycles, found.fits and target is not None)
     relief = list(_relief(search, found, part, options, binding))
@@ -165,8 +165,8 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         if target is not None:
             interval = max(target, other.fastest)
             return interval if not found.fits and other.whole_fits(interval) else None
-        interval = other.bound(COARSE, found.interval if found.fits else None)
-        return interval if interval is not None and (not found.fits or interval < found.interval) else None
+        least = other.bound(COARSE, found.interval if found.fits else None)
+        return least if least is not None and (not found.fits or least < found.interval) else None
 
     def on(part: Part, **budget: float) -> Problem:
         return problem.with_room(room_of(part, options.budget.model_copy(update=budget)), options.styles(part))

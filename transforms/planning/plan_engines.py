@@ -20,6 +20,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
+from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
 from finn_vitprune.transforms.planning.place_fifos import place_in_engines
 from finn_vitprune.transforms.planning.plan_problem import (
@@ -145,7 +146,9 @@ class EngineSearch:
         room, self.problem = self.problem.room, replace(self.problem, room=np.full_like(self.problem.room, UNLIMITED))
         found = interval and self._within(interval)
         if not found:
-            found = self.planned(self.smallest(Paces()) if interval else self.solved(self.slowest, Paces()), Paces())
+            solved = self.smallest(Paces()) if interval else self.solved(self.slowest, Paces())
+            assert solved is not None  # nothing is too large for so much room
+            found = self.planned(solved, Paces())
         self.problem = replace(self.problem, room=room)
         return replace(found, room=room)
 
@@ -219,7 +222,8 @@ class EngineSearch:
     def _within(self, interval: int) -> Plan | None:
         shape, best, low, high = Paces(), None, 0.0, math.inf
         self.standing = replace(self.standing, taken=np.zeros_like(self.problem.room))
-        base, tried = interval / self.standing.slower, {}
+        base = interval / self.standing.slower
+        tried: dict[tuple[Folding, ...], Counted] = {}
         for _ in range(8 * ROUNDS):
             if len(tried) == ROUNDS:
                 break
@@ -246,7 +250,7 @@ class EngineSearch:
                 break
             aimed = base * (1 - CLOSE / 2) * interval / found.interval
             base = aimed if low < aimed < high else (low + min(high, 2 * aimed)) / 2
-        return best and self.recounted(best.solved, shape)
+        return None if best is None else self.recounted(best.solved, shape)
 
     # --- for a part ---
 
@@ -264,9 +268,12 @@ class EngineSearch:
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
-        if found is None or (plan := self.recounted(found.solved, shape)):
-            return found and plan
-        return (found := self.fastest(shape)) and self.planned(found.solved, shape)
+        if found is None:
+            return None
+        if plan := self.recounted(found.solved, shape):
+            return plan
+        again = self.fastest(shape)
+        return None if again is None else self.planned(again.solved, shape)
 
     def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
@@ -317,9 +324,9 @@ class EngineSearch:
                 break
         while found and low and found.solved.interval - low > max(1, CLOSE * low):
             self.standing, base = replace(self.standing, taken=taken), int(math.sqrt(low * found.solved.interval))
-            last = None if (solved := self.solved(base, shape)) is None else self.counted(solved, shape)
-            if last is not None and self.fits(last) and self.cost(last) < self.cost(found):
-                found, taken = last, self.standing.taken
+            faster = None if (solved := self.solved(base, shape)) is None else self.counted(solved, shape)
+            if faster is not None and self.fits(faster) and self.cost(faster) < self.cost(found):
+                found, taken = faster, self.standing.taken
             else:
                 low = base
         if found:

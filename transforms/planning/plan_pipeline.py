@@ -130,7 +130,9 @@ class PipelineSearch:
         """
         interval = self.slowest if interval is None else max(interval, self.fastest)
         self.problem = Problem.of(self.problem.units, self.problem.room, self.problem.prices, self.problem.styles)
-        folding = GraphFolding(self.problem.whole.pick(interval, even).foldings)
+        picked = self.problem.whole.pick(interval, even)
+        assert picked is not None  # every unit has a fold that is slow enough
+        folding = GraphFolding(picked.foldings)
         found = self._counted(folding, (-1,) * len(folding.nodes))
         if self.dies == 1 or not found.fits:
             return found
@@ -198,7 +200,8 @@ class PipelineSearch:
         """The problem with every part of the chain in its SLR."""
         parts = sorted(zip(self.chain.parts, map(int, slrs)), key=lambda part: part[0] if isinstance(part[0], int) else len(slrs))
         units = len(self.problem.units)
-        return self.problem.placed([slr for _, slr in parts[:units]], tuple(parts[units:]), room)
+        between = tuple((part, slr) for part, slr in parts if not isinstance(part, int))
+        return self.problem.placed([slr for _, slr in parts[:units]], between, room)
 
     def _weights(self, interval: int, slrs: np.ndarray, room: np.ndarray, capacity: np.ndarray) -> np.ndarray | None:
         """``[parts]``: what each adds to the fullest resource of its SLR, in units of ``capacity``; None without candidates."""
@@ -230,7 +233,7 @@ class PipelineSearch:
             if len(set(units)) == 1:
                 units = (-1,) * len(units)
             elif not cheapest:
-                solved = solve(placed, interval, even)
+                solved = solve(placed, interval, even) or solved
             if (result := self._counted(GraphFolding(solved.foldings), units)).fits:
                 return result
         return None
