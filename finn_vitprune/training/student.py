@@ -132,7 +132,8 @@ class StudentTraining(ABC):
         """Quantisation on or off, and token drops, as they are after the finished epochs."""
         done, start = self.progress.student_epochs, self.config.quant.start_epoch
         begun = done == start and self.progress.step > 0
-        self.student.quantise(done > start or begun or done == self.config.student.epochs)
+        ended = self._quantised_last(done) and self.progress.measured > 0
+        self.student.quantise(done > start or begun or ended or done == self.config.student.epochs)
         self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
 
     def _start_quantisation(self, done: int) -> None:
@@ -146,7 +147,7 @@ class StudentTraining(ABC):
 
     def student_epoch(self, display: Display) -> None:
         """One epoch of the student: masks at the scheduled keep rates, distillation, residual scale."""
-        s, p, done = self.config.student, self.config.prune_config(), self.progress.student_epochs
+        p, done = self.config.prune_config(), self.progress.student_epochs
         start = self.config.quant.start_epoch
         first = done * self.steps_per_epoch
         if self.progress.step:
@@ -174,9 +175,13 @@ class StudentTraining(ABC):
                 list(self.student.parameters()),
                 display,
             )
-        if done + 1 == s.epochs == start:
+        if self._quantised_last(done) and not self.progress.measured:
             self._start_quantisation(done + 1)
         self._record(done + 1, display)
+
+    def _quantised_last(self, done: int) -> bool:
+        """Whether quantisation starts between the last step, ``done`` epochs before it, and measuring."""
+        return done + 1 == self.config.student.epochs == self.config.quant.start_epoch
 
     def _residual_moves(self, done: int) -> bool:
         """Whether the residual scale is chosen anew after ``done`` epochs: while keep rates fall."""
