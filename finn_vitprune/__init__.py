@@ -39,8 +39,8 @@ __version__ = "0.2.0"
 
 _PLACES = {
     "builds.build": ("build",),
+    "builds.records.verdict": ("verdict_of",),
     "builds.simulate": ("simulate",),
-    "builds.verdict": ("verdict_of",),
     "errors": ("UserError",),
     "exploration.explore": ("explore",),
     "exploration.ledger": ("Explored",),
@@ -59,16 +59,16 @@ _PLACES = {
     "training.config": ("TrainConfig", "load_config"),
     "training.pictures": ("kept_patches", "picture"),
     "training.train": ("train",),
-    "transforms.insert_streams": ("InsertStreams",),
-    "transforms.lower": ("lower",),
-    "transforms.tidy_lowered": ("TidyLowered",),
+    "transforms.lowering.lower": ("lower",),
+    "transforms.lowering.tidy_lowered": ("TidyLowered",),
+    "transforms.streams.insert_streams": ("InsertStreams",),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "BuildOptions", "BuildSettings", "Checked", "Exploration", "ExploreSettings", "Explored", "FineTune",
-    "ImportOptions", "Imported", "InsertStreams", "ModelMetadata", "Space", "Summary", "Target", "TextTable",
-    "TidyLowered", "TrainConfig", "UserError", "build", "build_picture", "build_tables", "check", "explore",
-    "import_model", "kept_patches", "load_config", "lower", "picture", "simulate", "train", "variants_of",
+    "BuildOptions", "Checked", "ExploreOptions", "Explored", "FineTune", "ImportOptions", "Imported",
+    "InsertStreams", "ModelMetadata", "Summary", "TextTable", "TidyLowered", "TrainConfig", "UserError", "Verdict",
+    "build", "build_picture", "build_tables", "check", "explore", "import_model", "kept_patches", "load_config",
+    "lower", "picture", "simulate", "train", "verdict_of",
 ]  # fmt: skip
 
 

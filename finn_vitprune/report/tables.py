@@ -85,7 +85,7 @@ class TextTable:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """One line of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("][", "]\\[") for cell in cells) + " |"
 
 
 def show(tables: Sequence[TextTable], console: Console) -> None:

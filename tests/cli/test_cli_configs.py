@@ -32,7 +32,7 @@ def trained(tmp_path, monkeypatch):
 
 def test_every_config_of_the_package_has_a_name_and_is_in_the_wheel():
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["finn_vitprune.builds"]
-    home = ROOT / "builds"
+    home = ROOT / "finn_vitprune" / "builds"
     packed = {path for pattern in wheel for path in home.glob(pattern)}
     names = {kind: bundled(kind) for kind in ConfigKind}
     assert {"deit_digits", "deit_fmnist"} <= set(names[ConfigKind.TRAIN]) and set(names[ConfigKind.BUILD]) == {"dataflow", "synthesis_only"}

@@ -234,7 +234,7 @@ def test_our_own_build_fills_the_part_unless_a_config_names_a_target(qonnx, tmp_
 
 
 @pytest.mark.parametrize("content, message", [
-    ('{"image": "x.npz"}', "vitprune.json: image: Extra inputs are not permitted"),
+    ('{"image": "x.npz"}', "vitprune.json: unknown option image: did you mean images"),
     ('{"images": ', "vitprune.json: Invalid JSON"),
 ])
 def test_settings_that_are_wrong_are_named(content, message, qonnx, tmp_path):

@@ -97,10 +97,10 @@ def test_text_output_groups_equal_encoders_and_ends_with_the_verdict(float_file,
 
 
 def test_all_lists_every_node(float_file, capsys):
-    assert run(["check", str(float_file), "--all", "--json"]) == 0
+    assert run(["check", str(float_file), "--nodes", "--json"]) == 0
     names = [r["node"] for r in json.loads(capsys.readouterr().out)["rows"]]
     assert names == [n.name for n in onnx.load(str(float_file)).graph.node]
-    assert run(["check", str(float_file), "--all"]) == 0
+    assert run(["check", str(float_file), "--nodes"]) == 0
     assert capsys.readouterr().out.count("Softmax") >= 2
 
 

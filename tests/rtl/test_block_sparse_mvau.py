@@ -299,19 +299,19 @@ def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     [
         (
             Case(block=16, simd=12),
-            r"SIMD 12 does not divide block size 16 \(node dut\): use 1, 2, 4, 8 or 16",
+            r"SIMD 12 does not divide block size 16 \(node unit\): use 1, 2, 4, 8 or 16",
         ),
-        (Case(pe=3), r"PE 3 does not divide block size 8 \(node dut\): use 1, 2, 4 or 8"),
-        (Case(group=3), r"TOKENS 3 \(node dut\) is not possible: use 1, 2, 4, 8 or 16"),
-        (Case(lanes=0), r"LANES 0 \(node dut\) must be at least 1"),
-        (Case(in_width=3), r"in_width 3 \(node dut\) must divide MW 32.*use 1, 2, 4, 8, 16 or 32"),
-        (Case(mh=10, out_width=5), r"out_width 5 \(node dut\) must divide MH 10.*use 1, 2 or 10"),
-        (Case(x="INT17"), r"input type INT17 \(node dut\)"),
-        (Case(w="UINT8"), r"weight type UINT8 \(node dut\) is not possible: use INT2 to INT9"),
+        (Case(pe=3), r"PE 3 does not divide block size 8 \(node unit\): use 1, 2, 4 or 8"),
+        (Case(group=3), r"TOKENS 3 \(node unit\) is not possible: use 1, 2, 4, 8 or 16"),
+        (Case(lanes=0), r"LANES 0 \(node unit\) must be at least 1"),
+        (Case(in_width=3), r"in_width 3 \(node unit\) must divide MW 32.*use 1, 2, 4, 8, 16 or 32"),
+        (Case(mh=10, out_width=5), r"out_width 5 \(node unit\) must divide MH 10.*use 1, 2 or 10"),
+        (Case(x="INT17"), r"input type INT17 \(node unit\)"),
+        (Case(w="UINT8"), r"weight type UINT8 \(node unit\) is not possible: use INT2 to INT9"),
         # 32 products of up to 2^14 need 21 signed bits, a bias of 21 bits added makes 22
         (
             Case(requant=0, y="INT16"),
-            r"INT16 \(node dut\) does not hold the accumulators of 22 bits: use INT22",
+            r"INT16 \(node unit\) does not hold the accumulators of 22 bits: use INT22",
         ),
     ],
 )
@@ -324,10 +324,10 @@ def test_values_outside_their_types_are_named():
     case = Case(w="INT4")
     weights, bias, mult = case.initialisers()
     weights[0, 0] = 9
-    with pytest.raises(UserError, match=r"weight -8 to 9 is outside -8 to 7 \(node dut\)"):
+    with pytest.raises(UserError, match=r"weight -8 to 9 is outside -8 to 7 \(node unit\)"):
         build_op(OP, case.attributes(), [weights, bias, mult])
     weights[0, 0], mult[3] = 1, 1 << 17
-    with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node dut\)"):
+    with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node unit\)"):
         build_op(OP, case.attributes(), [weights, bias, mult])
 
 
@@ -340,7 +340,7 @@ def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
     op, model = build_node(OP, case.attributes(), case.initialisers())
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
-    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    found = synth_node(op.get_rtl_file_list(abspath=True), "unit")
     assert found.DSP == 2 * 2 * 4 // 2 + 16  # two tokens share a multiplier; one a requantised output
 
 
@@ -494,8 +494,8 @@ def test_contents_by_hand(tmp_path):
                 column = weights[4 * step : 4 * step + 4, 2 * group + p] & 0xFF
                 want.append(int(column[0]) | int(column[1]) << 8 | int(column[2]) << 16 | int(column[3]) << 24)
     assert Contents.load(tmp_path).data.tolist() == want
-    assert not (tmp_path / "dut_weights.hex").exists()
-    assert [(r.unit, r.memory, r.words, r.width, r.banks) for r in op.loaded_regions()] == [("dut", "weights", 8, 64, 1)]
+    assert not (tmp_path / "unit_weights.hex").exists()
+    assert [(r.unit, r.memory, r.words, r.width, r.banks) for r in op.loaded_regions()] == [("unit", "weights", 8, 64, 1)]
 
 
 def test_other_styles_are_not_on_the_load_chain():
@@ -511,14 +511,14 @@ def test_the_chain_in_finn_s_block_design(tmp_path):
     op, model = build_node(OP, case.attributes() | {"load_from": "VitLoadPort_rtl_0"}, case.initialisers())
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
-    assert op.code_generation_ipi()[-1] == "connect_bd_net [get_bd_pins VitLoadPort_rtl_0/load_out] [get_bd_pins dut/load_in]"
+    assert op.code_generation_ipi()[-1] == "connect_bd_net [get_bd_pins VitLoadPort_rtl_0/load_out] [get_bd_pins unit/load_in]"
 
 
 def test_a_part_without_ultraram_is_named(tmp_path):
     case = ultra(Case())
     op, model = build_node(OP, case.attributes(), case.initialisers())
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
-    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM .* node dut .*use ram_style auto"):
+    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM .* node unit .*use ram_style auto"):
         op.generate_hdl(model, "xczu3eg-sbva484-1-e", 5.0)
 
 

@@ -78,5 +78,5 @@ def test_deep_fifos_read_ahead(depth, style, latency, parts):
 def test_a_part_without_ultraram_is_named(tmp_path):
     op, model = build_node("VitFIFO", inputs(5000, "ultra", 6, "INT8")[1])
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
-    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM for the beats of node dut .*use ram_style auto"):
+    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM for the beats of node unit .*use ram_style auto"):
         op.generate_hdl(model, "xczu3eg-sbva484-1-e", 5.0)

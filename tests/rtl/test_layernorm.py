@@ -272,7 +272,7 @@ def check_estimates(op_type, shape, folder):
 
 def check_estimate(op, what):
     """:func:`check_estimates` of an op with HDL."""
-    found, estimate = synth_node(op.get_rtl_file_list(abspath=True), "dut"), op.node_res_estimation(PART)
+    found, estimate = synth_node(op.get_rtl_file_list(abspath=True), "unit"), op.node_res_estimation(PART)
     text = f"{op.onnx_node.op_type} {what}: estimate {dict(estimate)}, Yosys {found}"
     exact = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
     assert exact == (found.DSP, found.BRAM36, found.URAM), text

@@ -287,7 +287,7 @@ def _synthesised(shape, folder):
     op, model = build_node("VitTokenDrop", shape)
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))
     op.code_generation_ipgen(model, PART, 5.0)
-    return op, synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    return op, synth_node(op.get_rtl_file_list(abspath=True), "unit")
 
 
 @pytest.mark.slow

@@ -533,7 +533,7 @@ def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
 @pytest.mark.parametrize("arguments, text", [
     (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
     (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
-    (["--bits", "8x"], "--bits 8x: expected two positive numbers, for example 8x4"),
+    (["--bits", "8x"], "--bits 8x: use numbers of bits, or weights/activations, as 4/8"),
     (["--bits", "4/y"], "--bits 4/y: use numbers of bits, or weights/activations, as 4/8"),
     (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share: use more than 0 and at most 1"),
     (["--block-keep", "half"], "'--block-keep': half is not a share"),
