@@ -324,10 +324,10 @@ def test_values_outside_their_types_are_named():
     case = Case(w="INT4")
     weights, bias, mult = case.initialisers()
     weights[0, 0] = 9
-    with pytest.raises(UserError, match=r"weight -8 to 9 is outside -8 to 7 \(node unit\)"):
+    with pytest.raises(UserError, match=r"weight -8 to 9 is outside -8 to 7 \(node dut\)"):
         build_op(OP, case.attributes(), [weights, bias, mult])
     weights[0, 0], mult[3] = 1, 1 << 17
-    with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node unit\)"):
+    with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node dut\)"):
         build_op(OP, case.attributes(), [weights, bias, mult])
 
 

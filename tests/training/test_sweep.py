@@ -209,15 +209,15 @@ def test_a_row_takes_the_change_that_is_best_on_held_out_training_images(folder)
     code, output = finish(start(folder, "--row", "float", "--jobs", "2"))
     assert code == 0, output
     content = json.loads((folder / "results.json").read_text())["tiny"]
-    assert [(t["row"], t["change"], t["test_images"], t["train_images"]) for t in content["trials"]] == [
+    low, high = sorted(content["trials"], key=lambda trial: trial["accuracy_teacher"])  # they end in any order
+    assert [(t["row"], t["change"], t["test_images"], t["train_images"]) for t in (low, high)] == [
         ("float", "teacher.lr=1e-06", 200, 500), ("float", "teacher.lr=0.003", 200, 500),
     ]  # fmt: skip
-    assert content["trials"][0]["accuracy_teacher"] < content["trials"][1]["accuracy_teacher"]
     (result,) = content["runs"]
     assert result["config"]["teacher"]["lr"] == 0.003 and result["config"]["teacher"]["epochs"] == 2
     assert result["config"]["holdout"] is None and result["test_images"] == 360
     text = (folder / "RESULTS.md").read_text()
-    assert "Chosen for `float` by accuracy on 200 held-out training images: teacher.lr=1e-06 0." in text
+    assert "Chosen for `float` by accuracy on 200 held-out training images: teacher.lr=" in text and "teacher.lr=1e-06 0." in text
     code, output = finish(start(folder, "--row", "float"))
     assert code == 0 and "1 of 1 runs are done" in output and "starts" not in output
 
