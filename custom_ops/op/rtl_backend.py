@@ -25,11 +25,11 @@ UNIT = "inst"
 """What a wrapper calls the instance of the top."""
 RESET = "vp_reset"
 """The module of the registers between a design's reset and a unit."""
+RESET_STAGES = 2
+"""So many of them in a row: one where the reset is driven, one at the unit."""
 STAGES_A_BORDER = 2
 """Hops for each border that a stream crosses: one on either side, so that no wire over the border has logic before it
 and the first logic after it ends in a register."""
-RESET_STAGES = 2
-"""So many of them in a row: one where the reset is driven, one at the unit."""
 
 
 @dataclass(frozen=True)

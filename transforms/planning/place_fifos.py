@@ -72,7 +72,7 @@ def _standing(folding: Folding, styles: Styles) -> Candidates:
 
 
 def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
-    plain = [Item(item.candidates.only(lambda fifo: fifo.attributes()["ram_style"] != "ultra"), item.count) for item in items]
+    plain = [Item(item.candidates.only(lambda fifo: fifo.attributes()[STYLE] != "ultra"), item.count) for item in items]
     return choose(plain, room, prices) or choose(items, room, prices) or least_share(items, np.maximum(room, 0))
 
 
