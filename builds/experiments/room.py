@@ -6,6 +6,10 @@ compares what Yosys counts and how long the slowest path of each node takes. The
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from unittest.mock import patch
@@ -13,14 +17,16 @@ from unittest.mock import patch
 import typer
 
 import finn_vitprune.plugin  # noqa: F401
+from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.files import write_text
 from finn_vitprune.report.summary import FILE, Summary
-from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.report.tables import TextTable
 from finn_vitprune.transforms.engines import loadable
 
 PART = "xcu250-figd2104-2L-e"
 CLK_NS = 3.333
+WHOLE = "whole design"
+WITHOUT, WITH = "without", "with"
 TITLE = "What room for other networks costs"
 TEXT = f"""The digits example on one loadable engine, {PART}, {CLK_NS} ns, once with the room that every loadable design has (scales by two
 shifts either way, any number of tokens up to that built) and once without. Counted by Yosys; paths in ns, by the taken constants of docs/timing.md.
@@ -31,44 +37,64 @@ python -m builds.experiments.room -o builds/results/room
 """
 
 
-def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of RESULTS.md.")],
-    builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/room"),
-) -> None:
+@dataclass(frozen=True)
+class NodeCost:
+    """What Yosys counts of a node, and ns of its slowest path."""
+
+    LUT: int
+    FF: int
+    DSP: int
+    BRAM36: float
+    ns: float
+
+
+@dataclass(frozen=True)
+class DesignCost:
+    """Of a design: the whole, then its nodes by name."""
+
+    nodes: dict[str, NodeCost]
+
+
+def main(output: Output, builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/room"), only: Only = None) -> None:
     """Build both designs, and write the table of all nodes that differ."""
-    with_room = summary_of(builds / "with")
-    with patch.object(loadable, "_spare", lambda ops, constants: None):
-        without = summary_of(builds / "without")
-    write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT, [table(without, with_room)]))
+    study(builds).go(output, only)
 
 
-def summary_of(folder: Path) -> Summary:
-    """The summary of the build in ``folder``, which is built if it is not there."""
-    if not (found := folder / FILE).exists():
-        build(BuildOptions(output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, engines=1, loadable=True, max_images=12))
-    return Summary.load(found)
+def study(builds: Path = Path("build/room")) -> Study[str, DesignCost]:
+    """Both designs, built in folders of ``builds``."""
+    return Study(
+        settings={WITHOUT: WITHOUT, WITH: WITH}, row=DesignCost, run=partial(cost_of, builds), table=tables, title=TITLE, text=TEXT,
+        said=lambda row: f"{row.nodes[WHOLE].LUT:,} LUT",
+    )  # fmt: skip
 
 
-def table(without: Summary, with_room: Summary) -> TextTable:
-    """The whole design, then every node that differs: without room, with it."""
-    pairs = [("whole design", _counts(without.resources), _counts(with_room.resources), without.timing.taken, with_room.timing.taken)]
-    ns = [{node.node: node.taken for node in s.timing.per_node} for s in (without, with_room)]
-    after = {node.node: node for node in with_room.resources.per_node}
-    for node in without.resources.per_node:
-        counts = _counts(node), _counts(after[node.node])
-        if counts[0] != counts[1]:
-            pairs.append((node.node, *counts, ns[0].get(node.node), ns[1].get(node.node)))
-    rows = tuple((name, *(f"{a:,} -> {b:,}" for a, b in zip(old, new)), _paths(*paths)) for name, old, new, *paths in pairs)
-    return TextTable("Without room, and with it", ("node", "LUT", "FF", "DSP", "BRAM36", "slowest path, ns"), rows, "", ("",) * 6)
+def cost_of(builds: Path, room: str) -> DesignCost:
+    """The design with room or without; a finished build is not made again."""
+    folder = builds / room
+    if not (folder / FILE).exists():
+        with nullcontext() if room == WITH else patch.object(loadable, "_spare", lambda ops, constants: None):
+            build(BuildOptions(output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, engines=1, loadable=True, max_images=12))
+    s = Summary.load(folder)
+    ns = {node.node: node.taken for node in s.timing.per_node} | {WHOLE: s.timing.taken}
+    found = {WHOLE: s.resources} | {node.node: node for node in s.resources.per_node}
+    return DesignCost({name: NodeCost(r.LUT, r.FF, r.DSP, r.BRAM36, ns[name]) for name, r in found.items()})
 
 
-def _paths(old: float | None, new: float | None) -> str:
-    return "" if old is None or new is None else f"{old:.2f} -> {new:.2f}"
+def tables(rows: Mapping[str, DesignCost]) -> list[TextTable]:
+    """The whole design, then every node whose counts differ; none before both designs are known."""
+    if len(rows) < 2:
+        return []
+    pairs = ((name, old, rows[WITH].nodes[name]) for name, old in rows[WITHOUT].nodes.items())
+    cells = tuple(
+        (name, *(f"{a:,} -> {b:,}" for a, b in zip(_counts(old), _counts(new))), f"{old.ns:.2f} -> {new.ns:.2f}")
+        for name, old, new in pairs if name == WHOLE or _counts(old) != _counts(new)
+    )  # fmt: skip
+    return [TextTable("Without room, and with it", ("node", "LUT", "FF", "DSP", "BRAM36", "slowest path, ns"), cells)]
 
 
-def _counts(found) -> tuple[float, ...]:
-    return found.LUT, found.FF, found.DSP, found.BRAM36
+def _counts(cost: NodeCost) -> tuple[float, ...]:
+    return cost.LUT, cost.FF, cost.DSP, cost.BRAM36
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))
