@@ -1,4 +1,4 @@
-"""The cubic sparsity schedule with warm-up and hold."""
+"""What changes while a student trains: keep rates of weights and of tokens, quantisation."""
 
 from __future__ import annotations
 
@@ -44,3 +44,27 @@ class TokenSchedule:
             return self.final
         progress = max(0, step - self.start) / max(1, self.ramp)
         return f"{1.0 - (1.0 - float(self.final)) * progress:.4f}"
+
+
+@dataclass(frozen=True)
+class QuantSchedule:
+    """Float for ``start`` epochs, quantised from then on; a student of ``epochs`` epochs ends quantised.
+
+    With ``start`` = ``epochs`` it is quantised after the last step, before it is measured.
+    """
+
+    start: int
+    epochs: int
+
+    def quantised(self, done: int, begun: bool, measured: bool) -> bool:
+        """Whether the student is quantised after ``done`` epochs.
+
+        Args:
+            begun: steps of the next epoch are done.
+            measured: so is a part of its measuring.
+        """
+        return done > self.start or (begun and done == self.start) or (measured and self.after(done)) or done == self.epochs
+
+    def after(self, done: int) -> bool:
+        """Whether quantisation starts between the last step of epoch ``done`` (from 0) and its measuring."""
+        return done + 1 == self.epochs == self.start

@@ -17,27 +17,19 @@ from finn_vitprune.training.dataset import Augmentation, Dataset, balanced
 class ArrayDataset(Dataset):
     """Images as uint8 arrays ``[F, H, W, C]`` or ``[F, H, W]``, labels 0 to C - 1 as integers.
 
-    Also has ``train_images`` and ``test_images`` (uint8 ``[F, H, W, C]``). Mean and standard deviation are
-    those of all training images, whatever ``limit`` leaves of them.
+    Also has ``train_images`` and ``test_images`` (uint8 ``[F, H, W, C]``).
 
     Args:
         name: what errors call it.
         train: images and labels to train on.
         test: held-out images and labels.
-        limit: train on a fixed class-balanced subset of this size.
-        holdout: hold out so many training images, class-balanced, in place of ``test``.
     Raises:
-        UserError: arrays of the wrong type or shape, labels with a gap, or a ``limit`` or ``holdout`` that does not fit.
+        UserError: arrays of the wrong type or shape, or labels with a gap.
     """
 
-    def __init__(
-        self,
-        name: str,
-        train: tuple[np.ndarray, np.ndarray],
-        test: tuple[np.ndarray, np.ndarray],
-        limit: int | None = None,
-        holdout: int | None = None,
-    ) -> None:
+    _pixels = "images"
+
+    def __init__(self, name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
         self.name = name
         self.train_images, self.train_labels = _checked(name, "train", *train)
         self.test_images, self.test_labels = _checked(name, "test", *test)
@@ -50,7 +42,6 @@ class ArrayDataset(Dataset):
         self.image_size, self.channels = shape[:2], shape[2]
         self.classes = _classes(name, self.train_labels, self.test_labels)
         self.mean, self.std = _mean_std(name, self.train_images)
-        self._choose("images", limit, holdout)
 
     def check(self, augmentation: Augmentation) -> None:
         """See :meth:`Dataset.check`."""

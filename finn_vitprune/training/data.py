@@ -55,13 +55,13 @@ def load_dataset(
     if kind == "imagefolder" and place:
         if size is None:
             raise UserError(f"{spec} needs the size of its images: set model.image_size, for instance 224")
-        return FolderDataset(path, size, limit, holdout)
-    if spec == "digits":
-        data = digits(limit, holdout)
+        data: Dataset = FolderDataset(path, size)
+    elif spec == "digits":
+        data = digits()
     elif spec == "fashion-mnist" or (kind == "fashion-mnist" and place):
-        data = fashion_mnist(path if place else None, limit, holdout)
+        data = fashion_mnist(path if place else None)
     elif kind == "npz" and place:
-        data = npz_file(path, limit, holdout)
+        data = npz_file(path)
     else:
         raise UserError(f"unknown data set {spec!r}: use {SPECS}")
     if size not in (None, data.image_size):
@@ -69,10 +69,11 @@ def load_dataset(
             f"model.image_size {size[0]} x {size[1]} is not that of {data.name} ({data.image_size[0]} x "
             f"{data.image_size[1]}): leave it out"
         )
+    data.narrow(limit, holdout)
     return data
 
 
-def digits(limit: int | None = None, holdout: int | None = None) -> ArrayDataset:
+def digits() -> ArrayDataset:
     """scikit-learn's 8x8 digits: 1,437 training and 360 held-out images, stratified, always the same split.
 
     Pixels 0 to 16 become round(pixel 255 / 16).
@@ -85,21 +86,20 @@ def digits(limit: int | None = None, holdout: int | None = None) -> ArrayDataset
     x_train, x_test, y_train, y_test = train_test_split(
         images, source.target.astype(np.int64), test_size=360, random_state=0, stratify=source.target
     )
-    return ArrayDataset("digits", (x_train, y_train), (x_test, y_test), limit, holdout)
+    return ArrayDataset("digits", (x_train, y_train), (x_test, y_test))
 
 
-def fashion_mnist(folder: Path | None, limit: int | None = None, holdout: int | None = None) -> ArrayDataset:
+def fashion_mnist(folder: Path | None) -> ArrayDataset:
     """Fashion-MNIST (28 x 28, 10 classes) from its four idx files, plain or ``.gz``.
 
     Args:
         folder: that of the files, or torchvision's root; None: where Debian or torchvision put them.
-        limit, holdout: see :class:`ArrayDataset`.
     Raises:
         UserError: no such files, or files that are not what they should be.
     """
     folder = _find_fashion_mnist(folder)
     train, test = ((_images(folder / i), _read_idx(folder / k, 1)) for i, k in IDX_FILES.values())
-    return ArrayDataset("fashion-mnist", train, test, limit, holdout)
+    return ArrayDataset("fashion-mnist", train, test)
 
 
 def _find_fashion_mnist(folder: Path | None) -> Path:
@@ -156,7 +156,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
-def npz_file(path: Path, limit: int | None = None, holdout: int | None = None) -> ArrayDataset:
+def npz_file(path: Path) -> ArrayDataset:
     """Any set as an npz file of four arrays.
 
     ``train_images``, ``test_images``: uint8 ``[F, H, W, C]`` or ``[F, H, W]``. ``train_labels``,
@@ -172,4 +172,4 @@ def npz_file(path: Path, limit: int | None = None, holdout: int | None = None) -
     if missing := [a for a in NPZ_ARRAYS if a not in found]:
         raise UserError(f"npz:{path} has no {', '.join(missing)}: use {', '.join(NPZ_ARRAYS)}")
     arrays = [found[a] for a in NPZ_ARRAYS]
-    return ArrayDataset(f"npz:{path}", tuple(arrays[:2]), tuple(arrays[2:]), limit, holdout)
+    return ArrayDataset(f"npz:{path}", tuple(arrays[:2]), tuple(arrays[2:]))

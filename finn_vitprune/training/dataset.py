@@ -49,6 +49,8 @@ class Dataset(ABC):
     std: tuple[float, ...]
     train_labels: np.ndarray
     test_labels: np.ndarray
+    _pixels: str
+    """What the attributes of the images are called, after ``train_`` and ``test_``."""
 
     def check(self, augmentation: Augmentation) -> None:
         """Raise a UserError for an augmentation that is not for this kind of data set."""
@@ -87,25 +89,34 @@ class Dataset(ABC):
     def test_batches(self, batch: int, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
         """The held-out images in the order of ``test_labels``, ``batch`` at a time: all, or those of the indices."""
 
-    def _choose(self, pixels: str, limit: int | None, holdout: int | None) -> None:
+    def narrow(self, limit: int | None = None, holdout: int | None = None) -> None:
         """Hold out ``holdout`` training images in place of the held-out ones, then train on ``limit`` of the others.
 
-        Args:
-            pixels: how the attributes of the images are called: ``images`` or ``files``, after ``train_`` and ``test_``.
+        Both are class-balanced and always the same; mean and standard deviation stay those of all training images.
+
         Raises:
             UserError: more than there are, or fewer than the classes.
         """
-        names = (f"train_{pixels}", "train_labels")
+        names = (f"train_{self._pixels}", "train_labels")
         images, labels = (getattr(self, name) for name in names)
         rest = np.arange(len(labels))
         if holdout is not None:
-            held = _subset("holdout", self.name, labels, self.classes, holdout, len(labels) - self.classes)
-            setattr(self, f"test_{pixels}", images[held])
+            held = self._subset("holdout", labels, holdout, len(labels) - self.classes)
+            setattr(self, f"test_{self._pixels}", images[held])
             self.test_labels, rest = labels[held], np.setdiff1d(rest, held)
         if limit is not None:
-            rest = rest[_subset("train_images", self.name, labels[rest], self.classes, limit, len(rest))]
+            rest = rest[self._subset("train_images", labels[rest], limit, len(rest))]
         for name, value in zip(names, (images, labels)):
             setattr(self, name, value[rest])
+
+    def _subset(self, key: str, labels: np.ndarray, count: int, most: int) -> np.ndarray:
+        """Indices of ``count`` of the training images with these labels; ``key`` asked for them."""
+        if not self.classes <= count <= most:
+            raise UserError(
+                f"{key} = {count} does not fit {self.name} ({len(labels)} training images of {self.classes} "
+                f"classes): use {self.classes} to {most}"
+            )
+        return balanced(labels, count)
 
     def held_out(self, count: int | None, seed: int) -> np.ndarray:
         """Indices of ``count`` held-out images (None: all), drawn with ``seed``, each class in its share."""
@@ -144,13 +155,3 @@ def balanced(labels: np.ndarray, count: int) -> np.ndarray:
             share[left] += np.minimum(sizes[left] - share[left], missing // len(left))
     members = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     return np.sort(np.concatenate([m[spread(len(m), s)] for m, s in zip(members, share, strict=True)]))
-
-
-def _subset(key: str, name: str, labels: np.ndarray, classes: int, count: int, most: int) -> np.ndarray:
-    """Indices of ``count`` training images; ``key`` asked for them."""
-    if not classes <= count <= most:
-        raise UserError(
-            f"{key} = {count} does not fit {name} ({len(labels)} training images of {classes} "
-            f"classes): use {classes} to {most}"
-        )
-    return balanced(labels, count)

@@ -43,16 +43,13 @@ class FolderDataset(Dataset):
     Args:
         path: the folder that holds train and val.
         image_size: height and width.
-        limit: train on a fixed class-balanced subset of this size.
-        holdout: hold out so many training images, class-balanced, in place of the held-out ones.
     Raises:
-        UserError: folders missing, empty or with different classes, an image that cannot be read, or a
-            ``limit`` or ``holdout`` that does not fit.
+        UserError: folders missing, empty or with different classes, or an image that cannot be read.
     """
 
-    def __init__(
-        self, path: Path, image_size: tuple[int, int], limit: int | None = None, holdout: int | None = None
-    ) -> None:
+    _pixels = "files"
+
+    def __init__(self, path: Path, image_size: tuple[int, int]) -> None:
         self.name, self.image_size = f"imagefolder:{path}", image_size
         if names := class_folders(path):
             self.name += f" (one image of {HELD_OUT} of every class is held out, drawn with seed {SPLIT_SEED})"
@@ -74,7 +71,6 @@ class FolderDataset(Dataset):
         first = self.train_files[np.unique(self.train_labels, return_index=True)[1]]
         self.channels = 1 if all(open_image(f).mode in GREY_MODES for f in first) else 3
         self.mean, self.std = imagenet_mean_std(self.channels)
-        self._choose("files", limit, holdout)
 
     def epoch(
         self,

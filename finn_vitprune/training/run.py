@@ -14,7 +14,6 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training import checkpoint, teacher
@@ -84,20 +83,20 @@ class TrainingRun(StudentTraining):
         display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
 
     def start_student(self) -> None:
-        """The student starts from the teacher's weights, its scores from what the configuration says."""
-        load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
-        if self.config.prune.score_start is not None and self.config.student.epochs:
-            self._start_scores(self.config.prune.score_start)
+        """The student starts from the teacher's weights, its scores from what the configuration says.
 
-    def _start_scores(self, kind: Score) -> None:
-        """Scores in the order that ``kind`` gives them, from 0 to 1, of the calibration images; weights too, where masks stay."""
+        ``prune.score_start`` orders the scores from 0 to 1 on calibration images, and corrects weights where masks stay.
+        """
+        load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
+        kind, s = self.config.prune.score_start, self.config.student
+        if kind is None or not s.epochs:
+            return
         self.student.quantise(False)
         self.student.set_token_keep("1")
         count = min(SCORE_IMAGES, len(self.labels))
         images, labels = self.data.calibration(count), self.data.calibration_labels(count)
         correct = set_scores(self.scores, kind, self.student, images, labels, self.config.seed)
         self.scores.spread_evenly()
-        s = self.config.student
         if s.score_lr == 0 and s.hold_epochs == s.epochs:
             correct(self.student, self.scores.final_masks())
         self._prepare_student()

@@ -14,7 +14,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.labels import drawn_text
 from finn_vitprune.models.evaluate import EVAL_BATCH
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
-from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
+from finn_vitprune.pruning.schedule import CubicSchedule, QuantSchedule, TokenSchedule
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
@@ -60,6 +60,7 @@ class StudentTraining(ABC):
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, round(s.warmup_epochs * steps), round(s.hold_epochs * steps))
         self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
+        self.quantisation = QuantSchedule(config.quant.start_epoch, s.epochs)
         self.progress = TrainingProgress()
 
     def pause(self) -> None:
@@ -130,10 +131,8 @@ class StudentTraining(ABC):
 
     def _prepare_student(self) -> None:
         """Quantisation on or off, and token drops, as they are after the finished epochs."""
-        done, start = self.progress.student_epochs, self.config.quant.start_epoch
-        begun = done == start and self.progress.step > 0
-        ended = self._quantised_last(done) and self.progress.measured > 0
-        self.student.quantise(done > start or begun or ended or done == self.config.student.epochs)
+        p, done = self.progress, self.progress.student_epochs
+        self.student.quantise(self.quantisation.quantised(done, p.step > 0, p.measured > 0))
         self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
 
     def _start_quantisation(self, done: int) -> None:
@@ -148,7 +147,7 @@ class StudentTraining(ABC):
     def student_epoch(self, display: Display) -> None:
         """One epoch of the student: masks at the scheduled keep rates, distillation, residual scale."""
         p, done = self.config.prune_config(), self.progress.student_epochs
-        start = self.config.quant.start_epoch
+        start = self.quantisation.start
         first = done * self.steps_per_epoch
         if self.progress.step:
             pass  # goes on within the epoch
@@ -175,13 +174,9 @@ class StudentTraining(ABC):
                 list(self.student.parameters()),
                 display,
             )
-        if self._quantised_last(done) and not self.progress.measured:
+        if self.quantisation.after(done) and not self.progress.measured:
             self._start_quantisation(done + 1)
         self._record(done + 1, display)
-
-    def _quantised_last(self, done: int) -> bool:
-        """Whether quantisation starts between the last step, ``done`` epochs before it, and measuring."""
-        return done + 1 == self.config.student.epochs == self.config.quant.start_epoch
 
     def _residual_moves(self, done: int) -> bool:
         """Whether the residual scale is chosen anew after ``done`` epochs: while keep rates fall."""

@@ -175,7 +175,7 @@ def _write_scalars(board: SummaryWriter, phase: str, done: TrainingProgress) -> 
 def _finish(run: TrainingRun) -> dict[str, Any]:
     """Export and write the metrics."""
     metrics = metrics_of_teacher(run)
-    if run.config.student.epochs:
+    if run.progress.student_history:
         progress.status("exporting, and comparing every quantiser with PyTorch")
         result = export_run(run, run.out_dir / MODEL)
         metrics |= metrics_of_student(run, result)

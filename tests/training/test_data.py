@@ -43,11 +43,11 @@ def error_of(call, *arguments):
     return str(error.value)
 
 
-def small_set(count=30, height=4, width=6, channels=3, classes=3, limit=None):
+def small_set(count=30, height=4, width=6, channels=3, classes=3):
     """Images that are all different, labels in turn."""
     labels = np.arange(count) % classes
     train = drawn(count, height, width, channels), labels
-    return ArrayDataset("small", train, (drawn(7, height, width, channels, seed=1), labels[:7]), limit)
+    return ArrayDataset("small", train, (drawn(7, height, width, channels, seed=1), labels[:7]))
 
 
 # --- digits ---
@@ -188,7 +188,8 @@ def test_mean_and_deviation_are_those_of_all_training_pixels():
     pixels = data.train_images.astype(np.float64) / 255
     assert data.mean == pytest.approx(pixels.mean((0, 1, 2)), abs=1e-4)
     assert data.std == pytest.approx(pixels.std((0, 1, 2)), abs=1e-4)
-    limited = small_set(count=50, height=9, width=11, limit=6)
+    limited = small_set(count=50, height=9, width=11)
+    limited.narrow(6)
     assert (limited.mean, limited.std) == (data.mean, data.std)
 
 
@@ -198,11 +199,12 @@ def test_mean_and_deviation_are_those_of_all_training_pixels():
 def test_a_subset_is_as_balanced_as_the_classes_allow(limit, counts):
     labels = np.repeat([1, 0, 2], [10, 2, 10])
     images = np.arange(22, dtype=np.uint8).reshape(22, 1, 1, 1)
-    data = ArrayDataset("set", (images, labels), (images, labels), limit)
+    data, again = (ArrayDataset("set", (images, labels), (images, labels)) for _ in range(2))
+    data.narrow(limit)
     assert np.array_equal(np.bincount(data.train_labels), counts)
     chosen = data.train_images.ravel()
     assert len(set(chosen)) == limit and np.array_equal(labels[chosen], data.train_labels)
-    again = ArrayDataset("set", (images, labels), (images, labels), limit)
+    again.narrow(limit)
     assert np.array_equal(again.train_images, data.train_images)
 
 
