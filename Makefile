@@ -41,6 +41,7 @@ demo: setup
 
 lint: setup
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/python -m tests.type_errors
 	$(BIN)/vulture
 

@@ -35,8 +35,12 @@ EXAMPLE = HERE / "example"
 ESTIMATE_STEPS = ("step_check_part", "step_generate_estimate_reports")
 """Where `--estimate-only` stops: the first of these that the config has."""
 VIVADO_STEPS = (
-    "step_hw_ipgen", "step_create_stitched_ip", "step_out_of_context_synthesis", "step_synthesize_bitfile",
-    "step_make_driver", "step_deployment_package",
+    "step_hw_ipgen",
+    "step_create_stitched_ip",
+    "step_out_of_context_synthesis",
+    "step_synthesize_bitfile",
+    "step_make_driver",
+    "step_deployment_package",
 )
 """FINN's own steps that follow where ``vivado`` is on PATH."""
 EXPORT_STEPS: dict[Export, str] = {"vivado": "finn_vitprune.builds.steps.step_export_vivado"}
@@ -151,7 +155,9 @@ def _check_export(folder: BuildFolder, stop_step: str | None, steps: list[str]) 
     for export, step in EXPORT_STEPS.items():
         if (name := step_name(step)) in steps:
             if stop_step is not None and steps.index(stop_step) < steps.index(name):
-                raise UserError(f"--export {export} is for a build that is verified, and this one stops after {stop_step}: leave one of them out")
+                raise UserError(
+                    f"--export {export} is for a build that is verified, and this one stops after {stop_step}: leave one of them out"
+                )
             refuse_foreign(folder.vivado)
 
 
@@ -164,7 +170,8 @@ def _recorded(
         "finn_vitprune": __version__,
         "model": f"{model.name} (SHA-256 {hashlib.sha256(source.SerializeToString()).hexdigest()[:16]})",
         **{name: value for name, value in config.items() if name not in left_out},
-        **settings.recorded, "steps": steps,
+        **settings.recorded,
+        "steps": steps,
     }
     return json.loads(json.dumps({name: file_options(value) for name, value in found.items() if value is not None}, default=str))
 

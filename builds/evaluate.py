@@ -125,10 +125,15 @@ def evaluation_of(build_dir: Path) -> Evaluation | None:
 def _check_reference(reference: FloatFile, shape: NetworkShape) -> None:
     """Raise a UserError where the float network takes other images or has other classes."""
     config = recognised_file(reference.model).config
-    theirs, ours = (config.image_size, config.image_size, config.channels, config.classes), (shape.height, shape.width, shape.channels, shape.classes)
+    theirs, ours = (
+        (config.image_size, config.image_size, config.channels, config.classes),
+        (shape.height, shape.width, shape.channels, shape.classes),
+    )
     if theirs != ours:
         text = "{} x {} x {} pixels and {} classes"
-        raise UserError(f"{reference.model} takes {text.format(*theirs)}, the network {text.format(*ours)}: give the float network that it was made of")
+        raise UserError(
+            f"{reference.model} takes {text.format(*theirs)}, the network {text.format(*ours)}: give the float network that it was made of"
+        )
 
 
 @contextmanager

@@ -89,13 +89,14 @@ class BuildImages:
         pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
         total = len(pixels)
         if self.most is None and total > MOST_IMAGES:
-            raise UserError(f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000")
+            raise UserError(
+                f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000"
+            )
         if labels is not None:
             labels = check_labels(labels, total, f"{path}: labels", classes)
         if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):
             raise UserError(
-                f"{path}: logits are {logits.dtype} of shape {list(logits.shape)}: use floats (no NaN) of shape "
-                f"[{total}, {classes}]"
+                f"{path}: logits are {logits.dtype} of shape {list(logits.shape)}: use floats (no NaN) of shape [{total}, {classes}]"
             )
         index = draw(total, self.most, self.seed, labels)
         chosen = (None if values is None else values[index] for values in (pixels, labels, logits))

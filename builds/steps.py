@@ -109,7 +109,9 @@ def hardware_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]
 def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """QONNX to the integer hardware graph, checked node by node on real images."""
     folder = build.folder
-    folder.forget(*(r.path for r in (folder.lowering, folder.reference, folder.verification, folder.synthesis)), folder.summary, folder.tokens)
+    folder.forget(
+        *(r.path for r in (folder.lowering, folder.reference, folder.verification, folder.synthesis)), folder.summary, folder.tokens
+    )
     lowered = lower(model)
     images = build.images(model)
     some = images.some(build.settings.lowering_images)
@@ -304,14 +306,19 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         with whole_file(path) as partial:
             np.save(partial, array)
     build.folder.verification.save(result)
-    write_json(build.folder.rtlsim_performance, {
-        "tool": "Verilator", "N": result.frames, "latency_cycles": result.latency_cycles,
-        "interval_cycles": result.interval_cycles, "interval_cycles_max": result.interval_cycles_max,
-        "fclk[mhz]": 1e3 / clk_ns, "throughput_fps": 1e9 / (clk_ns * result.interval_cycles),
-    })
-    progress.line(
-        f"{result.rtl_mismatches} mismatches on {result.images} images, interval {result.interval_cycles:.1f} cycles"
+    write_json(
+        build.folder.rtlsim_performance,
+        {
+            "tool": "Verilator",
+            "N": result.frames,
+            "latency_cycles": result.latency_cycles,
+            "interval_cycles": result.interval_cycles,
+            "interval_cycles_max": result.interval_cycles_max,
+            "fclk[mhz]": 1e3 / clk_ns,
+            "throughput_fps": 1e9 / (clk_ns * result.interval_cycles),
+        },
     )
+    progress.line(f"{result.rtl_mismatches} mismatches on {result.images} images, interval {result.interval_cycles:.1f} cycles")
     lowering, reference = build.folder.lowering.load(), build.folder.reference.load()
     if lowering and reference and not result.rtl_mismatches:
         classes = np.array(reference.top1)

@@ -85,6 +85,4 @@ def hardware_op(node: NodeProto) -> VitOp | None:
 def make_node(op_type: str, inputs: list[str], outputs: list[str], name: str = "", **attributes) -> NodeProto:
     """A hardware node of this project's op ``op_type`` (``*_rtl`` goes to FINN's RTL domain)."""
     domain = f"{DOMAIN}.rtl" if op_type.endswith("_rtl") else DOMAIN
-    return helper.make_node(
-        op_type, inputs, outputs, name=name, domain=domain, backend="fpgadataflow", **attributes
-    )
+    return helper.make_node(op_type, inputs, outputs, name=name, domain=domain, backend="fpgadataflow", **attributes)

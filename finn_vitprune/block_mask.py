@@ -69,8 +69,7 @@ class BlockMask:
     def elements(self, shape: tuple[int, int]) -> int:
         """Weights in the kept blocks of a matrix of ``shape``, without what lies beyond its edges."""
         heights, widths = (
-            np.minimum(self.block, side - self.block * np.arange(count))
-            for side, count in zip(shape, self.grid.shape, strict=True)
+            np.minimum(self.block, side - self.block * np.arange(count)) for side, count in zip(shape, self.grid.shape, strict=True)
         )
         return int(heights @ self.grid @ widths)
 

@@ -43,9 +43,7 @@ def settings(build_dir: Path | None = None) -> FINNSettings:
         build_dir: where FINN generates code; by default what ``FINN_BUILD_DIR`` or the settings file says, a relative path
             or none meaning a folder in the cache.
     """
-    result = FINNSettings.init(
-        flow_config=cache_dir() / "finn.yaml", finn_build_dir=build_dir, auto_set_environment_vars=False
-    )
+    result = FINNSettings.init(flow_config=cache_dir() / "finn.yaml", finn_build_dir=build_dir, auto_set_environment_vars=False)
     result.finn_build_dir.mkdir(parents=True, exist_ok=True)
     return result
 

@@ -23,10 +23,7 @@ def check_labels(labels: np.ndarray, images: int, name: str, classes: int | None
         raise UserError(f"{name} are {labels.dtype}: use integers, for example labels.astype(numpy.int64)")
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.shape != (images,):
-        raise UserError(
-            f"{name} have shape {list(labels.shape)} but there are {images} images: use one label an image, "
-            f"shape [{images}]"
-        )
+        raise UserError(f"{name} have shape {list(labels.shape)} but there are {images} images: use one label an image, shape [{images}]")
     if classes is not None and len(outside := np.flatnonzero((flat < 0) | (flat >= classes))):
         raise UserError(
             f"{name} hold {flat[outside[0]]} (image {outside[0]}) and the classes are 0 to {classes - 1}: "

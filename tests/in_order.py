@@ -10,9 +10,7 @@ from finn_vitprune import jobs
 from finn_vitprune.jobs import J, R
 
 
-def run_in_order(
-    function: Callable[[J], R], todo: Iterable[J], workers: int, name: Callable[[J], str] = str
-) -> Iterator[tuple[J, R]]:
+def run_in_order(function: Callable[[J], R], todo: Iterable[J], workers: int, name: Callable[[J], str] = str) -> Iterator[tuple[J, R]]:
     """As :func:`finn_vitprune.jobs.run`, in the order of the jobs."""
     early: dict[int, tuple[J, R]] = {}
     following = 0

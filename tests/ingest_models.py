@@ -149,8 +149,7 @@ class Multihead(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, 24))
         self.pos = nn.Parameter(torch.zeros(1, 17, 24))
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(24, 3, 96, activation="gelu", norm_first=norm_first, batch_first=True)
-            for _ in range(2)
+            nn.TransformerEncoderLayer(24, 3, 96, activation="gelu", norm_first=norm_first, batch_first=True) for _ in range(2)
         )
         self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 5)
 

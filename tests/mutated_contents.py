@@ -132,9 +132,7 @@ def _control_flow() -> Iterator[tuple[str, Damage]]:
         body = _graph("o", helper.make_node("Identity", ["before"], ["o"]))
         for i in range(20):
             other = _graph("p", helper.make_node("Identity", ["before"], ["p"]))
-            body = _graph(
-                f"o{i}", helper.make_node("If", ["condition"], [f"o{i}"], then_branch=body, else_branch=other)
-            )
+            body = _graph(f"o{i}", helper.make_node("If", ["condition"], [f"o{i}"], then_branch=body, else_branch=other))
         _behind(model, helper.make_node("If", ["condition"], ["out"], then_branch=body, else_branch=body))
 
     def on_data(model):
@@ -169,9 +167,9 @@ def _with_functions(calls: dict[str, list[str]]) -> Damage:
         opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
         for name, called in calls.items():
             steps = ["x", *[f"t{i}" for i in range(len(called) - 1)], "y"]
-            nodes = [
-                helper.make_node(c, [a], [b], domain="local") for c, a, b in zip(called, steps, steps[1:])
-            ] or [helper.make_node("Identity", ["x"], ["y"])]
+            nodes = [helper.make_node(c, [a], [b], domain="local") for c, a, b in zip(called, steps, steps[1:])] or [
+                helper.make_node("Identity", ["x"], ["y"])
+            ]
             model.functions.append(helper.make_function("local", name, ["x"], ["y"], nodes, opsets))
         model.opset_import.append(opsets[1])
         node = next(n for n in model.graph.node if n.op_type == "Add")

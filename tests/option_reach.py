@@ -19,22 +19,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("finn_vitprune", "builds", "transforms", "custom_ops")
 COPIES = {"model_copy", "model_dump", "changed", "copy", "items", "values", "get"}
 """Methods whose result is what they are called on, or a field of it."""
-SAME = {
-    "getattr",
-    "dict",
-    "tuple",
-    "list",
-    "set",
-    "sorted",
-    "vars",
-    "asdict",
-    "deepcopy",
-    "cast",
-    "enumerate",
-    "reversed",
-    "zip",
-    "filter",
-}
+SAME = {"getattr", "dict", "tuple", "list", "set", "sorted", "vars", "asdict", "deepcopy", "cast", "enumerate", "reversed", "zip", "filter"}
 """Functions of others whose result holds what they are given."""
 
 
@@ -158,9 +143,7 @@ class Code:
         found: dict[str, ast.expr] = {}
         for base in reversed(list(self.bases(owner))):
             node, _ = self.classes[base]
-            found |= {
-                n.target.id: n.annotation for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-            }
+            found |= {n.target.id: n.annotation for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
         return found
 
     def sections(self, options: str) -> Iterator[str]:
@@ -339,9 +322,7 @@ class _Body:
             names = list(self.code.fields(owner))
             for place, (name, value) in enumerate(values):
                 if self.holds(value) and self._whole(value):
-                    for one in (
-                        [name or names[place]] if name or (place < len(names) and not isinstance(value, ast.Starred)) else names
-                    ):
+                    for one in [name or names[place]] if name or (place < len(names) and not isinstance(value, ast.Starred)) else names:
                         self.reach.hold_attribute(owner, one)
         for name in ("__post_init__", "__enter__"):
             if (more := self.code.method(owner, name)) is not None:
@@ -458,12 +439,7 @@ class _Body:
 
     def _result_holds(self, node: ast.Call) -> bool:
         if (target := self._function(node.func)) is not None:
-            return (
-                target.gives
-                or (target.node.name in COPIES
-                and isinstance(node.func, ast.Attribute)
-                and self.holds(node.func.value))
-            )
+            return target.gives or (target.node.name in COPIES and isinstance(node.func, ast.Attribute) and self.holds(node.func.value))
         arguments = [*node.args, *(k.value for k in node.keywords)]
         if self._class(node.func) in self.reach.sections:
             return any(map(self.holds, arguments))
@@ -483,6 +459,4 @@ if __name__ == "__main__":
         found = reach_of(trip, place)
         print(f"{trip}: {len(found.functions)} functions in {len(found.modules)} modules")
         for function in found.functions:
-            print(
-                f"  {function.removeprefix('finn_vitprune.')}: {', '.join(sorted(found.visited[function].held)) or 'an attribute'}"
-            )
+            print(f"  {function.removeprefix('finn_vitprune.')}: {', '.join(sorted(found.visited[function].held)) or 'an attribute'}")

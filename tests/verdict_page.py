@@ -92,9 +92,7 @@ def _float_model(path: Path) -> None:
     source = make_teacher(load_config(ROOT / "builds" / "train" / "deit_digits.yaml"), data)
     load_weights(source, EXAMPLE / "deit_digits_float.pt")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        torch.onnx.export(
-            source.eval(), (torch.zeros(1, data.channels, *data.image_size),), str(path), opset_version=17, dynamo=False
-        )
+        torch.onnx.export(source.eval(), (torch.zeros(1, data.channels, *data.image_size),), str(path), opset_version=17, dynamo=False)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,25 @@ from finn_vitprune.pruning.scores import PruneScores
 
 
 @cache
-def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
-           block: int, keep: str, seed: int, bits: int, bias: float, options: tuple[tuple[str, object], ...]
-           ) -> tuple[bytes, np.ndarray]:
+def _bytes(
+    image: int,
+    patch: int,
+    dim: int,
+    heads: int,
+    depth: int,
+    drop_at: tuple[int, ...],
+    token_keep: str,
+    block: int,
+    keep: str,
+    seed: int,
+    bits: int,
+    bias: float,
+    options: tuple[tuple[str, object], ...],
+) -> tuple[bytes, np.ndarray]:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     timm_model = VisionTransformer(
-        img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads,
-        **dict(options),
+        img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads, **dict(options)
     ).eval()
     for name, parameter in timm_model.named_parameters():
         if bias and name.endswith(".bias"):
@@ -48,15 +59,25 @@ def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tu
     return exported.model.SerializeToString(), images.numpy().astype(np.uint8)
 
 
-def random_vit(image: int = 4, patch: int = 2, dim: int = 16, heads: int = 2, depth: int = 2,
-               drop_at: tuple[int, ...] = (1,), token_keep: str = "0.5", block: int = 8, keep: str = "0.5",
-               seed: int = 0, bits: int = 8, bias: float = 0.0, **options) -> tuple[ModelWrapper, np.ndarray]:
+def random_vit(
+    image: int = 4,
+    patch: int = 2,
+    dim: int = 16,
+    heads: int = 2,
+    depth: int = 2,
+    drop_at: tuple[int, ...] = (1,),
+    token_keep: str = "0.5",
+    block: int = 8,
+    keep: str = "0.5",
+    seed: int = 0,
+    bits: int = 8,
+    bias: float = 0.0,
+    **options,
+) -> tuple[ModelWrapper, np.ndarray]:
     """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop.
 
     ``bits`` are those of weights and activations (the residual stream stays INT16); ``bias`` is the standard deviation
     of all biases; ``options`` are timm's.
     """
-    data, images = _bytes(
-        image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits, bias, tuple(options.items())
-    )
+    data, images = _bytes(image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits, bias, tuple(options.items()))
     return ModelWrapper(data), images

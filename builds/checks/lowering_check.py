@@ -33,8 +33,7 @@ class Fault:
 
     def __str__(self) -> str:
         return (
-            f"code {self.index} of image {self.image} is {self.code}, QONNX has {self.qonnx} "
-            f"({self.before_rounding:.4f} before rounding)"
+            f"code {self.index} of image {self.image} is {self.code}, QONNX has {self.qonnx} ({self.before_rounding:.4f} before rounding)"
         )
 
 
@@ -135,7 +134,10 @@ class LoweringCheck:
 
 
 def check_lowering(
-    source: ModelWrapper, lowered: Lowered, pixels: np.ndarray, images: Iterable[int] = range(8),
+    source: ModelWrapper,
+    lowered: Lowered,
+    pixels: np.ndarray,
+    images: Iterable[int] = range(8),
     whole: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[LoweringCheck, np.ndarray, np.ndarray]:
     """Compare ``lowered`` with the QONNX model ``source`` on ``pixels`` ``[F, H, W, C]``.
@@ -203,9 +205,7 @@ class _NodeCheck:
                     codes.reshape(-1)[match.index.reshape(-1)] = held
         return ties
 
-    def _attention(
-        self, image: int, node: NodeProto, wanted: Tensors, reference: Tensors
-    ) -> tuple[Tensors, int]:
+    def _attention(self, image: int, node: NodeProto, wanted: Tensors, reference: Tensors) -> tuple[Tensors, int]:
         """Logits from QONNX's q and k, numerators from its logits, outputs from its numerators."""
         op, match = getCustomOp(node), self.attentions[node.output[0]]
         table = self.model.get_initializer(node.input[2])
@@ -219,9 +219,7 @@ class _NodeCheck:
         e = _rounded(reference[match.numerators] * numerics.EXP_MAX)
         return dict(zip(node.output, op.outputs(*numerics.attended(e, v, c)))), ties
 
-    def _compare(
-        self, image: int, node: NodeProto, qonnx: str, scale: float, got: np.ndarray, reference: Tensors
-    ) -> int:
+    def _compare(self, image: int, node: NodeProto, qonnx: str, scale: float, got: np.ndarray, reference: Tensors) -> int:
         real = reference[qonnx]
         before = reference.get(before_rounding(qonnx), real / scale)
         check = self.checks.setdefault(qonnx, TensorCheck(qonnx, node.name))

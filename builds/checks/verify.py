@@ -61,12 +61,7 @@ class Verification:
 
 
 def verify(
-    model: ModelWrapper,
-    accelerator: Accelerator,
-    patches: np.ndarray,
-    stalled: np.ndarray,
-    traced: np.ndarray,
-    seed: int = 0,
+    model: ModelWrapper, accelerator: Accelerator, patches: np.ndarray, stalled: np.ndarray, traced: np.ndarray, seed: int = 0
 ) -> tuple[Verification, np.ndarray]:
     """Run all images back to back, some with pauses and stalls, and a few with every stream traced.
 
@@ -89,8 +84,7 @@ def verify(
 
     for number, (pause, stall) in enumerate(STALL_PATTERNS):
         run = accelerator.run(
-            patches[stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
-            label=f"pauses {pause:g}, stalls {stall:g}",
+            patches[stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall), label=f"pauses {pause:g}, stalls {stall:g}"
         )
         mismatches += differing(run.logits, expected[stalled])
 
@@ -102,11 +96,20 @@ def verify(
     # so few frames give no interval: repeat them to eight or more
     steady = full if len(patches) >= 6 else accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
     verification = Verification(
-        images=len(patches), stalled_images=len(stalled) * len(STALL_PATTERNS), traced_images=len(traced),
-        traced_streams=compared.streams, rtl_mismatches=mismatches, class_changes=changes,
-        saturations=golden.saturations(flat, tensors), latency_cycles=alone.latency_cycles,
-        interval_cycles=steady.interval_cycles, interval_cycles_max=steady.interval_cycles_max,
-        frames=len(steady.intervals) + 1, max_fill=full.max_fill, left_out=compared.left_out, differing=compared.first,
+        images=len(patches),
+        stalled_images=len(stalled) * len(STALL_PATTERNS),
+        traced_images=len(traced),
+        traced_streams=compared.streams,
+        rtl_mismatches=mismatches,
+        class_changes=changes,
+        saturations=golden.saturations(flat, tensors),
+        latency_cycles=alone.latency_cycles,
+        interval_cycles=steady.interval_cycles,
+        interval_cycles_max=steady.interval_cycles_max,
+        frames=len(steady.intervals) + 1,
+        max_fill=full.max_fill,
+        left_out=compared.left_out,
+        differing=compared.first,
     )
     return verification, full.logits
 

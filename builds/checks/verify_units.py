@@ -116,9 +116,7 @@ def verify_units(
     ), logits, SimulationSeconds(compile_s, nodes_s, together - started, time.monotonic() - together)  # fmt: skip
 
 
-def _nodes_alone(
-    units: DesignUnits, model: ModelWrapper, expected: _Golden, workers: int
-) -> tuple[list[NodeRun], float, float]:
+def _nodes_alone(units: DesignUnits, model: ModelWrapper, expected: _Golden, workers: int) -> tuple[list[NodeRun], float, float]:
     """What the nodes did, and seconds of compiling and of running them; a node that differs is named at once."""
     units_model = flattened(model)
     layers = node_names(units_model)

@@ -46,9 +46,7 @@ def engines(folder: Folder, output: Output, only: Only = None, workers: Jobs = 0
 
 
 @app.command()
-def loaded(
-    folder: Folder, build: Annotated[Path, typer.Option(help="Folder of the design.")], output: Output, only: Only = None
-) -> None:
+def loaded(folder: Folder, build: Annotated[Path, typer.Option(help="Folder of the design.")], output: Output, only: Only = None) -> None:
     """Load the design of a build with the networks, one after another, and simulate it."""
     deit_loaded.study(ModelFolder(folder), build).go(output, only)
 

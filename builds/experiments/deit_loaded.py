@@ -109,12 +109,19 @@ def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
     for network in LOADED:
         if (row := rows.get(network.name)) is not None:
             theirs = reference.get(network.rates)
-            lines.append((
-                network.setting, f"{row.words:,}", f"{row.mismatches} of {row.images}", f"{row.latency_cycles:,}",
-                f"{row.interval_cycles:,.0f}", f"{row.milliseconds:.3f}", f"{row.rate:,.0f}",
-                *((f"{theirs.milliseconds:.3f}", f"{theirs.images_per_second:,.0f}") if theirs else ("", "")),
-                f"{row.minutes:.0f}",
-            ))
+            lines.append(
+                (
+                    network.setting,
+                    f"{row.words:,}",
+                    f"{row.mismatches} of {row.images}",
+                    f"{row.latency_cycles:,}",
+                    f"{row.interval_cycles:,.0f}",
+                    f"{row.milliseconds:.3f}",
+                    f"{row.rate:,.0f}",
+                    *((f"{theirs.milliseconds:.3f}", f"{theirs.images_per_second:,.0f}") if theirs else ("", "")),
+                    f"{row.minutes:.0f}",
+                )
+            )
     columns = (
         "network", "words loaded", "images that differ", "latency", "interval", "ms", "images/s", "ms (ref.)", "images/s (ref.)",
         "minutes",
@@ -131,4 +138,3 @@ def use(summary: Summary) -> str:
     """Shares of the part that the design takes."""
     kinds = {kind: (getattr(summary.resources, kind), getattr(summary.part, kind)) for kind in ("LUT", "DSP", "BRAM36", "URAM")}
     return ", ".join(f"{100 * taken / offered:.1f} % of {kind}" for kind, (taken, offered) in kinds.items())
-

@@ -88,9 +88,7 @@ FAST = (*HALVES, DENSE)
 RATES = (("1", "1"), *((block, token) for block in ("0.7", "0.5") for token in ("0.9", "0.7", "0.5")))
 REFERENCE = tuple(DeitNetwork(DISTILLED, 8, block, *rates) for block in (16, 32) for rates in RATES)
 """The settings of the reference, in the order of its table."""
-EVERYWHERE = tuple(
-    DeitNetwork(model, bits, 16, keep, keep) for model in (TINY, SMALL) for bits in (8, 4) for keep in ("0.5", "0.7")
-)
+EVERYWHERE = tuple(DeitNetwork(model, bits, 16, keep, keep) for model in (TINY, SMALL) for bits in (8, 4) for keep in ("0.5", "0.7"))
 """What is planned for every part."""
 LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
 """What one design is loaded with."""

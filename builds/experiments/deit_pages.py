@@ -44,9 +44,7 @@ SIDE_BY_SIDE = tuple(
 REFERENCES = {PlanSetting(row.network): row for row in ROWS}
 """The reference's settings, each on one engine."""
 SMALL_PARTS = tuple(
-    PlanSetting(network, part=part)
-    for part, networks in (("ZCU104", (*TINIES, *HALVES)), ("U50", HALVES))
-    for network in networks
+    PlanSetting(network, part=part) for part, networks in (("ZCU104", (*TINIES, *HALVES)), ("U50", HALVES)) for network in networks
 )
 SIMULATED = {
     PlanSetting(HALVES[0]): "w8a8_engine1_latency",

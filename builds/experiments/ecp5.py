@@ -100,7 +100,7 @@ def harness(job: RouteJob) -> str:
         ring_q  <= {{ring_q, ring_q[{bits_out - 1}]}} ^ y_q;
     end
     assign so = ring_q[{bits_out - 1}];
-    {job.top} unit ({', '.join(pins)});
+    {job.top} unit ({", ".join(pins)});
 endmodule
 """
 

@@ -55,7 +55,9 @@ class DesignCost:
     nodes: dict[str, NodeCost]
 
 
-def main(output: Output, builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/room"), only: Only = None) -> None:
+def main(
+    output: Output, builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/room"), only: Only = None
+) -> None:
     """Build both designs, and write the table of all nodes that differ."""
     study(builds).go(output, only)
 
@@ -73,7 +75,9 @@ def cost_of(builds: Path, room: str) -> DesignCost:
     folder = builds / room
     if not (folder / FILE).exists():
         with nullcontext() if room == WITH else patch.object(loadable, "_spare", lambda ops, constants: None):
-            build(BuildOptions(output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, engines=1, loadable=True, max_images=12))
+            build(
+                BuildOptions(output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, engines=1, loadable=True, max_images=12)
+            )
     s = Summary.load(folder)
     ns = {node.node: node.taken for node in s.timing.per_node} | {WHOLE: s.timing.taken}
     found = {WHOLE: s.resources} | {node.node: node for node in s.resources.per_node}

@@ -25,9 +25,7 @@ class FinnUnit:
     bits: tuple[int, int]
 
 
-def matrix(
-    mw: int, mh: int, lanes: tuple[int, int, int, int], mac_style: str, ram_style: str, bits: int = 8, block: int = BLOCK
-) -> Made:
+def matrix(mw: int, mh: int, lanes: tuple[int, int, int, int], mac_style: str, ram_style: str, bits: int = 8, block: int = BLOCK) -> Made:
     """A matrix unit at TOKENS, SIMD, PE, LANES; half of the blocks of each column are kept."""
     rng = np.random.default_rng(0)
     rows, columns = mw // block, mh // block
@@ -41,9 +39,7 @@ def matrix(
     return "BlockSparseMVAU", attributes, [weights, rng.integers(-99, 99, mh), rng.integers(1, 1 << 16, mh)]
 
 
-def attention(
-    simd: int, pe: int, ram_style: str, bits: int = 8, tokens: int = 197, heads: int = 6, head_dim: int = 64
-) -> Made:
+def attention(simd: int, pe: int, ram_style: str, bits: int = 8, tokens: int = 197, heads: int = 6, head_dim: int = 64) -> Made:
     """Attention at SIMD, PE; scales that use the range of random codes."""
     mult, shift = snap_ratio(2**bits / (5 * np.sqrt(head_dim) * 4**bits / 12))
     num, recip_shift = reciprocal_constant(3.0)
@@ -138,7 +134,9 @@ UNITS: dict[str, Made | FinnUnit] = {
     "split 192 and 384 of 576, SIMD 8": stream("VitSplit", 8, "INT8", channels=576, first=192),
     "fork, SIMD 3": stream("VitFork", 3, "INT16"),
     "width converter, SIMD 16 to 6": (
-        "VitWidthConverter", {"tokens": 197, "channels": 384, "in_simd": 16, "out_simd": 6, "inputDataType": "INT8"}, []
+        "VitWidthConverter",
+        {"tokens": 197, "channels": 384, "in_simd": 16, "out_simd": 6, "inputDataType": "INT8"},
+        [],
     ),
     "crossing, SIMD 8, 2 stages": stream("VitCrossing", 8, "INT8", stages=2),
     "load port 196x768, SIMD 4": stream("VitLoadPort", 4, "UINT8", tokens=196, channels=768, words=359424, design=1),

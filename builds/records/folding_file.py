@@ -23,8 +23,18 @@ from finn_vitprune.transforms.streams.insert_crossings import check_slrs
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 
 FOLDING_ATTRIBUTES = [
-    "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
-    "recip_bits_per_cycle", "roots",
+    "SIMD",
+    "PE",
+    "TOKENS",
+    "LANES",
+    "in_width",
+    "out_width",
+    "mac_style",
+    "interval",
+    "ranking",
+    "ram_style",
+    "recip_bits_per_cycle",
+    "roots",
 ]
 """What a folding says, whatever the mask is."""
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "lane_blocks", "lane_slots", "inFIFODepths", "depth"]
@@ -69,12 +79,16 @@ def read_folding_file(path: Path) -> dict[str, dict]:
     """
     config = read_json(path, "folding file")
     if not isinstance(config, dict) or not all(isinstance(entry, dict) for entry in config.values()):
-        raise UserError(f'folding file {path}: must hold an object of attributes for each node, for example {{"VitAdd_rtl_0": {{"SIMD": 4}}}}')
+        raise UserError(
+            f'folding file {path}: must hold an object of attributes for each node, for example {{"VitAdd_rtl_0": {{"SIMD": 4}}}}'
+        )
     for attribute, pairs in config.get(DEFAULTS, {}).items():
         kinds = pairs[1::2] if isinstance(pairs, list) else []
         lone_all = "all" not in kinds or len(pairs) == 2
         if not kinds or len(pairs) % 2 or not lone_all or not all(isinstance(kind, str | list) for kind in kinds):
-            raise UserError(f'folding file {path}: {DEFAULTS} of {attribute} must be pairs of a value and op types, as in [4, ["VitAdd_rtl"]]')
+            raise UserError(
+                f'folding file {path}: {DEFAULTS} of {attribute} must be pairs of a value and op types, as in [4, ["VitAdd_rtl"]]'
+            )
     return config
 
 
@@ -101,7 +115,9 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
         if name not in between:
             kinds = sorted({op.rpartition("_")[0] for op in ops})
             alike = [op for op in ops if op.rpartition("_")[0] == name.rpartition("_")[0]]
-            use = f"use {alike[0]} to {alike[-1]}" if alike else f"give the file of this model: its nodes are {', '.join(kinds)} and a number"
+            use = (
+                f"use {alike[0]} to {alike[-1]}" if alike else f"give the file of this model: its nodes are {', '.join(kinds)} and a number"
+            )
             raise UserError(f"the model has no node {name}; delete its entry, or {use}")
         for attribute, value in config[name].items():
             _check_inserted(between[name], attribute, value)
@@ -125,7 +141,9 @@ def _entries(config: dict[str, dict], name: str, op: VitOp) -> Iterator[tuple[st
 def _check_value(op: VitOp, attribute: str, value: object) -> None:
     if isinstance(op, VitEngine) and attribute not in ("SIMD", "slr"):
         units = [unit_name(op, role) for role, _ in role_ops(op, op.body)]
-        raise UserError(f"{attribute} cannot be set for node {op.onnx_node.name}; use SIMD, slr, or the names of its units: {', '.join(units)}")
+        raise UserError(
+            f"{attribute} cannot be set for node {op.onnx_node.name}; use SIMD, slr, or the names of its units: {', '.join(units)}"
+        )
     types = {name: kind for name, kind in op.get_nodeattr_types().items() if name in SETTABLE}
     node, use = op.onnx_node.name, ", ".join(name for name in HARDWARE_ATTRIBUTES if name in types)
     if attribute not in types:

@@ -114,7 +114,9 @@ def command_of(options: Mapping[str, JsonValue]) -> str:
     """The command that asks for these options; files stand by their names, and a config of other steps has to be added."""
     given = {field.name: _named(options[field.key]) for field in BuildOptions.fields() if field.key in options}
     steps = options.get("steps")
-    exports = [str(step).removeprefix(EXPORT_STEP) for step in steps if str(step).startswith(EXPORT_STEP)] if isinstance(steps, list) else []
+    exports = (
+        [str(step).removeprefix(EXPORT_STEP) for step in steps if str(step).startswith(EXPORT_STEP)] if isinstance(steps, list) else []
+    )
     folder = Path(str(options.get("output_dir", "FOLDER"))).name
     return command_line(BuildOptions, {"model": "MODEL.onnx"} | given | {"output_dir": folder, "export": next(iter(exports), None)})
 
@@ -192,8 +194,8 @@ def _digest_of(folder: Path, design: Path) -> str:
 
 def is_foreign(folder: Path) -> bool:
     """Whether ``folder`` holds something, but no record."""
-    return folder.is_dir() and not (folder / FILE).is_file() and any(
-        path.name != LOCK and not is_partial(path) for path in folder.iterdir()
+    return (
+        folder.is_dir() and not (folder / FILE).is_file() and any(path.name != LOCK and not is_partial(path) for path in folder.iterdir())
     )
 
 

@@ -52,9 +52,7 @@ def story_of(folder: Path) -> BuildStory:
     tokens, text = _tokens(sample_of_build(folder))
     log = BuildFolder(folder).log
     end = "\n".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]) if record.stopped and log.is_file() else ""
-    return BuildStory(
-        facts_of(folder), record.progress, end, _graphs(folder, list(record.progress)), tokens, text, evaluation_of(folder)
-    )
+    return BuildStory(facts_of(folder), record.progress, end, _graphs(folder, list(record.progress)), tokens, text, evaluation_of(folder))
 
 
 def _graphs(folder: Path, steps: list[str]) -> dict[str, str]:
@@ -77,7 +75,5 @@ def _tokens(sample: TokenSample | None) -> tuple[tuple[tuple[str, Markup], ...],
     for i in sorted(range(len(shown.images)), key=lambda f: shown.labels is not None and shown.predicted[f] != shown.labels[f]):
         kept = [(int(encoder), mask[i]) for encoder, mask in zip(shown.encoders, shown.left)]
         words = shown.lines[i].partition(": ")[2].partition(", encoder")[0]
-        pictures.append(
-            (words[0].upper() + words[1:], token_picture(f"tokens-{len(pictures)}", shown.images[i], kept, shown.lines[i]))
-        )
+        pictures.append((words[0].upper() + words[1:], token_picture(f"tokens-{len(pictures)}", shown.images[i], kept, shown.lines[i])))
     return tuple(pictures), f"Images: {sample.source}."

@@ -59,9 +59,9 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     return Summary(
         model=model_summary(layers(model), lowering),
         verify=_verify(build, lowering, measured),
-        rtlsim=measured and RtlsimSummary.measured(
-            measured.frames, measured.latency_cycles, measured.interval_cycles, measured.interval_cycles_max,
-            build.cfg.synth_clk_period_ns,
+        rtlsim=measured
+        and RtlsimSummary.measured(
+            measured.frames, measured.latency_cycles, measured.interval_cycles, measured.interval_cycles_max, build.cfg.synth_clk_period_ns
         ),
         balance=balance(units),
         nodes=node_rows(
@@ -77,9 +77,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     )
 
 
-def planned_fit(
-    model: ModelWrapper, build: BuildContext, counted: dict[str, Resources] | None = None, method: str = ESTIMATE
-) -> PartFit:
+def planned_fit(model: ModelWrapper, build: BuildContext, counted: dict[str, Resources] | None = None, method: str = ESTIMATE) -> PartFit:
     """How the graph fits the part (:func:`part_fit`), with what the plan says would help."""
     planned = build.folder.plan.load()
     return part_fit(model, build.part, counted, method, planned.relief if planned else ())
@@ -129,14 +127,24 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
         return None if images.labels is None else float(np.mean(classes == images.labels))
 
     return VerifySummary(
-        images=measured.images, rtl_mismatches=measured.rtl_mismatches, class_changes=measured.class_changes,
-        stalled_images=measured.stalled_images, traced_streams=measured.traced_streams,
-        left_out_streams=len(measured.left_out), traced_images=measured.traced_images, units=_units(build, measured),
-        image_source=images.source, images_total=images.total, image_seed=images.seed, image_choice=images.text,
+        images=measured.images,
+        rtl_mismatches=measured.rtl_mismatches,
+        class_changes=measured.class_changes,
+        stalled_images=measured.stalled_images,
+        traced_streams=measured.traced_streams,
+        left_out_streams=len(measured.left_out),
+        traced_images=measured.traced_images,
+        units=_units(build, measured),
+        image_source=images.source,
+        images_total=images.total,
+        image_seed=images.seed,
+        image_choice=images.text,
         top1_agree_qonnx=float(np.mean(predicted == top1)),
-        max_code_diff_vs_qonnx=int(lowering.ties > 0) if lowering else 0, lowering_ties=lowering and lowering.ties,
+        max_code_diff_vs_qonnx=int(lowering.ties > 0) if lowering else 0,
+        lowering_ties=lowering and lowering.ties,
         lowering_faults=lowering and lowering.faults,
-        saturations=measured.saturations, accuracy=right(predicted),
+        saturations=measured.saturations,
+        accuracy=right(predicted),
         accuracy_pytorch=None if images.logits is None else right(np.argmax(images.logits, -1)),
     )
 
@@ -146,8 +154,7 @@ def _units(build: BuildContext, measured: Verification) -> UnitsSummary | None:
     if (units := measured.units) is None:
         return None
     return UnitsSummary(
-        nodes=units.nodes, structures=units.structures, frames=units.frames, beats=units.beats,
-        seconds=asdict(seconds) if seconds else {},
+        nodes=units.nodes, structures=units.structures, frames=units.frames, beats=units.beats, seconds=asdict(seconds) if seconds else {}
     )
 
 
@@ -162,8 +169,14 @@ def _balance_row(op) -> BalanceRow:
     cycles, ideal = sum(own.cycles for own in each), sum(own.ideal_cycles for own in each)
     lost = [asdict(own.lost) for own in each]
     row = BalanceRow(
-        node=op.onnx_node.name, op_type=op.onnx_node.op_type, kept_blocks=None, lanes=1, ideal_cycles=ideal,
-        cycles=cycles, utilisation=min(1.0, ideal / cycles), macs=sum(own.macs for own in each),
+        node=op.onnx_node.name,
+        op_type=op.onnx_node.op_type,
+        kept_blocks=None,
+        lanes=1,
+        ideal_cycles=ideal,
+        cycles=cycles,
+        utilisation=min(1.0, ideal / cycles),
+        macs=sum(own.macs for own in each),
         macs_per_cycle=op.folding().products_per_cycle,
         lost=LostRow(**{reason: sum(own[reason] for own in lost) for reason in lost[0]}),
     )
@@ -171,9 +184,9 @@ def _balance_row(op) -> BalanceRow:
         return row
     counts = op.param_counts()
     bits = counts["weights"] * DataType[op.get_nodeattr("weightDataType")].bitwidth() + counts["index_bits"]
-    return row.model_copy(update={
-        "kept_blocks": sum(own.schedule.kept for own in op.fold().each), "lanes": op.get_nodeattr("LANES"), "weight_bits": bits,
-    })
+    return row.model_copy(
+        update={"kept_blocks": sum(own.schedule.kept for own in op.fold().each), "lanes": op.get_nodeattr("LANES"), "weight_bits": bits}
+    )
 
 
 def node_rows(
@@ -213,17 +226,23 @@ def _memory_row(memory: UnitMemory) -> MemoryRow:
 def _part(fit: PartFit) -> PartSummary:
     part = fit.part
     return PartSummary(
-        name=part.name, LUT=part.LUT, FF=part.FF, DSP=part.DSP, BRAM36=part.BRAM36, URAM=part.URAM, fits=not fit.short,
-        slrs=part.slrs, note=part.note, short=list(fit.short), help=list(fit.help),
+        name=part.name,
+        LUT=part.LUT,
+        FF=part.FF,
+        DSP=part.DSP,
+        BRAM36=part.BRAM36,
+        URAM=part.URAM,
+        fits=not fit.short,
+        slrs=part.slrs,
+        note=part.note,
+        short=list(fit.short),
+        help=list(fit.help),
         dies=[DieSummary(**{kind: getattr(die, kind) for kind in KINDS}) for die in part.dies],
     )
 
 
 def _resources(model: ModelWrapper, used: dict[str, Resources], fit: PartFit) -> ResourceSummary:
     kinds = NodeResources.model_fields.keys() - {"node", "op_type"}
-    per_node = [
-        NodeResources(node=n.name, op_type=n.op_type, **{k: getattr(used[n.name], k) for k in kinds})
-        for n in model.graph.node
-    ]
+    per_node = [NodeResources(node=n.name, op_type=n.op_type, **{k: getattr(used[n.name], k) for k in kinds}) for n in model.graph.node]
     whole = {kind: getattr(fit.used, kind) for kind in KINDS}
     return ResourceSummary(tool=fit.method, per_node=per_node, **whole)

@@ -108,13 +108,7 @@ class Accelerator:
         self.simulated = simulated or in_one_piece(design)
         self.idle_limit = max(2 * design.silent_cycles, 1000)
 
-    def run(
-        self,
-        patches: np.ndarray,
-        stimulus: Stimulus = Stimulus(),
-        traced: int = 0,
-        label: str = "images",
-    ) -> RtlRun:
+    def run(self, patches: np.ndarray, stimulus: Stimulus = Stimulus(), traced: int = 0, label: str = "images") -> RtlRun:
         """Run frames back to back.
 
         Args:

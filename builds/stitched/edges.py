@@ -114,8 +114,14 @@ def _edges(model: ModelWrapper) -> list[StitchedEdge]:
             last = by_tensor[edge.consumer.output[0]]
         edges.append(
             StitchedEdge(
-                edge.producer.name, last.consumer.name, last.input, last.tensor, edge.tensor,
-                getCustomOp(edge.producer).out_streams()[edge.output], fifo, depth,
+                edge.producer.name,
+                last.consumer.name,
+                last.input,
+                last.tensor,
+                edge.tensor,
+                getCustomOp(edge.producer).out_streams()[edge.output],
+                fifo,
+                depth,
                 getCustomOp(edge.producer).is_converter,
             )
         )

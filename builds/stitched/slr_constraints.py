@@ -33,7 +33,9 @@ def slr_constraints(model: ModelWrapper, top: str) -> str:
     for slr, names in sorted(cells.items()):
         pblock = f"{top}_slr{slr}"
         blocks += [
-            "", f"create_pblock {pblock}", f"resize_pblock [get_pblocks {pblock}] -add {{SLR{slr}}}",
+            "",
+            f"create_pblock {pblock}",
+            f"resize_pblock [get_pblocks {pblock}] -add {{SLR{slr}}}",
             *(f"add_cells_to_pblock [get_pblocks {pblock}] [get_cells {name}]" for name in names),
         ]
     return HEAD.format(top=top) + "\n".join(blocks) + "\n"

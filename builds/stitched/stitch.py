@@ -210,7 +210,8 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     edges = stitched_edges(model)
     inside = {
         tensor: f"{instance(engine.onnx_node.name)}.{net}"
-        for engine in engines_of(model) for tensor, (net, _) in engine.netlist.nets.items()
+        for engine in engines_of(model)
+        for tensor, (net, _) in engine.netlist.nets.items()
     }
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
         write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports, inside))
@@ -266,9 +267,12 @@ def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:
 def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None:
     """Set the metadata by which FINN finds a stitched design (``exec_mode`` ``rtlsim``)."""
     names = {
-        "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [],
+        "clk": ["ap_clk"],
+        "rst": ["ap_rst_n"],
+        "aximm": [],
         "axilite": [load.port for load in design.loads],
-        "s_axis": [("s_axis_0", design.input.tdata_bits)], "m_axis": [("m_axis_0", design.output.tdata_bits)],
+        "s_axis": [("s_axis_0", design.input.tdata_bits)],
+        "m_axis": [("m_axis_0", design.output.tdata_bits)],
         "ap_none": [WRONG_FRAMES] if design.frame_check else [],
     }
     model.set_metadata_prop("vivado_stitch_proj", str(design.folder))
@@ -289,10 +293,13 @@ def _top_text(
     with_last = bool(checked and monitored)
     beat_bits = in_bits + LAST_BITS * with_last
     ports = [
-        "input  wire ap_clk", "input  wire ap_rst_n",
-        f"input  wire [{beat_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
+        "input  wire ap_clk",
+        "input  wire ap_rst_n",
+        f"input  wire [{beat_bits - 1}:0] s_axis_0_tdata",
+        "input  wire s_axis_0_tvalid",
         "output wire s_axis_0_tready",
-        f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
+        f"output wire [{out_bits - 1}:0] m_axis_0_tdata",
+        "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
     data = f"s_axis_0_tdata[{in_bits - 1}:0]" if with_last else ""
@@ -306,8 +313,11 @@ def _top_text(
     if monitored:
         count = len(monitored)
         bits = sum(e.stream.tdata_bits for e in monitored)
-        ports += [f"output wire [{2 * count - 1}:0] mon_valid", f"output wire [{2 * count - 1}:0] mon_ready",
-                  f"output wire [{bits - 1}:0] tap_data"]
+        ports += [
+            f"output wire [{2 * count - 1}:0] mon_valid",
+            f"output wire [{2 * count - 1}:0] mon_ready",
+            f"output wire [{bits - 1}:0] tap_data",
+        ]
         net_of = inside | {tensor: net for tensor, (net, _) in nets.items()}
         sides = [net_of[t] for e in monitored for t in (e.source_tensor, e.tensor)]
         for signal, port in (("tvalid", "mon_valid"), ("tready", "mon_ready")):

@@ -118,10 +118,7 @@ class DesignUnits:
         return found
 
     def run(
-        self,
-        workers: int,
-        streams: Callable[[str], NodeStreams | None] | None = None,
-        size: Callable[[str], int] = lambda _: 0,
+        self, workers: int, streams: Callable[[str], NodeStreams | None] | None = None, size: Callable[[str], int] = lambda _: 0
     ) -> Iterator[StructureRun]:
         """Compile every structure, in so many processes, and run its nodes alone as soon as it is there.
 
@@ -152,8 +149,7 @@ class DesignUnits:
         sources = UnitSources(unit.name, self.design.folder, tuple(unit.sources))
         sources.lay_out(self._data(unit), self._filled, self._fills.get(unit.name, ()))
         inputs, outputs = (
-            [Port(f"{kind}{i}_V", net.bits) for i, net in enumerate(nets)]
-            for kind, nets in (("in", unit.inputs), ("out", unit.outputs))
+            [Port(f"{kind}{i}_V", net.bits) for i, net in enumerate(nets)] for kind, nets in (("in", unit.inputs), ("out", unit.outputs))
         )
         return sources.structure(inputs, outputs)
 
@@ -197,8 +193,12 @@ def _run_alone(node: _Node, structure: UnitStructure, library: Path) -> NodeRun:
         simulator = units_simulator(Path(name), [PlacedUnit(node.name, library, node.data, structure, ins, outs)])
         for kind, stimulus in NODE_TRAFFIC.items():
             result = simulator.run(
-                dict(zip(ins, node.streams.inputs)), expected, data_dir=name, stimulus=stimulus,
-                idle_limit=4 * node.streams.cycles + 4000, fill=True,
+                dict(zip(ins, node.streams.inputs)),
+                expected,
+                data_dir=name,
+                stimulus=stimulus,
+                idle_limit=4 * node.streams.cycles + 4000,
+                fill=True,
             )
             mismatches += sum(map(len, result.mismatches.values()))
             if stimulus == Stimulus() and (node.streams.frames or 0) > 2 and not result.deadlock:

@@ -192,9 +192,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         """The integers that the attention computes with."""
         a = self.get_nodeattr
         out_bits = DataType[a("outputDataType")].bitwidth()
-        return AttentionConstants(
-            a("logit_mult"), a("logit_shift"), a("logit_bits"), a("recip_num"), a("recip_shift"), out_bits
-        )
+        return AttentionConstants(a("logit_mult"), a("logit_shift"), a("logit_bits"), a("recip_num"), a("recip_shift"), out_bits)
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """``[..., queries, H D']``, ``[..., N, 2 H D']`` to O and, with ``scores``, S ``[..., N, 1]``."""

@@ -19,9 +19,7 @@ class VitLookup(SharedOp, UnaryStreamOp):
 
     token_wise = True
     ENCODER_ATTRIBUTES = ("tokens", "channels")
-    ATTRIBUTES = {
-        "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"}),
-    }
+    ATTRIBUTES = {"ram_style": ("s", False, "distributed", {"auto", "block", "distributed"})}
 
     def in_streams(self) -> list[Stream]:
         return [self.source, *self.tags()]

@@ -33,9 +33,7 @@ class VitRequant(UnaryStreamOp):
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         x, mult = inputs
         target = self.target.dtype
-        return [
-            requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())
-        ]
+        return [requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())]
 
     def beat_cycles(self) -> int:
         """The input register, the requantiser, two of the FIFO at the output."""

@@ -147,7 +147,9 @@ class EngineTimes:
         back = next(node for node in hardware.graph.node if self.entry.input[1] in node.output)
         self.back = getCustomOp(back).beat_cycles()
         """Cycles of a beat in the FIFO between exit and entry."""
-        self.fifo_cycles = FEED_CYCLES + sum(getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2])
+        self.fifo_cycles = FEED_CYCLES + sum(
+            getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2]
+        )
         """Through the FIFO at the entry."""
         self.entry_free = 0.0
         self.passes: list[UnitPass] = []

@@ -166,8 +166,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         groups = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
         words, style = self.codes_ram()
         return tuple(
-            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes))
-            for lanes in dict.fromkeys(groups)
+            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes)) for lanes in dict.fromkeys(groups)
         )
 
     def fifos(self) -> tuple[FifoFolding, ...]:

@@ -59,8 +59,12 @@ class VitLoadPort_rtl(LoadChainBackend, VitLoadPort):
     def rtl_parameters(self) -> dict[str, int | str]:
         get = self.get_nodeattr
         return {
-            "WIDTH": self.source.width, "BEATS": self.source.beats, "WORDS": get("words"), "DESIGN": get("design"),
-            "STAGES": get("load_stages"), **({"ADDRESS_BITS": self.axilite_bits()} if get("frame_check") else {}),
+            "WIDTH": self.source.width,
+            "BEATS": self.source.beats,
+            "WORDS": get("words"),
+            "DESIGN": get("design"),
+            "STAGES": get("load_stages"),
+            **({"ADDRESS_BITS": self.axilite_bits()} if get("frame_check") else {}),
         }
 
     def axilite_bits(self) -> int:

@@ -201,11 +201,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         if not self.get_nodeattr("requant"):
             return [acc]
         y = DataType[self.get_nodeattr("outputDataType")]
-        return [
-            numerics.requantise(
-                acc, np.asarray(mult[0], dtype=np.int64), self.get_nodeattr("shift"), y.bitwidth(), y.signed()
-            )
-        ]
+        return [numerics.requantise(acc, np.asarray(mult[0], dtype=np.int64), self.get_nodeattr("shift"), y.bitwidth(), y.signed())]
 
     # --- work ---
 

@@ -92,8 +92,13 @@ class MatrixFolding(Folding):
         """Sizes, types and how many blocks are kept: not which, nor the fold and its styles."""
         f = self.fold
         return replace(
-            f, column_blocks=_evenly(f.schedule.kept, f.block_columns), mac_style="portable", ram_style="auto",
-            room_blocks=0, room_slots=0, **UNFOLDED,
+            f,
+            column_blocks=_evenly(f.schedule.kept, f.block_columns),
+            mac_style="portable",
+            ram_style="auto",
+            room_blocks=0,
+            room_slots=0,
+            **UNFOLDED,
         )
 
     def with_room_for(self, units: Sequence[MatrixFolding]) -> MatrixFolding:

@@ -41,9 +41,11 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     length, width = f.entries, f.lanes * (1 + bits) + 1
     program[length - 1] |= 1 << (width - 1)
 
-    tiles = pad_to_block(weights, f.block).reshape(
-        f.block_rows * f.sub_blocks, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe
-    ).transpose(0, 3, 4, 1, 5, 2)  # [sub-block, block column, output group, step, PE, SIMD]
+    tiles = (
+        pad_to_block(weights, f.block)
+        .reshape(f.block_rows * f.sub_blocks, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe)
+        .transpose(0, 3, 4, 1, 5, 2)
+    )  # [sub-block, block column, output group, step, PE, SIMD]
     words = tiles[rows, columns, groups] * used[..., None, None, None]
     chain = f.mac.chain
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)

@@ -10,15 +10,7 @@ from finn_vitprune.custom_ops.mvau.mac import Mac
 from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.op.load_chain import hop_estimate
-from finn_vitprune.custom_ops.op.memory import (
-    MATRIX_MEMORY,
-    Estimate,
-    Holds,
-    UnitMemory,
-    choose_luts,
-    loaded_in_rows,
-    mux_luts,
-)
+from finn_vitprune.custom_ops.op.memory import MATRIX_MEMORY, Estimate, Holds, UnitMemory, choose_luts, loaded_in_rows, mux_luts
 from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps, requant_luts
 from finn_vitprune.numerics import clog2
 

@@ -183,8 +183,13 @@ class Fold:
     def _conditions(self) -> Iterator[tuple[bool, str]]:
         """What must hold, and the text for where it does not. Those that come later rely on those before."""
         for what, value in (
-            ("tokens", self.rows), ("MW", self.mw), ("MH", self.mh), ("block size", self.block),
-            ("LANES", self.lanes), ("SIMD", self.simd), ("PE", self.pe),
+            ("tokens", self.rows),
+            ("MW", self.mw),
+            ("MH", self.mh),
+            ("block size", self.block),
+            ("LANES", self.lanes),
+            ("SIMD", self.simd),
+            ("PE", self.pe),
         ):
             yield value >= 1, f"{what} {value} {{node}} must be at least 1"
         use = _choices(divisors(self.block))
@@ -193,13 +198,19 @@ class Fold:
         use = _choices(TOKENS_CHOICES)
         yield self.tokens in TOKENS_CHOICES, f"TOKENS {self.tokens} {{node}} is not possible: use {use}"
         ins, outs = self.in_widths(self.mw, self.simd), self.out_widths(self.mh, self.pe, self.block)
-        yield self.in_width in ins, (
-            f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
-            f" be 1, 2, 4, ... times it: use {_choices(ins)}"
+        yield (
+            self.in_width in ins,
+            (
+                f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
+                f" be 1, 2, 4, ... times it: use {_choices(ins)}"
+            ),
         )
-        yield self.out_width in outs, (
-            f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
-            f" block size {self.block}: use {_choices(outs)}"
+        yield (
+            self.out_width in outs,
+            (
+                f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
+                f" block size {self.block}: use {_choices(outs)}"
+            ),
         )
         x, w, y, bits = self.x, self.w, self.y, self.sum_bits
         held = x.is_integer() and 2 <= x.bitwidth() <= 16
@@ -207,8 +218,9 @@ class Fold:
         held = w.is_integer() and w.signed() and 2 <= w.bitwidth() <= 9
         yield held, f"weight type {w.name} {{node}} is not possible: use INT2 to INT9"
         if not self.requant:
-            yield y.signed() and y.bitwidth() >= bits, (
-                f"output type {y.name} {{node}} does not hold the accumulators of {bits} bits: use INT{bits} or wider"
+            yield (
+                y.signed() and y.bitwidth() >= bits,
+                (f"output type {y.name} {{node}} does not hold the accumulators of {bits} bits: use INT{bits} or wider"),
             )
             return
         held = y.is_integer() and 2 <= y.bitwidth() <= 32

@@ -5,11 +5,23 @@ from __future__ import annotations
 AXILITE = "s_axilite"
 
 SIGNALS = (
-    ("input ", "AWVALID", 1), ("output", "AWREADY", 1), ("input ", "AWADDR", 0),
-    ("input ", "WVALID", 1), ("output", "WREADY", 1), ("input ", "WDATA", 32), ("input ", "WSTRB", 4),
-    ("output", "BVALID", 1), ("input ", "BREADY", 1), ("output", "BRESP", 2),
-    ("input ", "ARVALID", 1), ("output", "ARREADY", 1), ("input ", "ARADDR", 0),
-    ("output", "RVALID", 1), ("input ", "RREADY", 1), ("output", "RDATA", 32), ("output", "RRESP", 2),
+    ("input ", "AWVALID", 1),
+    ("output", "AWREADY", 1),
+    ("input ", "AWADDR", 0),
+    ("input ", "WVALID", 1),
+    ("output", "WREADY", 1),
+    ("input ", "WDATA", 32),
+    ("input ", "WSTRB", 4),
+    ("output", "BVALID", 1),
+    ("input ", "BREADY", 1),
+    ("output", "BRESP", 2),
+    ("input ", "ARVALID", 1),
+    ("output", "ARREADY", 1),
+    ("input ", "ARADDR", 0),
+    ("output", "RVALID", 1),
+    ("input ", "RREADY", 1),
+    ("output", "RDATA", 32),
+    ("output", "RRESP", 2),
 )
 """Direction, name and bits (0: those of the address) of each signal."""
 

@@ -386,12 +386,7 @@ class FoldedOp(VitOp):
 class StreamOp(VitOp):
     """An op on tokens of ``channels`` elements, ``SIMD`` a beat; by default one stream in and the same one out."""
 
-    ATTRIBUTES = {
-        "tokens": ("i", True, 0),
-        "channels": ("i", True, 0),
-        "SIMD": ("i", False, 1),
-        "inputDataType": ("s", True, ""),
-    }
+    ATTRIBUTES = {"tokens": ("i", True, 0), "channels": ("i", True, 0), "SIMD": ("i", False, 1), "inputDataType": ("s", True, "")}
 
     @property
     def source(self) -> Stream:

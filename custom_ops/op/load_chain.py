@@ -56,10 +56,7 @@ class LoadChainBackend(VitRTLBackend):
         before, here = self.get_nodeattr("load_from"), self.onnx_node.name
         if not (self.on_load_chain and before):
             return super().code_generation_ipi()
-        return [
-            *super().code_generation_ipi(),
-            f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]",
-        ]
+        return [*super().code_generation_ipi(), f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]"]
 
 
 class LoadedBackend(LoadChainBackend):
@@ -214,8 +211,7 @@ def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[
         name: {LOAD_IN: f"load_{i}", LOAD_OUT: f"load_{(i + 1) % len(chain) if ring else i + 1}"} for i, name in enumerate(chain)
     }
     return {
-        name: [StitchedPin(pin.name, nets[name].get(pin.name, pin.name), pin.bits) for pin in of_unit]
-        for name, of_unit in pins.items()
+        name: [StitchedPin(pin.name, nets[name].get(pin.name, pin.name), pin.bits) for pin in of_unit] for name, of_unit in pins.items()
     }
 
 

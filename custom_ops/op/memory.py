@@ -58,9 +58,7 @@ class Estimate:
         return self.LUT, self.DSP, self.BRAM_18K, self.URAM
 
     def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.LUT + other.LUT, self.DSP + other.DSP, self.BRAM_18K + other.BRAM_18K, self.URAM + other.URAM
-        )
+        return Estimate(self.LUT + other.LUT, self.DSP + other.DSP, self.BRAM_18K + other.BRAM_18K, self.URAM + other.URAM)
 
     def __rmul__(self, count: int) -> Estimate:
         return Estimate(count * self.LUT, count * self.DSP, count * self.BRAM_18K, count * self.URAM)
@@ -205,9 +203,7 @@ def ram_estimate(words: int, width: int, style: str) -> Estimate:
     """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer after it where it is deep."""
     luts = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style](words, width)
     return Estimate(
-        LUT=luts,
-        BRAM_18K=ram_bram18(words, width) if style == "block" else 0,
-        URAM=ram_urams(words, width) if style == "ultra" else 0,
+        LUT=luts, BRAM_18K=ram_bram18(words, width) if style == "block" else 0, URAM=ram_urams(words, width) if style == "ultra" else 0
     )
 
 

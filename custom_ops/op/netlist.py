@@ -92,10 +92,7 @@ class UnitNetlist:
     def joined_out(self, tensor: str, port: str) -> list[str]:
         """A net feeds an output port of the module."""
         net, _ = self.nets[tensor]
-        return [
-            f"    assign {port}_tdata = {net}_tdata; assign {port}_tvalid = {net}_tvalid;",
-            f"    assign {net}_tready = {port}_tready;",
-        ]
+        return [f"    assign {port}_tdata = {net}_tdata; assign {port}_tvalid = {net}_tvalid;", f"    assign {net}_tready = {port}_tready;"]
 
     def instances(self, more: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[str]:
         """All units; ``more``: further connections by unit."""

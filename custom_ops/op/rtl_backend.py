@@ -172,14 +172,18 @@ class VitRTLBackend(RTLBackend):
             pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         ports, buses = [], []
         for kind, streams, tags, forth, back in (
-            ("in", self.in_streams(), tags_in, "input ", "output"), ("out", self.out_streams(), tags_out, "output", "input "),
+            ("in", self.in_streams(), tags_in, "input ", "output"),
+            ("out", self.out_streams(), tags_out, "output", "input "),
         ):
             for i, stream in enumerate(streams):
                 name = f"{kind}{i}_V"
                 top = f"{kind}{i}" if i < len(streams) - tags else f"tags_{kind}"
                 buses.append(name)
-                ports += [f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid",
-                          f"{back} wire {name}_tready"]
+                ports += [
+                    f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata",
+                    f"{forth} wire {name}_tvalid",
+                    f"{back} wire {name}_tready",
+                ]
                 if kind not in self.PACKED or i >= len(streams) - tags:
                     pins += [f".{top}_{signal}({name}_{signal})" for signal in SIGNALS]
             if kind in self.PACKED:
@@ -238,9 +242,7 @@ class VitRTLBackend(RTLBackend):
         """Tcl that adds the node to FINN's stitched block design."""
         files = self.get_rtl_file_list(abspath=True) + [str(p) for p in sorted(self.hdl_folder().glob("*.hex"))]
         top = self.get_nodeattr("gen_top_module")
-        return [f"add_files -norecurse {f}" for f in files] + [
-            f"create_bd_cell -type module -reference {top} {self.onnx_node.name}"
-        ]
+        return [f"add_files -norecurse {f}" for f in files] + [f"create_bd_cell -type module -reference {top} {self.onnx_node.name}"]
 
     def execute_node(self, context, graph) -> None:
         """Golden model, or the RTL through FINN's simulation when ``exec_mode`` is ``rtlsim``."""
@@ -251,10 +253,7 @@ class VitRTLBackend(RTLBackend):
             return super().run(*inputs)
         streams = self.out_streams()
         outputs: dict[str, list[int]] = {f"out{i}": [] for i in range(len(streams))}
-        io = {
-            "inputs": {f"in{i}": beats.to_words(beats.pack(inputs[i], s)) for i, s in enumerate(self.in_streams())},
-            "outputs": outputs,
-        }
+        io = {"inputs": {f"in{i}": beats.to_words(beats.pack(inputs[i], s)) for i, s in enumerate(self.in_streams())}, "outputs": outputs}
         sim = self.get_rtlsim()
         self.reset_rtlsim(sim)
         self.rtlsim_multi_io(sim, io)

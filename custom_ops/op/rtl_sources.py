@@ -42,7 +42,4 @@ def _modules(folder: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
     texts = {path: _PROSE.sub(" ", path.read_text()) for path in sorted(folder.rglob("*.sv"))}
     declared = {name: path for path, text in texts.items() for name in _DECLARATION.findall(text)}
     words = {path: dict.fromkeys(re.findall(r"\w+", text)) for path, text in texts.items()}
-    return {
-        name: (path, tuple(word for word in words[path] if declared.get(word, path) != path))
-        for name, path in declared.items()
-    }
+    return {name: (path, tuple(word for word in words[path] if declared.get(word, path) != path)) for name, path in declared.items()}

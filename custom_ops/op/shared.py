@@ -130,9 +130,7 @@ def table_luts(*constants: Sequence[int]) -> int:
 
     A column of zeros, or of a bit of the encoder's number, takes none.
     """
-    columns = {
-        tuple(int(value) >> bit & 1 for value in values) for values in constants for bit in range(int(max(values)).bit_length())
-    }
+    columns = {tuple(int(value) >> bit & 1 for value in values) for values in constants for bit in range(int(max(values)).bit_length())}
     encoders = len(constants[0])
     bits = {tuple(e >> bit & 1 for e in range(encoders)) for bit in range(clog2(encoders))}
     return sum(any(column) for column in columns - bits)

@@ -25,16 +25,13 @@ class TokenTimes:
     @classmethod
     def steady(cls, tokens: int, beats: int) -> TokenTimes:
         """A beat a cycle from cycle 0 on, ``beats`` a token."""
-        return cls(
-            tuple(float(t * beats) for t in range(tokens)), tuple(float((t + 1) * beats - 1) for t in range(tokens))
-        )
+        return cls(tuple(float(t * beats) for t in range(tokens)), tuple(float((t + 1) * beats - 1) for t in range(tokens)))
 
     @classmethod
     def joined(cls, streams: Sequence[TokenTimes]) -> TokenTimes:
         """When tokens of streams that are read together are there."""
         return cls(
-            tuple(map(max, zip(*(s.first for s in streams), strict=True))),
-            tuple(map(max, zip(*(s.last for s in streams), strict=True))),
+            tuple(map(max, zip(*(s.first for s in streams), strict=True))), tuple(map(max, zip(*(s.last for s in streams), strict=True)))
         )
 
     def served(self, beats: float, latency: float, start: float = 0.0) -> TokenTimes:

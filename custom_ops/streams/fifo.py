@@ -18,10 +18,7 @@ class VitFIFO(FoldedOp, StreamOp):
 
     is_buffer = True
     ram_holds = "the beats"
-    ATTRIBUTES = {
-        "depth": ("i", True, 0),
-        "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
-    }
+    ATTRIBUTES = {"depth": ("i", True, 0), "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"})}
 
     def verify_node(self) -> list[str]:
         """Raise UserError for a depth that the unit does not hold; an empty list when all is well."""

@@ -64,8 +64,4 @@ class VitSelectToken_rtl(CountingBackend, VitSelectToken):
         """The last beat of a frame, and the first and last one that pass."""
         ops, beats = self.by_encoder(), self.source.token_beats
         chosen = [(0, op.source.tokens) if op.get_nodeattr("index") == ALL else (op.get_nodeattr("index"), 1) for op in ops]
-        return {
-            "shapes": [
-                (op.source.beats - 1, first * beats, (first + count) * beats - 1) for op, (first, count) in zip(ops, chosen)
-            ]
-        }
+        return {"shapes": [(op.source.beats - 1, first * beats, (first + count) * beats - 1) for op, (first, count) in zip(ops, chosen)]}

@@ -46,8 +46,7 @@ class VitTokenEmbed(VitOp):
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         x, prefix, positions = inputs
         rows = np.broadcast_to(
-            prefix.reshape(self.get_nodeattr("prefix"), x.shape[-1]),
-            (*x.shape[:-2], self.get_nodeattr("prefix"), x.shape[-1]),
+            prefix.reshape(self.get_nodeattr("prefix"), x.shape[-1]), (*x.shape[:-2], self.get_nodeattr("prefix"), x.shape[-1])
         )
         bits = self.out_streams()[0].dtype.bitwidth()
         return [np.clip(np.concatenate([rows, x], axis=-2) + positions, *int_range(bits, signed=True))]
@@ -115,9 +114,7 @@ class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):
 
     def banks(self, model) -> dict[str, list[Memory]]:
         """The rows, as many side by side as the RAM has."""
-        prefix, positions = (
-            np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:3]
-        )
+        prefix, positions = (np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:3])
         stream = self.out_streams()[0]
         zeros = np.zeros((self.get_nodeattr("tokens_in"), stream.channels), np.int64)
         rows = self.compute(zeros, prefix, positions)[0]

@@ -27,7 +27,12 @@ LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)
 
 def _pages() -> dict[str, str]:
     """Where each Markdown file of the repository is on the site."""
-    found = {"README.md": INDEX, "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "notebooks/README.md": "notebooks.md"}
+    found = {
+        "README.md": INDEX,
+        "CHANGELOG.md": "CHANGELOG.md",
+        "CONTRIBUTING.md": "CONTRIBUTING.md",
+        "notebooks/README.md": "notebooks.md",
+    }
     for folder, home in (("docs", "docs"), ("builds/results", "builds")):
         found |= {str(path.relative_to(ROOT)): str(path.relative_to(ROOT / home)) for path in sorted((ROOT / folder).rglob("*.md"))}
     return found

@@ -52,11 +52,17 @@ def tokens(x: float, counts: list[int]) -> list[str]:
     bars = []
     for n, count in enumerate(counts):
         kept = height * count / counts[0]
-        bars += [rect(x + step * n, FOOT - height, step - 5, height - kept, "gone"), rect(x + step * n, FOOT - kept, step - 5, kept, "kept")]
+        bars += [
+            rect(x + step * n, FOOT - height, step - 5, height - kept, "gone"),
+            rect(x + step * n, FOOT - kept, step - 5, kept, "kept"),
+        ]
         if n == 0 or count != counts[n - 1]:
             bars.append(text(x + step * n + (step - 5) / 2, FOOT - kept - 5, str(count), "mid"))
-    return [*heads(x, "Unimportant tokens go, image by image", "in the MLP of 12 encoders; at last the class token alone"), *bars,
-            text(x, FOOT + 24, "half are dropped in encoders 3, 7 and 10", "quiet")]
+    return [
+        *heads(x, "Unimportant tokens go, image by image", "in the MLP of 12 encoders; at last the class token alone"),
+        *bars,
+        text(x, FOOT + 24, "half are dropped in encoders 3, 7 and 10", "quiet"),
+    ]
 
 
 def result(x: float, rows: list[tuple[str, str, float, str]]) -> list[str]:

@@ -59,10 +59,7 @@ def room(op: VitOp, masks: Iterable[np.ndarray]) -> dict[str, int]:
     """Elaborated maxima of the unit's memories that hold ``masks``, balanced and with columns in order."""
     dealt = ColumnsInOrder(op.onnx_node)
     plans = [with_mask(kind, mask).schedule() for mask in masks for kind in (op, dealt)]
-    return {
-        "lane_blocks": max(plan.lane_blocks for plan in plans),
-        "lane_slots": max(plan.lane_slots for plan in plans),
-    }
+    return {"lane_blocks": max(plan.lane_blocks for plan in plans), "lane_slots": max(plan.lane_slots for plan in plans)}
 
 
 class CycleBench:

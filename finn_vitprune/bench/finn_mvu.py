@@ -115,10 +115,7 @@ def jobs(f: FinnFold, bits: tuple[int, int], folder: Path) -> dict[str, NodeJob]
     folder.mkdir(parents=True, exist_ok=True)
     files = [*_library(folder), *_primitives(folder)]
     result = {}
-    for name, top, text in (
-        (CORE, "finn_mvu", _core(f, bits)),
-        (WITH_MEMORY, "finn_mvu_memstream", _with_memory(f, bits, folder)),
-    ):
+    for name, top, text in ((CORE, "finn_mvu", _core(f, bits)), (WITH_MEMORY, "finn_mvu_memstream", _with_memory(f, bits, folder))):
         path = folder / f"{top}.sv"
         path.write_text(text)
         result[name] = NodeJob(top, (*files, path), OPTIONS)

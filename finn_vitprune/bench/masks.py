@@ -25,9 +25,7 @@ BETA = 1.5
 """Both shapes of the beta distribution of column densities (uneven)."""
 
 
-def draw(
-    kind: str, grid: tuple[int, int], keep: float, number: int, lanes: int, trained: Sequence[np.ndarray]
-) -> list[np.ndarray]:
+def draw(kind: str, grid: tuple[int, int], keep: float, number: int, lanes: int, trained: Sequence[np.ndarray]) -> list[np.ndarray]:
     """``number`` masks of one kind; the same arguments give the same masks.
 
     Args:

@@ -74,9 +74,7 @@ class BenchPlan:
 
 def quick(plan: BenchPlan) -> BenchPlan:
     """Two shapes, one fold, four masks."""
-    return replace(
-        plan, shapes=((384, 384), (768, 384)), blocks=(16,), products=(384,), number=4, token_keeps=(0.5,)
-    )
+    return replace(plan, shapes=((384, 384), (768, 384)), blocks=(16,), products=(384,), number=4, token_keeps=(0.5,))
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,11 @@ class BenchCase:
     rows: dict[tuple[float, str], MatrixRow]
 
 
-
 def bench_case(unit: Unit, plan: BenchPlan, trained: Sequence[np.ndarray]) -> BenchCase:
     """Search the fold of a unit, and draw its masks."""
     fold = find_fold(unit, list(_probes(unit, plan, trained)))
     drawn = {
-        (keep, kind): masks.draw(kind, unit.grid, keep, plan.number, fold["LANES"], trained)
-        for keep in plan.keeps
-        for kind in _kinds(keep)
+        (keep, kind): masks.draw(kind, unit.grid, keep, plan.number, fold["LANES"], trained) for keep in plan.keeps for kind in _kinds(keep)
     }
     return BenchCase(unit, fold, drawn, {key: _row(unit, fold, *key, group) for key, group in drawn.items()})
 

@@ -29,9 +29,7 @@ from finn_vitprune.bench.results import DropRow, FinnRow, MatrixRow
 from finn_vitprune.report.tables import TextTable
 
 
-def tables(
-    rows: Sequence[MatrixRow], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks
-) -> list[TextTable]:
+def tables(rows: Sequence[MatrixRow], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks) -> list[TextTable]:
     """The tables of all that was measured."""
     made = [
         _utilisation(rows, checks),
@@ -223,9 +221,7 @@ def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
         if row.estimate and row.cost:
             cells = _estimate_cells(row.estimate, row.cost, what, checks)
         worst = max(errors, default=None)
-        cycles = "-" if worst is None else checks.mark(
-            f"cycles, {what}", f"{100 * worst:.2f} %", worst <= ESTIMATE_CYCLES
-        )
+        cycles = "-" if worst is None else checks.mark(f"cycles, {what}", f"{100 * worst:.2f} %", worst <= ESTIMATE_CYCLES)
         lines.append((_name(row), f"{row.products:,}", *cells, cycles))
     return TextTable(
         "5. Estimates of the op: estimated / found",
@@ -283,8 +279,7 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> TextTable:
         ))  # fmt: skip
     return TextTable(
         "6. Token drop: resources, and estimated / found",
-        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "LUT levels", "ns", "DSP", "BRAM36", "URAM",
-         "LUT sites"),
+        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "LUT levels", "ns", "DSP", "BRAM36", "URAM", "LUT sites"),
         tuple(lines),
         f"ranker: LUT sites of the ranker alone, at most {RANKER_LUT:,}. ns: taken, as in 4.",
     )

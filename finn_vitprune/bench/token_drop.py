@@ -56,14 +56,7 @@ class DropUnit:
         """``(op, model)`` at the fold that keeps the pace."""
         mult, shift = numerics.head_mean_constant(self.heads)
         score = f"UINT{(self.heads << numerics.SCORE_BITS).bit_length()}"
-        attributes = {
-            "tokens": self.tokens,
-            "channels": self.channels,
-            "k": self.k,
-            "mult": mult,
-            "shift": shift,
-            "scoreDataType": score,
-        }
+        attributes = {"tokens": self.tokens, "channels": self.channels, "k": self.k, "mult": mult, "shift": shift, "scoreDataType": score}
         probe, _ = build_node(OP, attributes)
         return build_node(OP, attributes | probe.folding().for_interval(self.pace).attributes())
 

@@ -54,8 +54,13 @@ def token_weights(network: PrunedViT, images: Tensor, seed: int = 0) -> dict[str
 
 @torch.no_grad()
 def fit_layers(
-    student: PrunedViT, teacher: PrunedViT, images: Tensor, masks: Sequence[EncoderMask] | None = None,
-    rounded: bool = False, sources: Tensor | None = None, seed: int = 0,
+    student: PrunedViT,
+    teacher: PrunedViT,
+    images: Tensor,
+    masks: Sequence[EncoderMask] | None = None,
+    rounded: bool = False,
+    sources: Tensor | None = None,
+    seed: int = 0,
 ) -> None:
     """Give every linear layer of ``student`` the weights and the bias with which it comes nearest to ``teacher``'s output.
 
@@ -82,27 +87,27 @@ def fit_layers(
 
 
 def _fit_encoder(
-    name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None, run: Callable[..., tuple[list[Tensor], list[Tensor]]],
-    ours: list[Tensor], theirs: list[Tensor],
+    name: str,
+    block: Encoder,
+    wanted: Encoder,
+    mask: EncoderMask | None,
+    run: Callable[..., tuple[list[Tensor], list[Tensor]]],
+    ours: list[Tensor],
+    theirs: list[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Fit the layers of one encoder by ``run``; what both networks give after it."""
     attention, mlp = _layers(name, block, wanted, mask)
     scores: list[Tensor] = []
-    ours, theirs = run(
-        attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs
-    )
+    ours, theirs = run(attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs)
     if block.drop is not None:
         drop = partial(_dropped, block.drop, wanted.attn.heads)
         ours, theirs = ([drop(x, s) for x, s in zip(side, scores, strict=True)] for side in (ours, theirs))
     return run(
-        mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)),
-        lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs,
+        mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)), lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs
     )
 
 
-def _layers(
-    name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None
-) -> tuple[list[_Layer], list[_Layer]]:
+def _layers(name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None) -> tuple[list[_Layer], list[_Layer]]:
     """Of the attention, and of the MLP."""
     kept = dict.fromkeys(("qkv", "proj", "fc1", "fc2"))
     if mask is not None:
@@ -125,15 +130,20 @@ def _dropped(drop: DropTokens, heads: int, x: Tensor, scores: Tensor) -> Tensor:
 
 
 def _fit(
-    layers: Sequence[_Layer], ours: Forward, theirs: Forward, x: list[Tensor], y: list[Tensor], rounded: bool,
-    weights: Mapping[str, Sequence[Tensor]], judging: Sequence[Tensor],
+    layers: Sequence[_Layer],
+    ours: Forward,
+    theirs: Forward,
+    x: list[Tensor],
+    y: list[Tensor],
+    rounded: bool,
+    weights: Mapping[str, Sequence[Tensor]],
+    judging: Sequence[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Fit the layers of one part of the network in their order; what both parts give then, batch by batch."""
     wanted: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     device = layers[0].ours.weight.device
     with hooked(
-        layer.theirs.register_forward_hook(lambda _, inputs, output, name=layer.name: wanted[name].append(output.cpu()))
-        for layer in layers
+        layer.theirs.register_forward_hook(lambda _, inputs, output, name=layer.name: wanted[name].append(output.cpu())) for layer in layers
     ):
         given = [theirs(batch.to(device)).cpu() for batch in y]
     for layer in layers:
@@ -158,9 +168,7 @@ def _fit_layer(layer: _Layer, ours: Forward, batches: Iterable[tuple[Tensor, Ten
 
 def _set(layer: _Layer, fitted: Moments, judged: Moments, rounded: bool) -> None:
     ours = layer.ours
-    fit = reconstruct(
-        fitted, judged, ours.weight, layer.kept, ours.bits if rounded else None, ours.weight_scale.per_channel
-    )
+    fit = reconstruct(fitted, judged, ours.weight, layer.kept, ours.bits if rounded else None, ours.weight_scale.per_channel)
     ours.weight.copy_(fit.weight)
     ours.bias.copy_(fit.bias)
     if fit.scale is not None:

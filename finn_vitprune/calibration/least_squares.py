@@ -159,9 +159,7 @@ def _solved(moments: Moments, damping: float, start: Tensor, groups: Groups) -> 
     return solve(covariance, wanted + start @ (covariance - measured), groups)
 
 
-def _rounded(
-    moments: Moments, damping: float, floats: Tensor, groups: Groups, scale: Tensor, bits: int
-) -> Tensor:
+def _rounded(moments: Moments, damping: float, floats: Tensor, groups: Groups, scale: Tensor, bits: int) -> Tensor:
     """Codes times scale."""
     covariance, result = damped(moments.centred()[0], damping), torch.zeros_like(floats)
     for rows, columns in groups:

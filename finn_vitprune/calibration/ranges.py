@@ -37,9 +37,7 @@ class ChosenRange:
     output_error: float
 
 
-def choose_ranges(
-    network: PrunedViT, images: Tensor, masks: Sequence[EncoderMask] | None = None, seed: int = 0
-) -> list[ChosenRange]:
+def choose_ranges(network: PrunedViT, images: Tensor, masks: Sequence[EncoderMask] | None = None, seed: int = 0) -> list[ChosenRange]:
     """Set the scale of every quantiser that has a learned one of its own, after :meth:`PrunedViT.calibrate`.
 
     An error d of a value changes the logits by J d. Of several clipping points the one is taken with the least

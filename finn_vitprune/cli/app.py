@@ -83,9 +83,7 @@ def _version(value: bool) -> None:
 
 
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress: results, notes and errors alone.")] = False,
     plain: Annotated[bool, typer.Option("--no-progress", help="Show progress as lines, without what moves.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is logged, too, on standard error.")] = False,

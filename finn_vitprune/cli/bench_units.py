@@ -27,26 +27,14 @@ EXAMPLE = "finn-vitprune bench-units --quick --json-file units.json"
 
 
 def command(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")
-    ] = False,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Results; what is in it already is not run again."),
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")
-    ] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
-    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")] = False,
+    json_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Results; what is in it already is not run again.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")] = None,
     block_size: Annotated[list[int] | None, typer.Option(min=1, help="Only this block size; may repeat.")] = None,
-    fold: Annotated[
-        list[int] | None, typer.Option(min=1, help="Only so many products a cycle; may repeat.")
-    ] = None,
+    fold: Annotated[list[int] | None, typer.Option(min=1, help="Only so many products a cycle; may repeat.")] = None,
     block_keep: Annotated[
-        list[Share] | None,
-        typer.Option(parser=parser(Share), metavar="SHARE", help="Only this kept share of blocks; may repeat."),
+        list[Share] | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Only this kept share of blocks; may repeat.")
     ] = None,
     bits: Annotated[
         list[str] | None,
@@ -57,10 +45,7 @@ def command(
         str | None, typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
     ] = None,
     masks: Annotated[int | None, typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
-    masks_from: Annotated[
-        Path | None,
-        typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example."),
-    ] = None,
+    masks_from: Annotated[Path | None, typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example.")] = None,
     measure: Annotated[
         list[str] | None, typer.Option(metavar="WHAT", help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,

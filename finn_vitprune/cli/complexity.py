@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from finn_vitprune.complexity.formulas import Complexity
     from finn_vitprune.report.tables import TextTable
 
-EXAMPLE = (
-    "finn-vitprune complexity deit_small_patch16_224 --block-size 16 --block-keep 0.5 --token-keep 0.5 "
-    "--drop-at 3,7,10 --json"
-)
+EXAMPLE = "finn-vitprune complexity deit_small_patch16_224 --block-size 16 --block-keep 0.5 --token-keep 0.5 --drop-at 3,7,10 --json"
 
 
 Counting = Literal["project", "reference"]
@@ -31,30 +28,22 @@ Counting = Literal["project", "reference"]
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="timm model name, checkpoint (.pt) or QONNX file.")
-    ],
-    block_size: Annotated[
-        int | None, typer.Option(min=1, help="Block size b; without it 16.")
-    ] = None,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="timm model name, checkpoint (.pt) or QONNX file.")],
+    block_size: Annotated[int | None, typer.Option(min=1, help="Block size b; without it 16.")] = None,
     block_keep: Annotated[
         Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of blocks; without it 0.5.")
     ] = None,
     neuron_keep: Annotated[
-        Share | None,
-        typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks."),
+        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks.")
     ] = None,
     token_keep: Annotated[
-        Share | None,
-        typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7."),
+        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7.")
     ] = None,
     drop_at: Annotated[
-        Ints | None,
-        typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10."),
+        Ints | None, typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10.")
     ] = None,
     heads_removed: Annotated[
-        Ints | None,
-        typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0."),
+        Ints | None, typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0.")
     ] = None,
     count: Annotated[
         Counting, typer.Option(help="Count what this hardware does, or as the results of the FCCM 2024 paper do.")

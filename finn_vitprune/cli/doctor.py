@@ -48,7 +48,9 @@ class Check:
 
 
 def command(
-    parts: Annotated[bool, typer.Option("--parts", help="List the parts and boards that are known, with their resources, instead.")] = False,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="List the parts and boards that are known, with their resources, instead.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """List the tools: version, what each enables, how to get what is missing. Exit 1 if one is missing."""
@@ -101,7 +103,8 @@ def _list_parts() -> None:
     ):
         return
     rows = tuple(
-        (p.device, p.family, ", ".join(boards.get(p.device, [])), *(f"{getattr(p, kind):,}" for kind in kinds), str(p.slrs)) for p in devices
+        (p.device, p.family, ", ".join(boards.get(p.device, [])), *(f"{getattr(p, kind):,}" for kind in kinds), str(p.slrs))
+        for p in devices
     )
     note = "--fpga-part takes a board, a device, or a part with package and speed grade. --part-resources FILE adds others."
     show([TextTable("Parts", ("device", "family", "boards", *kinds, "SLRs"), rows, note)], console_of_tables())
@@ -142,7 +145,7 @@ def _package(name: str, enables: str, wanted: str | None) -> Check:
     except PackageNotFoundError:
         return Check(name, None, False, enables, _PIP.format(f'"{name}{wanted or ""}"'))
     if wanted and not SpecifierSet(wanted).contains(found, prereleases=True):
-        return Check(name, found, False, enables, f'{wanted} is needed: {_PIP.format(f"{name}{wanted}")}')
+        return Check(name, found, False, enables, f"{wanted} is needed: {_PIP.format(f'{name}{wanted}')}")
     return Check(name, found, True, enables, "")
 
 

@@ -38,10 +38,12 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="For --max-images.")] = 0,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")] = False,
     mean: Annotated[
-        Floats | None, typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes.")
+        Floats | None,
+        typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes."),
     ] = None,
     std: Annotated[
-        Floats | None, typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Their deviation; both from the data where not given.")
+        Floats | None,
+        typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Their deviation; both from the data where not given."),
     ] = None,
     jobs: params.Jobs = os.cpu_count() or 1,
     scheduler: params.Scheduler = None,

@@ -20,8 +20,7 @@ AS_TYPED = (str, int, float, bool, Path)
 
 
 def with_options(command: Callable[..., None], options: type[Options]) -> Callable[..., None]:
-    """``command``, whose first parameter is an object of ``options``, with a parameter for each option and then its own others.
-    """
+    """``command``, whose first parameter is an object of ``options``, with a parameter for each option and then its own others."""
     own = list(inspect.signature(command, eval_str=True, locals={options.__name__: options}).parameters.values())[1:]
     parameters = [_parameter(field) for field in options.fields() if field.option.typed]
 
@@ -41,9 +40,7 @@ def _parameter(field: Given) -> inspect.Parameter:
     kind, default = _kind(field), inspect.Parameter.empty if field.info.is_required() else _default(field)
     if default is None:
         kind = Optional[kind]
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field)]
-    )
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field)])
 
 
 def _typer_of(field: Given) -> Any:

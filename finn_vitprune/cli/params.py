@@ -24,5 +24,6 @@ def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time, in processes of their own.")]
 Scheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md).")
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md)."),
 ]

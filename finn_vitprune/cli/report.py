@@ -52,7 +52,13 @@ def command(
         verdict = replace(verdict, page=str(html))
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
     found = [evaluation and evaluation.model_dump(mode="json", exclude_none=True) for evaluation in evaluations]
-    document = {"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts, "evaluations": found, "verdict": verdict.as_dict()}
+    document = {
+        "folders": list(map(str, build_dirs)),
+        "summaries": builds,
+        "facts": facts,
+        "evaluations": found,
+        "verdict": verdict.as_dict(),
+    }
     if not answer(document):
         if full or nodes:
             show(tables, console_of_tables())

@@ -15,7 +15,10 @@ EXAMPLE = "finn-vitprune sweep deit_fmnist_sweep -o runs/fmnist --jobs 2"
 
 
 def command(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Configuration, rows of changes, seeds: a file (YAML), or the name of one of the package.")],
+    sweep: Annotated[
+        str,
+        typer.Argument(metavar="SWEEP", help="Configuration, rows of changes, seeds: a file (YAML), or the name of one of the package."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
     jobs: params.Jobs = 1,
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may repeat.")] = None,
@@ -48,11 +51,7 @@ def command(
     unknown = [r for r in row or [] if r not in names]
     if unknown:
         raise UserError(f"--row {unknown[0]}: {source} has rows {', '.join(names)}")
-    chosen = [
-        j
-        for j in sweeps.jobs_of(content, source, output)
-        if (not row or j.row in row) and (not seed or j.seed in seed)
-    ]
+    chosen = [j for j in sweeps.jobs_of(content, source, output) if (not row or j.row in row) and (not seed or j.seed in seed)]
     beside = output if source in bundled(ConfigKind.SWEEP).values() else source.parent  # nothing is written into the package
     results = json_file or beside / "results.json"
 

@@ -39,7 +39,9 @@ class TerminalProgress(progress.Progress):
         with self._printing:
             self._said = time.monotonic()
             self.status("")
-            self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+            self._console.print(
+                f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal
+            )
 
     def begin(self, text: str) -> None:
         """Print ``text``, which is the status too, where no other is said."""

@@ -18,7 +18,8 @@ EXAMPLE = "finn-vitprune train --config deit_digits --set prune.block_keep=0.4 -
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
     config: Annotated[
-        str | None, typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults.")
+        str | None,
+        typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set, instead of the config's.")] = None,

@@ -57,14 +57,11 @@ class TimmPruning:
         if outside:
             raise UserError(f"--drop-at {outside[0]}: {name} has encoders 1 to {depth}")
         if removed and len(removed) != depth:
-            raise UserError(
-                f"--heads-removed has {len(removed)} numbers, {name} has {depth} encoders: give {depth} numbers"
-            )
+            raise UserError(f"--heads-removed has {len(removed)} numbers, {name} has {depth} encoders: give {depth} numbers")
         for i, (count, shape) in enumerate(zip(removed, config.encoders), start=1):
             if not 0 <= count < shape.heads:
                 raise UserError(
-                    f"--heads-removed {count} (encoder {i}): it has {shape.heads} heads and one must stay, "
-                    f"use 0 to {shape.heads - 1}"
+                    f"--heads-removed {count} (encoder {i}): it has {shape.heads} heads and one must stay, use 0 to {shape.heads - 1}"
                 )
 
 
@@ -88,4 +85,6 @@ def of_timm(name: str, pruning: TimmPruning, as_reference: bool = False) -> Coun
         formula = formulas.planned(config, prune, removed)
         count = count_model(*pruned_by_score(config, prune, removed), prune.block_size)
     drops = dict.fromkeys(pruning.drop_at, float(Fraction(pruning.token_keep)))
-    return CountedModel(name, prune.block_size, float(Fraction(prune.block_keep)), drops, formula, count, "" if as_reference else INDEX_BITS)
+    return CountedModel(
+        name, prune.block_size, float(Fraction(prune.block_keep)), drops, formula, count, "" if as_reference else INDEX_BITS
+    )

@@ -22,10 +22,7 @@ FORMULAS = {
     "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M",
     "MACs besides": "patches patch_dim D + D classes",
     "parameters besides": "(patch_dim + 1) D + (D + 1) classes",
-    "an encoder in the paper": (
-        "2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) "
-        "+ 2 N' D M_all alpha_mlp"
-    ),
+    "an encoder in the paper": ("2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) + 2 N' D M_all alpha_mlp"),
 }
 SYMBOLS = (
     "N tokens at the input, T = N and T' = tokens in the MLP (1 in a last encoder before a class token), "
@@ -148,9 +145,7 @@ def encoder_loads(config: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> 
             kv=(blocks.k + blocks.v) * area,
             proj=blocks.proj * area,
         )
-        for shape, (tokens, mlp_tokens), blocks in zip(
-            config.encoders, config.token_counts(), kept, strict=True
-        )
+        for shape, (tokens, mlp_tokens), blocks in zip(config.encoders, config.token_counts(), kept, strict=True)
     ]
 
 
@@ -235,10 +230,7 @@ def planned(config: ViTConfig, prune: PruneConfig, heads_removed: Sequence[int] 
     """
     small = without_heads(config, heads_removed)
     small = small.with_encoders(
-        tuple(
-            replace(s, neurons=kept_neurons(prune.neuron_keep, s.neurons, prune.block_size))
-            for s in small.encoders
-        )
+        tuple(replace(s, neurons=kept_neurons(prune.neuron_keep, s.neurons, prune.block_size)) for s in small.encoders)
     )
     counts = [
         min(kept_blocks(prune.block_keep, whole.q), live.q)
@@ -262,8 +254,5 @@ def counted(dense: ViTConfig, small: ViTConfig, masks: dict[str, BlockMask]) -> 
         dense: the shapes before pruning; small: after (heads, neurons, token drops).
         masks: kept blocks of the ``small`` matrices, keys ``blocks.<i>.<q|k|v|proj>``, of one block size.
     """
-    kept = [
-        KeptBlocks(*(masks[f"blocks.{i}.{m}"].kept for m in ATTENTION))
-        for i in range(len(small.encoders))
-    ]
+    kept = [KeptBlocks(*(masks[f"blocks.{i}.{m}"].kept for m in ATTENTION)) for i in range(len(small.encoders))]
     return by_formula(dense, small, kept, next(iter(masks.values())).block)

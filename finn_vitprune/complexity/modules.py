@@ -85,9 +85,7 @@ def as_performed(config: ViTConfig, found: Sequence[MatrixProduct]) -> list[Matr
     if config.pooling is not Pooling.CLASS:
         return list(found)
     last = f"blocks.{len(config.encoders) - 1}."
-    return [
-        replace(p, rows=1) if p.module.startswith(last) and p.part not in ("k", "v") else p for p in found
-    ]
+    return [replace(p, rows=1) if p.module.startswith(last) and p.part not in ("k", "v") else p for p in found]
 
 
 def count_model(dense: PrunedViT, small: PrunedViT, block: int) -> Complexity:
@@ -110,10 +108,7 @@ def _params(found: Sequence[MatrixProduct]) -> int:
 
 
 def pruned_by_score(
-    config: ViTConfig,
-    prune: PruneConfig,
-    heads_removed: Sequence[int] = (),
-    neurons: Sequence[int] = (),
+    config: ViTConfig, prune: PruneConfig, heads_removed: Sequence[int] = (), neurons: Sequence[int] = ()
 ) -> tuple[PrunedViT, PrunedViT]:
     """A network of random weights, and the same pruned by their magnitude and cut small. No training.
 
@@ -129,9 +124,7 @@ def pruned_by_score(
         dense = PrunedViT(unpruned(config))
         scores = PruneScores(config, prune)
         scores.set_to_magnitude(dense)
-        live = [
-            _without_weakest(e, n) for e, n in zip(scores.encoders, heads_removed or [0] * len(dense.blocks))
-        ]
+        live = [_without_weakest(e, n) for e, n in zip(scores.encoders, heads_removed or [0] * len(dense.blocks))]
         masks = [replace(m, heads=m.heads * h) for m, h in zip(scores.masks(), live, strict=True)]
         if neurons:
             rows = zip(masks, scores.encoders, neurons, strict=True)

@@ -22,15 +22,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from finn_vitprune.complexity.formulas import (
-    Complexity,
-    all_blocks,
-    encoder_loads,
-    outer_macs,
-    outer_params,
-    unpruned,
-    without_heads,
-)
+from finn_vitprune.complexity.formulas import Complexity, all_blocks, encoder_loads, outer_macs, outer_params, unpruned, without_heads
 from finn_vitprune.complexity.modules import tokens_seen
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
@@ -82,9 +74,7 @@ def by_count(dense: PrunedViT, small: PrunedViT) -> Complexity:
     return _complexity(small.config, macs_dense, macs, params_dense, params)
 
 
-def _complexity(
-    small: ViTConfig, macs_dense: int, macs: int, params_dense: int, params: int
-) -> Complexity:
+def _complexity(small: ViTConfig, macs_dense: int, macs: int, params_dense: int, params: int) -> Complexity:
     tokens, heads = tuple(small.token_counts()), tuple(s.heads for s in small.encoders)
     return Complexity(macs_dense, macs, macs, params_dense, params, 0, tokens, heads)
 

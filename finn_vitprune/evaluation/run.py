@@ -54,7 +54,12 @@ class Answers:
 
 
 def answers(
-    hardware: Path, source: ImageSource, chosen: np.ndarray, reference: Reference | None = None, workers: int = 1, skip_damaged: bool = False
+    hardware: Path,
+    source: ImageSource,
+    chosen: np.ndarray,
+    reference: Reference | None = None,
+    workers: int = 1,
+    skip_damaged: bool = False,
 ) -> Answers:
     """The logits of the images of ``source`` with the numbers ``chosen``.
 
@@ -87,9 +92,7 @@ def answers(
     return whole
 
 
-def _answered(
-    hardware: Path, source: ImageSource, reference: Reference | None, chunks: Sequence[tuple[int, ...]], number: int
-) -> Answers:
+def _answered(hardware: Path, source: ImageSource, reference: Reference | None, chunks: Sequence[tuple[int, ...]], number: int) -> Answers:
     """One chunk, in a worker."""
     torch.set_num_threads(1)
     index = np.array(chunks[number])

@@ -21,14 +21,7 @@ from finn_vitprune.labels import check_labels
 from finn_vitprune.training.array_data import ArrayDataset
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.training.dataset import reason
-from finn_vitprune.training.folder_data import (
-    EXTENSIONS,
-    TEST_FOLDERS,
-    annotated_files,
-    image_files,
-    imagenet_mean_std,
-    open_image,
-)
+from finn_vitprune.training.folder_data import EXTENSIONS, TEST_FOLDERS, annotated_files, image_files, imagenet_mean_std, open_image
 
 SPECS = "imagefolder:PATH, csv:FILE, npz:FILE, digits or fashion-mnist[:FOLDER]"
 KEYS = (("images", "labels"), ("test_images", "test_labels"))
@@ -204,7 +197,9 @@ def _folder(spec: str, path: Path, shape: NetworkShape, numbers: dict[str, int] 
         raise UserError(f"{spec}: there is no such folder")
     root = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), path)
     if root == path and (path / "train").is_dir():
-        raise UserError(f"{spec} has train but no {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}: give the folder whose images are to be answered")
+        raise UserError(
+            f"{spec} has train but no {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}: give the folder whose images are to be answered"
+        )
     if (annotated := annotated_files(root)) is not None:
         labels, note = _labels(spec, annotated[1], sorted(set(annotated[1])), shape, numbers)
         return FileImages(spec, annotated[0].tolist(), labels, shape, note)
@@ -280,5 +275,7 @@ def _csv(spec: str, path: Path, shape: NetworkShape, numbers: dict[str, int] | N
         return FileImages(spec, named, labels, shape, note)
     for (line, _), text in zip(rows, given):
         if not text.isdigit() or int(text) >= shape.classes:
-            raise UserError(f"{spec}, line {line}: label {text or 'is missing'}: use a number from 0 to {shape.classes - 1}, or --classes FILE")
+            raise UserError(
+                f"{spec}, line {line}: label {text or 'is missing'}: use a number from 0 to {shape.classes - 1}, or --classes FILE"
+            )
     return FileImages(spec, named, np.array(given, np.int64), shape)

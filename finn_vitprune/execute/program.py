@@ -227,9 +227,17 @@ def _matrix(op: BlockSparseMVAU, constants: list[np.ndarray], device: torch.devi
     return kernel
 
 
-def _product(weights: np.ndarray, bias: np.ndarray, x: BaseDataType, largest: int, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+def _product(
+    weights: np.ndarray, bias: np.ndarray, x: BaseDataType, largest: int, device: torch.device
+) -> Callable[[Tensor], Tensor] | None:
     """``x W + bias`` as a product that is exact for sums up to ``largest``; None where none is."""
-    if device.type == "cpu" and torch_type(x) == torch.int8 and np.abs(weights + 0.5).max(initial=0) < 128 and largest < 1 << 31 and int8_is_exact():
+    if (
+        device.type == "cpu"
+        and torch_type(x) == torch.int8
+        and np.abs(weights + 0.5).max(initial=0) < 128
+        and largest < 1 << 31
+        and int8_is_exact()
+    ):
         w8 = torch.from_numpy(weights.astype(np.int8))
         b32 = torch.from_numpy(bias.astype(np.int32))
         return lambda x: torch._int_mm(x, w8).add_(b32)
@@ -253,9 +261,7 @@ def _attention(op: PrunedAttention, constants: list[np.ndarray], device: torch.d
 
     def kernel(q: Tensor, kv: Tensor) -> list[Tensor]:
         batch = len(q)
-        q, k, v = (
-            x.reshape(batch, -1, heads, dim).transpose(1, 2).to(torch.float32) for x in (q, *kv.split(heads * dim, dim=-1))
-        )
+        q, k, v = (x.reshape(batch, -1, heads, dim).transpose(1, 2).to(torch.float32) for x in (q, *kv.split(heads * dim, dim=-1)))
         acc = q @ k.transpose(-1, -2)
         logits = requantise(acc.reshape(-1, acc.shape[-1]), scale, codes).to(torch.int32).view(acc.shape)
         e = table[logits.amax(-1, keepdim=True) - logits]

@@ -82,11 +82,13 @@ def _stages(model: ModelWrapper, wanted: list[str]) -> list[Stage]:
     return stages
 
 
-def _session(model: ModelWrapper, nodes: list[NodeProto], initialisers: dict[str, np.ndarray], inputs: list[str],
-             outputs: list[str]) -> Stage:
+def _session(
+    model: ModelWrapper, nodes: list[NodeProto], initialisers: dict[str, np.ndarray], inputs: list[str], outputs: list[str]
+) -> Stage:
     used = {i for n in nodes for i in n.input}
     graph = helper.make_graph(
-        nodes, "segment",
+        nodes,
+        "segment",
         [helper.make_tensor_value_info(n, _element_type(model, n), None) for n in inputs],
         [helper.make_tensor_value_info(n, _element_type(model, n), None) for n in outputs],
         [numpy_helper.from_array(widened(a), name) for name, a in initialisers.items() if name in used],

@@ -77,7 +77,9 @@ class _Explorer:
         return NetworkJob(variant, folder.resolve(), s.data, drop_at, s.block_size, s.seed)
 
     def _make_networks(self) -> None:
-        todo = [job for variant, job in self.networks.items() if job.made() is None and any(not row.reason for row in self._rows_of(variant))]
+        todo = [
+            job for variant, job in self.networks.items() if job.made() is None and any(not row.reason for row in self._rows_of(variant))
+        ]
         if self.settings.data is None:
             for job in {job.variant.source: job for job in todo if job.variant.imported}.values():
                 write_noise(job, self.recognised[job.variant.source])
@@ -128,7 +130,9 @@ class _Explorer:
 
     def _build(self) -> None:
         todo = [row for row in self._best() if row.built is None and not row.reason]
-        each = self._each("builds", build_point, [self._build_job(self.points[row.name]) for row in todo], lambda job: job.point.name, workers=1)
+        each = self._each(
+            "builds", build_point, [self._build_job(self.points[row.name]) for row in todo], lambda job: job.point.name, workers=1
+        )
         for job, found in each:
             row = self.ledger.row(job.point.name)
             if isinstance(found, str):

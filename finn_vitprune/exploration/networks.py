@@ -171,7 +171,9 @@ def check_sources(sources: tuple[Path, ...], quantised: bool) -> None:
             raise UserError(f"{source}: another file is called {source.stem}, too: give the files different names")
         qonnx = load(source).kind is Kind.QONNX
         if qonnx and quantised:
-            raise UserError(f"{source} is QONNX, pruned and quantised already: leave out --bits, --block-keep and --token-keep, or give the float model")
+            raise UserError(
+                f"{source} is QONNX, pruned and quantised already: leave out --bits, --block-keep and --token-keep, or give the float model"
+            )
         if not qonnx and not quantised:
             raise UserError(f"{source} is not QONNX: say how many bits, as --bits 8,4, so that it is imported")
 

@@ -169,15 +169,7 @@ def _cards(rows: Sequence[ExploreRow], best: set[str], numbers: dict[str, int], 
         title = f"Rate against {of}"
         cards.append(
             Card(
-                title,
-                (
-                    (
-                        "",
-                        plot(
-                            "accuracy", title, marks(known, "quality"), (of, "images/s"), (Axis, LogAxis), lambda m: (-m.x, -m.y)
-                        ),
-                    ),
-                ),
+                title, (("", plot("accuracy", title, marks(known, "quality"), (of, "images/s"), (Axis, LogAxis), lambda m: (-m.x, -m.y))),)
             )
         )
     return cards

@@ -85,9 +85,7 @@ class Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Some places with round values."""
-        step = next(
-            (step for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / step <= 7), 0.5
-        )
+        step = next((step for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / step <= 7), 0.5)
         values = [step * i for i in range(ceil(self.low / step), floor(self.high / step) + 1)]
         return [(self.at(value), f"{100 * value:.{0 if step >= 0.01 else 1}f} %") for value in values]
 
@@ -121,9 +119,7 @@ class _Plot:
     def free(self, box: Box) -> bool:
         left, top, right, bottom = box
         inside = left >= LEFT + 2 and right <= WIDTH - 2 and top >= 2 and bottom <= HEIGHT - BOTTOM - 2
-        return (
-            inside and not any(_meet(box, other) for other in self.taken) and not any(_struck(box, line) for line in self.lines)
-        )
+        return inside and not any(_meet(box, other) for other in self.taken) and not any(_struck(box, line) for line in self.lines)
 
 
 def plot(
@@ -140,9 +136,7 @@ def plot(
         name: unique on the page. heads: what is along and up. axes: classes of the axes.
         front: costs of a mark, the lower the better in both; those that none of its colour beats are joined by a line.
     """
-    made = _Plot(
-        axes[0].over([m.x for m in marks], LEFT, WIDTH - EDGE), axes[1].over([m.y for m in marks], HEIGHT - BOTTOM, EDGE)
-    )
+    made = _Plot(axes[0].over([m.x for m in marks], LEFT, WIDTH - EDGE), axes[1].over([m.y for m in marks], HEIGHT - BOTTOM, EDGE))
     best = [mark for mark in marks if mark.best]
     told = "; ".join(f"{mark.number}: {mark.text}" for mark in best[:12])
     drawing = Drawing(name, title, f"{len(marks)} designs. No other beats {told}.", WIDTH)
@@ -197,9 +191,7 @@ def _fronts(drawing: Drawing, made: _Plot, marks: Sequence[Mark], costs: Callabl
     for colour in dict.fromkeys(mark.colour for mark in marks):
         own = [mark for mark in marks if mark.colour == colour]
         front = [
-            mark
-            for mark in own
-            if not any(all(a <= b for a, b in zip(costs(o), costs(mark))) and costs(o) != costs(mark) for o in own)
+            mark for mark in own if not any(all(a <= b for a, b in zip(costs(o), costs(mark))) and costs(o) != costs(mark) for o in own)
         ]
         points = [made.place(mark) for mark in sorted(front, key=costs)]
         if len(points) > 1:
@@ -236,10 +228,7 @@ def _struck(box: Box, line: Box) -> bool:
     x1, y1, x2, y2 = line
     steps = max(2, int(max(abs(x2 - x1), abs(y2 - y1)) / 3))
     wide = (box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2)
-    return any(
-        wide[0] < x1 + (x2 - x1) * i / steps < wide[2] and wide[1] < y1 + (y2 - y1) * i / steps < wide[3]
-        for i in range(steps + 1)
-    )
+    return any(wide[0] < x1 + (x2 - x1) * i / steps < wide[2] and wide[1] < y1 + (y2 - y1) * i / steps < wide[3] for i in range(steps + 1))
 
 
 def _number(value: float) -> str:

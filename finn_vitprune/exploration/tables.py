@@ -38,15 +38,10 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
     sources, parts = (sorted({getattr(row, name) for row in found.rows}) for name in ("source", "part"))
     built = sum(row.built is not None for row in found.rows)
     lines = [
-        VerdictLine(
-            "designs", f"{len(found.rows):,}, {len(fitting):,} fit", "", f"{built:,} built and simulated, at {clock_text(clk_ns)}"
-        )
+        VerdictLine("designs", f"{len(found.rows):,}, {len(fitting):,} fit", "", f"{built:,} built and simulated, at {clock_text(clk_ns)}")
     ]
     if fitting:
-        fast, short = (
-            min(fitting, key=lambda row: row.found.interval_cycles),
-            min(fitting, key=lambda row: row.found.latency_cycles),
-        )
+        fast, short = (min(fitting, key=lambda row: row.found.interval_cycles), min(fitting, key=lambda row: row.found.latency_cycles))
         lines.append(VerdictLine("fastest", f"{rate_text(fast.rate(clk_ns))} images/s", _found(fast), fast.name))
         lines.append(VerdictLine("soonest", ms_text(short.milliseconds(clk_ns)), _found(short), short.name))
     if known := [row for row in fitting if row.quality is not None and row.quality.accuracy is not None]:

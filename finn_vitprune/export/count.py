@@ -34,9 +34,6 @@ def count_file(path: Path) -> CountedModel:
         block_keep=float(m.block_keep),
         token_keep={int(i): float(rate) for i, rate in m.token_keep.items()},
         formula=formula,
-        count=replace(
-            formula, macs_pruned=every_token.macs, macs=graph.macs, params=graph.weights + graph.biases,
-            index_bits=index_bits,
-        ),
+        count=replace(formula, macs_pruned=every_token.macs, macs=graph.macs, params=graph.weights + graph.biases, index_bits=index_bits),
         note="Index bits by count are those of all matrix units, with an end-of-column bit a block.",
     )

@@ -67,13 +67,7 @@ def exported(frozen: PrunedViT, metadata: ModelMetadata, images: np.ndarray) -> 
 
 
 def describe(
-    name: str,
-    dense: ViTConfig,
-    frozen: PrunedViT,
-    block: int,
-    block_keep: float,
-    neuron_keep: float,
-    token_keep: float,
+    name: str, dense: ViTConfig, frozen: PrunedViT, block: int, block_keep: float, neuron_keep: float, token_keep: float
 ) -> ModelMetadata:
     """Metadata of a frozen small network that was pruned from the shapes ``dense``."""
     small = frozen.config

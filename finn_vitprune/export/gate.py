@@ -45,9 +45,7 @@ class GateReport:
         return not self.reason
 
 
-def check_export(
-    frozen: PrunedViT, model: ModelWrapper, images: np.ndarray, end_to_end: int = 1
-) -> GateReport:
+def check_export(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray, end_to_end: int = 1) -> GateReport:
     """Compare ``model`` with ``frozen`` on uint8 ``images`` ``[F, H, W, C]``.
 
     The graph is opened at every activation ``Quant`` and ``TokenDrop``: what PyTorch computed there goes in,
@@ -135,26 +133,19 @@ class _OpenedGraph:
             [helper.make_tensor_value_info(o, double, None) for o in self._sources],
             [numpy_helper.from_array(widened(v), k) for k, v in constants.items() if k in used],
         )
-        proto = helper.make_model(
-            opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""]
-        )
+        proto = helper.make_model(opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""])
         proto.ir_version = 10
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
 
-    def run(
-        self, images: np.ndarray, wanted: dict[str, np.ndarray]
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def run(self, images: np.ndarray, wanted: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Per activation quantiser: its input and its output, all upstream values being PyTorch's."""
         feeds = {i: wanted[self._feeds[i]] if i in self._feeds else images for i in self._inputs}
         values = dict(zip(self._sources, self._session.run(self._sources, feeds), strict=True))
         values |= {name: wanted[key] for name, key in self._feeds.items()} | {"images": images}
-        return {
-            key: (values[n.input[0]], _quantise(n, values[n.input[0]], constants))
-            for key, (n, constants) in self.nodes.items()
-        }
+        return {key: (values[n.input[0]], _quantise(n, values[n.input[0]], constants)) for key, (n, constants) in self.nodes.items()}
 
 
 def _attribute(node, name: str, default):
@@ -203,8 +194,5 @@ def _end_to_end(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray) -> t
         batch = image[None].astype(np.float32)
         ours = execute_onnx(model, {model.graph.input[0].name: batch})[model.graph.output[0].name]
         theirs = frozen(torch.from_numpy(batch)).numpy()
-        largest, scale = (
-            max(largest, float(np.abs(ours - theirs).max())),
-            max(scale, float(np.abs(theirs).max())),
-        )
+        largest, scale = (max(largest, float(np.abs(ours - theirs).max())), max(scale, float(np.abs(theirs).max())))
     return largest, scale

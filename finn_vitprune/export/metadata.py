@@ -85,14 +85,10 @@ class ModelMetadata:
             if text is None and field in OPTIONAL:
                 continue
             if text is None:
-                raise UserError(
-                    f"the model file has no {field} in its metadata: it was not exported by finn-vitprune"
-                )
+                raise UserError(f"the model file has no {field} in its metadata: it was not exported by finn-vitprune")
             found[field] = text if field == "name" else parse_json(text, f"metadata {field} of the model file")
         found["image_shape"] = tuple(found["image_shape"])
-        found["kept_blocks"] = {
-            name: BlockMask.unpack(mask, found["block_size"]) for name, mask in found["kept_blocks"].items()
-        }
+        found["kept_blocks"] = {name: BlockMask.unpack(mask, found["block_size"]) for name, mask in found["kept_blocks"].items()}
         return cls(**found)
 
     def sizes(self) -> dict[str, object]:
@@ -104,6 +100,5 @@ class ModelMetadata:
         assert self.macs_pruned is not None
         tokens = tuple((t["in"], t["mlp"]) for t in self.tokens)
         return Complexity(
-            self.macs_dense, self.macs_pruned, self.macs, self.params_dense, self.params, self.index_bits, tokens,
-            tuple(self.heads),
+            self.macs_dense, self.macs_pruned, self.macs, self.params_dense, self.params, self.index_bits, tokens, tuple(self.heads)
         )

@@ -25,9 +25,7 @@ def as_proto(node: Node) -> NodeProto:
     return helper.make_node(node.op_type, node.inputs, node.outputs, **{**node.attributes, **tensors})
 
 
-def output_shapes(
-    node: Node, opset: int, inputs: Sequence[np.ndarray | tuple[int, ...] | None]
-) -> list[tuple[int, ...] | None]:
+def output_shapes(node: Node, opset: int, inputs: Sequence[np.ndarray | tuple[int, ...] | None]) -> list[tuple[int, ...] | None]:
     """Shapes of the outputs; None where ONNX does not tell, or the node is damaged.
 
     Args:

@@ -150,9 +150,7 @@ def tensor_array(tensor: TensorProto, folder: Path) -> np.ndarray:
     if tensor.data_location == TensorProto.EXTERNAL:
         _check_external(tensor, needed, folder, what)
     elif tensor.HasField("raw_data") and len(tensor.raw_data) != needed:
-        raise UserError(
-            f"{what} of shape {dims} needs {needed:,} bytes, the file holds {len(tensor.raw_data):,}"
-        )
+        raise UserError(f"{what} of shape {dims} needs {needed:,} bytes, the file holds {len(tensor.raw_data):,}")
     try:
         array = numpy_helper.to_array(tensor, base_dir=str(folder))
     except (ValueError, TypeError, OSError, onnx.checker.ValidationError) as e:
@@ -194,7 +192,4 @@ def _check_external(tensor: TensorProto, needed: int, folder: Path, what: str) -
         raise UserError(f"{what}: offset and length of its external data are not numbers") from None
     size = file.stat().st_size
     if length != needed or offset < 0 or offset + length > size:
-        raise UserError(
-            f"{what} needs {needed:,} bytes at {offset:,} of {location}: {length:,} are meant, "
-            f"the file has {size:,}"
-        )
+        raise UserError(f"{what} needs {needed:,} bytes at {offset:,} of {location}: {length:,} are meant, the file has {size:,}")

@@ -19,16 +19,7 @@ from finn_vitprune.graph import constants
 from finn_vitprune.graph.node import NOWHERE, Node, Reason, Rejection, first_line
 from finn_vitprune.graph.rules import Const, Indexed, Known, Rules, Unknown, Value
 
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    MemoryError,
-    NotImplementedError,
-)
+DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, MemoryError, NotImplementedError)
 """What NumPy and qonnx raise where shapes or attributes of a damaged file do not fit."""
 DAMAGED = "the file is damaged or was edited: export it again"
 COUNTED = 1 << 16

@@ -69,10 +69,7 @@ def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> Import
         raise UserError(f"--data {spec}: unknown data set, use {SPECS}" if unknown else str(error)) from error
     if data.classes == vit.config.classes:
         return _checked(ImportData(data, True), vit)
-    note = (
-        f"{data.name} has {data.classes} classes, the model {vit.config.classes}: its labels are not used and "
-        "accuracy is left out"
-    )
+    note = f"{data.name} has {data.classes} classes, the model {vit.config.classes}: its labels are not used and accuracy is left out"
     return _checked(ImportData(data, False, note), vit)
 
 
@@ -88,8 +85,7 @@ def _checked(found: ImportData, vit: RecognisedViT) -> ImportData:
     have, want = (*data.image_size, data.channels), (vit.config.image_size, vit.config.image_size, vit.config.channels)
     if have != want:
         raise UserError(
-            f"{data.name} has images of {by(have)}, the model takes {by(want)}: give images of that size "
-            "(imagefolder:PATH is resized)"
+            f"{data.name} has images of {by(have)}, the model takes {by(want)}: give images of that size (imagefolder:PATH is resized)"
         )
     return found
 
@@ -101,9 +97,7 @@ def _set_channels(data: FolderDataset, channels: int) -> None:
         UserError: the model takes neither.
     """
     if channels not in (1, 3):
-        raise UserError(
-            f"{data.name}: the model takes {channels} channels, image files have 1 or 3: use npz:FILE"
-        )
+        raise UserError(f"{data.name}: the model takes {channels} channels, image files have 1 or 3: use npz:FILE")
     data.channels = channels
     data.mean, data.std = imagenet_mean_std(channels)
 
@@ -156,9 +150,7 @@ class ImageFiles(FolderDataset):
         UserError: too few image files.
     """
 
-    def __init__(
-        self, path: Path, image_size: tuple[int, int], channels: int, limit: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, image_size: tuple[int, int], channels: int, limit: int | None = None) -> None:
         self.name, self.image_size, self.classes = f"imagefolder:{path}", image_size, 2
         files = np.array(image_files(path))
         self.train_files, self.test_files = _split(self.name, files, limit)

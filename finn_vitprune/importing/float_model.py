@@ -185,13 +185,7 @@ class Comparison:
 
 
 def compare(
-    path: Path,
-    kind: Kind,
-    vit: RecognisedViT,
-    network: PrunedViT,
-    images: np.ndarray,
-    mean: Sequence[float],
-    std: Sequence[float],
+    path: Path, kind: Kind, vit: RecognisedViT, network: PrunedViT, images: np.ndarray, mean: Sequence[float], std: Sequence[float]
 ) -> Comparison:
     """Run file and network on uint8 ``images`` ``[F, H, W, C]``; QDQ files without activation quantisers.
 

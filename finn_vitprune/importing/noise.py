@@ -59,6 +59,7 @@ def decibels(found: EncoderStreams, wanted: EncoderStreams) -> tuple[float, ...]
 
 def steepest(ratios: tuple[float, ...], before: tuple[float, ...]) -> int:
     """The encoder (from 1) whose noise power grows most over its input's, beyond what the stage ``before`` had there."""
+
     def added(values: tuple[float, ...]) -> list[float]:
         noise = [10 ** (-r / 10) for r in values]
         return [b - a for a, b in zip([0.0, *noise], noise)]

@@ -157,9 +157,7 @@ def tries_of(options: ImportOptions) -> dict[str, str]:
     tries = {
         "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
         "reconstructed": ["larger shares", epochs],
-        "quantised": ["--activation-bits 8"] * (options.act_bits < 8)
-        + ["--weight-bits 8"] * (options.weight_bits < 8)
-        + [epochs],
+        "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
         ELSE: [epochs],
     }
     return {stage: ", ".join(texts) for stage, texts in tries.items()}

@@ -17,20 +17,14 @@ def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
     accuracy = VerdictLine("accuracy", "not known", note="the data has no labels")
     if last.accuracy is not None:
         accuracy = VerdictLine(
-            "accuracy",
-            f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})",
-            MEASURED,
-            f"held out: {imported.measured_on}",
+            "accuracy", f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})", MEASURED, f"held out: {imported.measured_on}"
         )
     lines = (
         accuracy,
         VerdictLine("same class", accuracy_text(last.agreement), MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),
         VerdictLine(
-            "parameters",
-            f"{m.params_dense / m.params:.2f} x fewer",
-            COUNTED,
-            f"{count_text(m.params)} of {count_text(m.params_dense)}",
+            "parameters", f"{m.params_dense / m.params:.2f} x fewer", COUNTED, f"{count_text(m.params)} of {count_text(m.params_dense)}"
         ),
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),
         VerdictLine("images", str(options.images), "", "that build verifies with"),

@@ -13,14 +13,7 @@ from torch import Tensor, nn
 from finn_vitprune import numerics
 from finn_vitprune.models import integer
 from finn_vitprune.models.config import RESIDUAL_BITS
-from finn_vitprune.models.quantizers import (
-    ActQuant,
-    ActScale,
-    RelativeScale,
-    WeightScale,
-    quantise,
-    weight_quantizer,
-)
+from finn_vitprune.models.quantizers import ActQuant, ActScale, RelativeScale, WeightScale, quantise, weight_quantizer
 
 DOMAIN = "finn_vitprune.custom_ops"
 M = TypeVar("M", bound=nn.Module)

@@ -185,9 +185,7 @@ class ActQuant(nn.Module):
 
     quantised = True
 
-    def __init__(
-        self, bits: int, signed: bool = True, scale: ActScale | None = None, lowest: float | None = None
-    ) -> None:
+    def __init__(self, bits: int, signed: bool = True, scale: ActScale | None = None, lowest: float | None = None) -> None:
         super().__init__()
         self.bits, self.signed = bits, signed
         self.owns_scale = scale is None

@@ -101,9 +101,7 @@ def _unsupported(model: nn.Module) -> str | None:
 
 
 @torch.no_grad()
-def load_timm(
-    model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
-) -> None:
+def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
     """Load a timm state dict into ``model`` (which must have all heads and neurons of it).
 
     Gamma and beta of every LayerNorm go into the following matrix and bias, 1/sqrt(D') into W_q and
@@ -157,9 +155,7 @@ def load_timm(
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
 
 
-def _load_patch_embedding(
-    model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]
-) -> None:
+def _load_patch_embedding(model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
     c = model.config
     mean_t, std_t = (torch.tensor(list(v), dtype=weight.dtype).view(1, -1, 1, 1) for v in (mean, std))
     scaled = weight / std_t

@@ -11,14 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import (
-    LOGIT_BITS,
-    PIXEL_BITS,
-    RESIDUAL_BITS,
-    EncoderShape,
-    Pooling,
-    ViTConfig,
-)
+from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import DropTokens, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
@@ -220,9 +213,7 @@ class PrunedViT(nn.Module):
         self.calibrate_residual(images, masks, batch)
 
     @torch.no_grad()
-    def calibrate_residual(
-        self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128
-    ) -> float:
+    def calibrate_residual(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> float:
         """Set the residual scale to max|x| / 2^14 over ``images``, at the scales of everything else."""
         with self._observed(ResidualQuant) as observed:
             for start in range(0, len(images), batch):

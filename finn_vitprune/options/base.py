@@ -94,8 +94,7 @@ class Given:
         if (
             not self.option.typed
             or value in (None, ())
-            or (not self.info.is_required()
-            and word_of(value) == word_of(self.info.get_default()))
+            or (not self.info.is_required() and word_of(value) == word_of(self.info.get_default()))
         ):
             return []
         if self.option.place:

@@ -81,9 +81,7 @@ class BuildRequest(Options):
     """
 
     model: Annotated[
-        Path | None,
-        Option(place=True, metavar="MODEL.onnx", file=True),
-        Field(description="QONNX model; without it the bundled example."),
+        Path | None, Option(place=True, metavar="MODEL.onnx", file=True), Field(description="QONNX model; without it the bundled example.")
     ] = None
     output_dir: Annotated[
         Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")
@@ -103,9 +101,7 @@ class BuildRequest(Options):
         Field(ge=0.1, allow_inf_nan=False, description="Clock period in ns."),
     ] = None  # fmt: skip
     target_fps: Annotated[
-        int | None,
-        Option(key="target_fps", first="step_fold"),
-        Field(ge=1, description="Images/s to fold for; without it fill the part."),
+        int | None, Option(key="target_fps", first="step_fold"), Field(ge=1, description="Images/s to fold for; without it fill the part.")
     ] = None
     folding: Annotated[
         Path | None, Option(key="folding_config_file", file=True, first="step_fold"),
@@ -116,9 +112,7 @@ class BuildRequest(Options):
     stop_step: Annotated[str | None, Option(key="stop_step"), Field(description="Stop after this step.")] = None
     export: Annotated[
         Export | None,
-        Field(
-            description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."
-        ),
+        Field(description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."),
     ] = None
 
 
@@ -176,27 +170,19 @@ class BuildSettings(Options):
         int, Option(typed=False, first="step_lower"), Field(ge=1, description="Images of the node-by-node check of the lowering.")
     ] = 8
     traced_images: Annotated[
-        int,
-        Option(typed=False, first="step_simulate"),
-        Field(ge=1, description="Images for which every internal stream is compared."),
+        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images for which every internal stream is compared.")
     ] = 4
     stalled_images: Annotated[
-        int,
-        Option(typed=False, first="step_simulate"),
-        Field(ge=1, description="Images run again with random pauses and stalls."),
+        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images run again with random pauses and stalls.")
     ] = 24
     simulation: Annotated[
         Simulation, Option(first="step_simulate"),
         Field(description="Simulate the design in one piece, unit by unit, or as its size says."),
     ] = "auto"  # fmt: skip
-    synth: Annotated[
-        Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")
-    ] = "nodes"
+    synth: Annotated[Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")] = "nodes"
     part_resources: PartResources = None
     jobs: Jobs = 2
-    seed: Annotated[
-        int, Option(first="step_lower"), Field(ge=0, description="Seed of random and drawn images, pauses and stalls.")
-    ] = 0
+    seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="Seed of random and drawn images, pauses and stalls.")] = 0
 
     @model_validator(mode="after")
     def _of_one_plan(self) -> Self:
@@ -208,9 +194,7 @@ class BuildSettings(Options):
         if counts is not None and self.engines is not None:
             raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
         if self.dealt is None and self.frames_in_flight is not None:
-            raise UserError(
-                f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out"
-            )
+            raise UserError(f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out")
         if self.dealt is None and self.goal == "latency":
             raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
         return self
@@ -260,9 +244,7 @@ class BuildOptions(BuildSettings, BuildRequest):
     def finn_config(self) -> dict[str, Any]:
         """What they say of FINN's build config, by its keys; files with their full paths."""
         given = {
-            field.option.key: value
-            for field in self.fields()
-            if field.option.key and (value := getattr(self, field.name)) is not None
+            field.option.key: value for field in self.fields() if field.option.key and (value := getattr(self, field.name)) is not None
         }
         return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in given.items()}
 

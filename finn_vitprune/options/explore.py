@@ -126,16 +126,11 @@ class ExploreOptions(Options):
         Field(description="Kept shares of blocks and neurons of imported networks."),
     ] = ("1",)  # fmt: skip
     token_keep: Annotated[
-        tuple[ShareText, ...],
-        _shares("--token-keep"),
-        Option(text=True),
-        Field(description="Kept shares of tokens at each drop."),
+        tuple[ShareText, ...], _shares("--token-keep"), Option(text=True), Field(description="Kept shares of tokens at each drop.")
     ] = ("1",)
     pair: Annotated[bool, Field(description="The n-th --block-keep with the n-th --token-keep, in place of all pairs.")] = False
     drop_at: Annotated[
-        tuple[int, ...],
-        Option(parse=Ints, metavar="NUMBERS"),
-        Field(description="Encoders that drop tokens; without it three, evenly."),
+        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="Encoders that drop tokens; without it three, evenly.")
     ] = ()
     block_size: Annotated[int | None, Field(ge=2, description="Of imported networks; without it the largest that fits.")] = None
     data: Annotated[
@@ -165,16 +160,12 @@ class ExploreOptions(Options):
         if not self.bits and (option := next((option for option, value in given.items() if value is not None), None)):
             raise UserError(f"{option} {given[option]} is for imported networks: say how many bits, too, as --bits 8")
         if self.pair and len(self.block_keep) != len(self.token_keep):
-            raise UserError(
-                f"--pair: {len(self.block_keep)} shares of blocks and {len(self.token_keep)} of tokens; give as many of both"
-            )
+            raise UserError(f"--pair: {len(self.block_keep)} shares of blocks and {len(self.token_keep)} of tokens; give as many of both")
         check_drops(min(self.token_keep, key=float) if self.bits else None, self.drop_at)
         if set(self.engines) == {PIPELINE}:
             if self.frames_in_flight != (1,):
                 said = ",".join(map(str, self.frames_in_flight))
-                raise UserError(
-                    f"--frames-in-flight {said}: images in flight are those of engines, add --engines 1, or leave it out"
-                )
+                raise UserError(f"--frames-in-flight {said}: images in flight are those of engines, add --engines 1, or leave it out")
             if self.goal != ("throughput",):
                 raise UserError(f"--goal {','.join(self.goal)}: goals are those of engines, add --engines 1, or leave it out")
         return self

@@ -35,9 +35,7 @@ class FineTune(Options):
     """
 
     epochs: Annotated[
-        int,
-        Option(flag="--fine-tune-epochs"),
-        Field(ge=0, description="Epochs of fine-tuning: distillation from the float model."),
+        int, Option(flag="--fine-tune-epochs"), Field(ge=0, description="Epochs of fine-tuning: distillation from the float model.")
     ] = 0
     learning_rate: Annotated[
         float | None, Option(parse=Positive, metavar="RATE"),
@@ -48,9 +46,9 @@ class FineTune(Options):
     ] = None
     train_images: Annotated[int | None, Field(ge=MIN_IMAGES, description="Calibrate and fine-tune on so many images.")] = None
     shift: Annotated[int, Field(ge=0, description="Shift images by up to so many pixels in fine-tuning.")] = 0
-    flip: Annotated[
-        bool, Field(description="Mirror half of the images in fine-tuning, and of the crops of few calibration images.")
-    ] = False
+    flip: Annotated[bool, Field(description="Mirror half of the images in fine-tuning, and of the crops of few calibration images.")] = (
+        False
+    )
     features: Annotated[
         float, Option(flag="--distill-features", metavar="WEIGHT"),
         Field(ge=0, allow_inf_nan=False, description="Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."),
@@ -78,9 +76,7 @@ class ImportOptions(Options):
         Field(description="ONNX file, float or QDQ; `check` tells whether it fits."),
     ]  # fmt: skip
     data: Annotated[
-        str,
-        Option(metavar="DATA"),
-        Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too."),
+        str, Option(metavar="DATA"), Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too.")
     ]
     output: Annotated[Path, Option(short="-o", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
     score: Annotated[
@@ -89,9 +85,7 @@ class ImportOptions(Options):
                           "where the rest of a layer makes up for them."),
     ] = Score.SECOND_ORDER  # fmt: skip
     reconstruct: Annotated[bool, Field(description="After pruning, fit each layer to the float model's by least squares.")] = True
-    block_size: Annotated[int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = (
-        None
-    )
+    block_size: Annotated[int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = None
     block_keep: Annotated[
         ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of the blocks of W_q, W_k, W_v, W_proj.")
     ] = "1"
@@ -103,9 +97,7 @@ class ImportOptions(Options):
         ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of tokens in the encoders of --drop-at.")
     ] = "1"
     drop_at: Annotated[
-        tuple[int, ...],
-        Option(parse=Ints, metavar="NUMBERS"),
-        Field(description="Encoders that drop tokens, from 1, with commas."),
+        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="Encoders that drop tokens, from 1, with commas.")
     ] = ()
     weight_bits: Annotated[Bits, Field(description="Bits of the weights.")] = 8
     act_bits: Annotated[Bits, Option(flag="--activation-bits"), Field(description="Bits of the activations between layers.")] = 8
@@ -128,9 +120,7 @@ class ImportOptions(Options):
         float, Option(parse=Positive, metavar="SHARE"),
         Field(gt=0, allow_inf_nan=False, description="Largest difference from onnxruntime, of the largest output."),
     ] = TOLERANCE  # fmt: skip
-    eval_images: Annotated[
-        int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")
-    ] = 1000
+    eval_images: Annotated[int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")] = 1000
     seed: Annotated[int, Field(ge=0, description="Seed.")] = 0
     force: Annotated[bool, Option(matters=False), Field(description="Replace PRUNED.onnx.")] = False
 

@@ -23,14 +23,10 @@ BudgetOption = Annotated[
     Option(metavar="SHARES", text=True, first="step_fold"),
 ]
 ShellOption = Annotated[
-    str,
-    Field(description="What else is on the part: none or xdma (figures and sources in docs/slrs.md)."),
-    Option(first="step_fold"),
+    str, Field(description="What else is on the part: none or xdma (figures and sources in docs/slrs.md)."), Option(first="step_fold")
 ]
 PartResources = Annotated[
-    Path | None,
-    Field(description="JSON or YAML with the resources of other parts."),
-    Option(metavar="FILE", file=True, first="step_fold"),
+    Path | None, Field(description="JSON or YAML with the resources of other parts."), Option(metavar="FILE", file=True, first="step_fold")
 ]
 Jobs = Annotated[int, Field(ge=1, description="Jobs at a time, in processes of their own."), Option(matters=False)]
 

@@ -46,10 +46,7 @@ class PruneConfig:
         """
         check_block_size(config, self.block_size)
         for i, shape in enumerate(config.encoders, start=1):
-            for columns, what in (
-                (shape.heads * config.head_dim // self.block_size, "W_q"),
-                (config.dim // self.block_size, "W_proj"),
-            ):
+            for columns, what in ((shape.heads * config.head_dim // self.block_size, "W_q"), (config.dim // self.block_size, "W_proj")):
                 if self.lanes < 1 or columns % self.lanes:
                     divisors = [d for d in range(1, columns + 1) if columns % d == 0]
                     raise UserError(
@@ -82,10 +79,6 @@ def check_block_size(config: ViTConfig, block: int) -> None:
     choices = [d for d in range(2, fit + 1) if fit % d == 0]
     advice = f"use {', '.join(map(str, choices[:-1]))} or {choices[-1]}" if len(choices) > 1 else f"use {fit}"
     for i, shape in enumerate(config.encoders, start=1):
-        for size, what in (
-            (config.dim, "W_q"),
-            (config.head_dim, "head width of W_q"),
-            (shape.neurons, "MLP neurons"),
-        ):
+        for size, what in ((config.dim, "W_q"), (config.head_dim, "head width of W_q"), (shape.neurons, "MLP neurons")):
             if size % block:
                 raise UserError(f"block size {block} does not divide {size} (encoder {i}, {what}): {advice}")

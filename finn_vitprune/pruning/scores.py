@@ -169,10 +169,7 @@ class PruneScores(nn.Module):
         total = max(kept_neurons(neuron_keep, sum(limits), block), block * len(neurons))
         counts = [int(m.sum()) for m in top_k_masks(neurons, total)]
         counts = whole_blocks(counts, block, total, limits)
-        return [
-            ([next(masks) for _ in e.matrices], top_k_mask(e.neurons, count))
-            for e, count in zip(self.encoders, counts)
-        ]
+        return [([next(masks) for _ in e.matrices], top_k_mask(e.neurons, count)) for e, count in zip(self.encoders, counts)]
 
     @torch.no_grad()
     def final_masks(self) -> list[EncoderMask]:
@@ -201,9 +198,7 @@ class PruneScores(nn.Module):
             scores.neurons.copy_(rows * columns)
 
 
-def set_to_first_order(
-    scores: PruneScores, network: PrunedViT, images: Tensor, labels: Tensor | None, seed: int = 0
-) -> None:
+def set_to_first_order(scores: PruneScores, network: PrunedViT, images: Tensor, labels: Tensor | None, seed: int = 0) -> None:
     """Scores = sum over batches and over a block of |w dL/dw|; of a neuron, over its row and its column.
 
     L is the cross entropy with ``labels``. Without labels, they are drawn from the network's own softmax:
@@ -233,8 +228,7 @@ def _accumulate(scores: PruneScores, network: PrunedViT) -> None:
     """Add |w dL/dw| of the present gradients."""
     for target, block in zip(scores.encoders, network.blocks, strict=True):
         qkv, proj, fc1, fc2 = (
-            (layer.weight * layer.weight.grad).abs()
-            for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
+            (layer.weight * layer.weight.grad).abs() for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
         )
         for score, part in zip(target.matrices, (*qkv.chunk(3), proj), strict=True):
             score += block_sums(part, target.block)

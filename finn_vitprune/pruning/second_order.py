@@ -191,7 +191,6 @@ def _definite(covariance: Tensor) -> Tensor:
     return damped(covariance, next(enough, DAMPINGS[-1]))
 
 
-
 def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int) -> Tensor:
     """Places ``[out / rows, in / columns]`` of the blocks of ``rows`` x ``columns`` weights in the order of removal.
 

@@ -43,7 +43,9 @@ def _picture(pixels: np.ndarray, w: WorstImage) -> Markup:
     """An image with its answer below it; of other than one or three channels the first alone."""
     image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     scale = THUMBNAIL / max(image.size)
-    image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC)
+    image = image.resize(
+        [max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+    )
     file = io.BytesIO()
     image.save(file, "PNG")
     text = f"answer {w.answer}" + ("" if w.label is None else f", label {w.label}")

@@ -156,7 +156,9 @@ def resources_figure(summary: Summary) -> Figure | None:
     widest = max(1.0, *shares.values())
     for row, (kind, share) in enumerate(shares.items()):
         axis.barh(row, 100 * share, color=OVER if share > 1 else WORK, height=0.7)
-        axis.annotate(f"{100 * share:.1f} %", (1.0, row), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", **NOTE)
+        axis.annotate(
+            f"{100 * share:.1f} %", (1.0, row), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", **NOTE
+        )
         budget = summary.plan and summary.plan.budget.get(BUDGETS.get(kind, kind))
         if budget:
             axis.plot(100 * budget, row + 0.5, "^", color=INK, markersize=4, clip_on=False)

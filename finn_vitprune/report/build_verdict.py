@@ -35,15 +35,7 @@ def build_verdict(
         facts: of its record, by name. place: its folder, or the file of its summary. page: the file of its page. following: what
             comes next; without it :func:`next_step`.
     """
-    lines = (
-        fits_line(s),
-        rate_line(s),
-        latency_line(s),
-        bits_line(s),
-        accuracy_line(s, evaluation),
-        clock_line(s),
-        operations_line(s),
-    )
+    lines = (fits_line(s), rate_line(s), latency_line(s), bits_line(s), accuracy_line(s, evaluation), clock_line(s), operations_line(s))
     title = model_title(s.model.model_dump(), s.part and s.part.name)
     return Verdict(title, place, tuple(warnings(s, facts)), lines, page, following or next_step(s, evaluation, place))
 
@@ -124,8 +116,7 @@ def die_shares(s: Summary) -> list[dict[str, float]]:
     if s.part is None or not s.part.dies or not any(node.slrs for node in s.nodes):
         return []
     return [
-        {kind: used[kind] / getattr(die, kind) for kind in KINDS if getattr(die, kind)}
-        for used, die in zip(s.used_by_die, s.part.dies)
+        {kind: used[kind] / getattr(die, kind) for kind in KINDS if getattr(die, kind)} for used, die in zip(s.used_by_die, s.part.dies)
     ]
 
 
@@ -178,10 +169,7 @@ def accuracy_line(s: Summary, evaluation: Evaluation | None) -> VerdictLine:
     if evaluation is not None and evaluation.accuracy is not None:
         of_float = "" if evaluation.accuracy_float is None else f" (float {accuracy_text(evaluation.accuracy_float)})"
         return VerdictLine(
-            "accuracy",
-            f"{accuracy_text(evaluation.accuracy)}{of_float}",
-            COUNTED,
-            f"{evaluation.images:,} images of {evaluation.data}",
+            "accuracy", f"{accuracy_text(evaluation.accuracy)}{of_float}", COUNTED, f"{evaluation.images:,} images of {evaluation.data}"
         )
     if s.verify is not None and s.verify.accuracy is not None:
         return VerdictLine(
@@ -204,9 +192,7 @@ def operations_line(s: Summary) -> VerdictLine:
     """How many products fewer than the unpruned network has, by what."""
     m = s.model
     return (
-        VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs))
-        if m.macs
-        else VerdictLine("operations", NOT_KNOWN)
+        VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)) if m.macs else VerdictLine("operations", NOT_KNOWN)
     )
 
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finn_vitprune.report.layers import (
-    balance_table,
-    cycles_table,
-    fifo_table,
-    memory_map,
-    memory_tables,
-    resource_tables,
-    use_table,
-)
+from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
 from finn_vitprune.report.quantities import clock_text, milliseconds, ms_text, rate_text
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
@@ -55,7 +47,11 @@ def grouped_tables(s: Summary) -> dict[str, list[TextTable]]:
 def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> TextTable | None:
     """Tokens (at the input, in the MLP) and live heads of each encoder, from 1; ``None`` without encoders."""
     rows = tuple((str(i), str(n), str(m), str(h)) for i, ((n, m), h) in enumerate(zip(tokens, heads), start=1))
-    return TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows, "", ("", *(COUNTED,) * 3)) if rows else None
+    return (
+        TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows, "", ("", *(COUNTED,) * 3))
+        if rows
+        else None
+    )
 
 
 def operation_rows(name: str, dense: int, pruned: int | None, performed: int) -> list[tuple[str, ...]]:

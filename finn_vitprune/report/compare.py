@@ -99,7 +99,12 @@ def pair_verdict(names: tuple[str, str], a: Summary, b: Summary, page: str = "")
         line("BRAM", lambda s: s.resources and s.resources.BRAM36, amount), line("URAM", lambda s: s.resources and s.resources.URAM, amount),
         line("accuracy", lambda s: s.verify and s.verify.accuracy, percent), line("operations", lambda s: s.model.macs, count_text),
     )  # fmt: skip
-    warnings = tuple(f"{name}: {text}" for name, s in zip(names, (a, b)) for text in (mismatch_text(s), s.no_text, missed_text(s), estimates_text(s)) if text)
+    warnings = tuple(
+        f"{name}: {text}"
+        for name, s in zip(names, (a, b))
+        for text in (mismatch_text(s), s.no_text, missed_text(s), estimates_text(s))
+        if text
+    )
     return Verdict(f"{names[0]}{ARROW}{names[1]}, with the ratio second / first", "", warnings, tuple(filter(None, lines)), page)
 
 
@@ -181,5 +186,3 @@ def _verdict(a: Summary, b: Summary) -> str:
     if (bits_a := _weight_bits(a)) and (bits_b := _weight_bits(b)):
         text += f" Weight memory ratio {bits_b / bits_a:.3f}, parameter ratio {b.model.params / a.model.params:.3f}."
     return text
-
-

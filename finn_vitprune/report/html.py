@@ -96,11 +96,7 @@ class ReportPage:
 def rendered(template: Path, **values: object) -> str:
     """The page of a template, which may extend ``page.html.j2``; text in ``values`` is escaped."""
     found = Environment(
-        loader=FileSystemLoader([template.parent, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader([template.parent, HERE]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     found.filters["data"] = as_data
     return found.get_template(template.name).render(library=library(), **values)

@@ -176,7 +176,10 @@ def memory_tables(s: Summary) -> list[TextTable]:
     contents = tuple(_memory_cells(label, rows) for label, rows in (by_contents | {ALL: [m for _, m in found]}).items())
     encoders = by_place(found, lambda pair: pair[0].place)
     by_encoder = tuple(_memory_cells(label, [m for _, m in pairs]) for label, pairs in encoders.items())
-    columns, kinds = ("memories", "bits", "BRAM36", "BRAM fill", "URAM", "URAM fill", "LUT"), ("memories", "taken", "of the part", "bits", "fill")
+    columns, kinds = (
+        ("memories", "bits", "BRAM36", "BRAM fill", "URAM", "URAM fill", "LUT"),
+        ("memories", "taken", "of the part", "bits", "fill"),
+    )
     note = "Fill: bits of contents in the bits of the RAMs that are taken. LUT: of LUTRAM and of tables in LUTs."
     return [
         TextTable("Memories by contents", ("contents", *columns), contents, note, _all(ESTIMATED, columns)),

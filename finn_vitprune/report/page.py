@@ -22,9 +22,7 @@ from finn_vitprune.report.tree import build_tree, pair_tree
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 NO_FOLDER = "This page was made of a summary alone. A page of the whole build folder has more."
-OLD_FIFOS = (
-    "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
-)
+OLD_FIFOS = "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
 PLACES = (
     "Every node is called by its encoder and layer. FIFOs, width converters and crossings are called by what they feed. The node's own name "
     "is that of the graph, of the HDL and of folding files."
@@ -90,9 +88,7 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
     ).html()
 
 
-def pair_page(
-    title: str, names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]
-) -> str:
+def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> str:
     """The page of two builds: what differs first, both in every picture and in the tree table, then all tables with what differs."""
     verdict = pair_verdict(names, *summaries)
     rows = differences(names, *summaries)
@@ -108,8 +104,7 @@ def pair_page(
     ]
     notices = [f"{name}: {story.stopped}" for name, story in zip(names, stories) if story.stopped]
     tiles = [
-        Tile(line.name, line.value, note=f"{line.found} the first" if line.found else "")
-        for line in sorted(verdict.lines, key=_change)
+        Tile(line.name, line.value, note=f"{line.found} the first" if line.found else "") for line in sorted(verdict.lines, key=_change)
     ]
     return ReportPage(
         title,
@@ -139,9 +134,7 @@ def sentence(s: Summary) -> str:
         parts.append(f"would take an image each {s.estimated_interval[0]:,.0f} cycles by estimate")
     if s.verify is not None:
         equal = not (s.verify.rtl_mismatches or s.verify.class_changes)
-        parts.append(
-            f"its RTL {EQUAL if equal else DIFFERS} on {s.verify.images:,} images"
-        )
+        parts.append(f"its RTL {EQUAL if equal else DIFFERS} on {s.verify.images:,} images")
     head, *rest = parts
     return f"{head}: {', '.join(rest[:-1])}{', and ' if len(rest) > 1 else ''}{rest[-1]}." if rest else f"{head}."
 
@@ -152,9 +145,7 @@ def _tiles(s: Summary, verdict: Verdict) -> list[Tile]:
     tiles = []
     for line in verdict.lines:
         bars = _bars(s) if line.name == "fits" else ()
-        tiles.append(
-            Tile(_head(line, s), line.value, line.found, line.note, bars, bool(wrong.get(line.name)) or "NOT" in line.value)
-        )
+        tiles.append(Tile(_head(line, s), line.value, line.found, line.note, bars, bool(wrong.get(line.name)) or "NOT" in line.value))
     return tiles
 
 
@@ -171,9 +162,7 @@ def _head(line: VerdictLine, s: Summary) -> str:
 def _bars(s: Summary) -> tuple[Bar, ...]:
     budget = s.plan.budget if s.plan else {}
     return tuple(
-        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind]))
-        for kind, share in part_shares(s).items()
-        if kind != "FF"
+        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind])) for kind, share in part_shares(s).items() if kind != "FF"
     )
 
 
@@ -185,9 +174,7 @@ def _change(line: VerdictLine) -> float:
 
 def _pair_sentence(names: tuple[str, str], verdict: Verdict) -> str:
     told = [f"{line.found} the {line.name}" for line in verdict.lines if line.found and line.found != "1.00 x"]
-    return (
-        f"{names[1]} has, against {names[0]}: {', '.join(told)}." if told else f"{names[0]} and {names[1]} have the same figures."
-    )
+    return f"{names[1]} has, against {names[0]}: {', '.join(told)}." if told else f"{names[0]} and {names[1]} have the same figures."
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -195,9 +182,7 @@ def _pair_sentence(names: tuple[str, str], verdict: Verdict) -> str:
 
 def _picture(title: str, picture: Markup | None, note: str, mark: str) -> Card:
     return (
-        Card(title, (("", picture),), note, mark)
-        if picture is not None
-        else Card(title, note="The summary does not tell it: build again.")
+        Card(title, (("", picture),), note, mark) if picture is not None else Card(title, note="The summary does not tell it: build again.")
     )
 
 
@@ -210,22 +195,15 @@ def _tokens(story: BuildStory) -> Card:
         return Card(TOKENS, note=story.token_text)
     words, picture = story.tokens[0]
     return Card(
-        TOKENS,
-        (("", picture),),
-        f"{words}. Veiled patches are dropped: they are fused into one token. {story.token_text}",
-        COUNTED,
+        TOKENS, (("", picture),), f"{words}. Veiled patches are dropped: they are fused into one token. {story.token_text}", COUNTED
     )
 
 
-def _pair_cards(
-    names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]
-) -> Iterator[Card]:
+def _pair_cards(names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> Iterator[Card]:
     """Each picture of both builds."""
     found: dict[str, list[tuple[str, Markup | None]]] = {TOKENS: [], TIME: [], PART: []}
     for i, (name, s, story) in enumerate(zip(names, summaries, stories)):
-        found[TOKENS].append(
-            (name, Markup(str(story.tokens[0][1]).replace("tokens-0", f"tokens-{i}-0")) if story.tokens else None)
-        )
+        found[TOKENS].append((name, Markup(str(story.tokens[0][1]).replace("tokens-0", f"tokens-{i}-0")) if story.tokens else None))
         found[TIME].append((name, time_picture(s, f"time-{i}")))
         found[PART].append((name, part_picture(s, f"part-{i}")))
     for title, pictures in found.items():
@@ -240,9 +218,7 @@ def _pair_cards(
 def _sections(s: Summary, story: BuildStory) -> Iterator[PageSection]:
     groups = grouped_tables(s)
     network = card_table(s.model, story.evaluation)
-    yield PageSection(
-        "Network", pictures=tuple(picture for _, picture in story.tokens[1:]), tables=(network, *groups.pop(MODEL, ()))
-    )
+    yield PageSection("Network", pictures=tuple(picture for _, picture in story.tokens[1:]), tables=(network, *groups.pop(MODEL, ())))
     if FIFOS not in groups and s.nodes:
         groups = _after(groups, CYCLES, FIFOS)
     for title, tables in groups.items():
@@ -267,10 +243,7 @@ def _built(story: BuildStory, shown: bool) -> list[PageSection]:
         return [PageSection("What was built", (NO_FOLDER,))]
     return [
         PageSection(
-            "What was built",
-            code=story.facts.get("command", ""),
-            tables=(TextTable("What was built", ("", ""), rows),),
-            open=shown,
+            "What was built", code=story.facts.get("command", ""), tables=(TextTable("What was built", ("", ""), rows),), open=shown
         )
     ]
 

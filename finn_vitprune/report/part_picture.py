@@ -68,12 +68,7 @@ def _panel(drawing: Drawing, s: Summary, y: float, title: str, shares: Mapping[s
             wide = BAR * used / offer / max(1.0, share)
             if wide > 0.05:
                 drawing.rect(
-                    left,
-                    y + 1,
-                    wide,
-                    ROW - 5,
-                    LOOKS[group],
-                    f"{title}, {group}: {used:,.0f} {SHOWN[kind]}, {share_text(used / offer)}",
+                    left, y + 1, wide, ROW - 5, LOOKS[group], f"{title}, {group}: {used:,.0f} {SHOWN[kind]}, {share_text(used / offer)}"
                 )
             left += wide
         budget = s.plan and s.plan.budget.get(BUDGETS.get(kind, kind))

@@ -133,11 +133,7 @@ def _state_legend(figure: Figure, colours: Sequence[str], dead: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
 
 
-RATES = {
-    "blocks": ("block_keep", "#2f5d8c"),
-    "neurons": ("neuron_keep", "#d98f3d"),
-    "tokens at a drop": ("token_keep", "#5b9a8b"),
-}
+RATES = {"blocks": ("block_keep", "#2f5d8c"), "neurons": ("neuron_keep", "#d98f3d"), "tokens at a drop": ("token_keep", "#5b9a8b")}
 """Keep rates in the history: key in the metrics, and colour."""
 
 PANELS = 4
@@ -175,9 +171,7 @@ def score_figure(scores: PruneScores, masks: Sequence[EncoderMask]) -> Figure:
     return figure
 
 
-def _swarms(
-    axis: Axes, values: Sequence[np.ndarray], states: Sequence[np.ndarray], edges: np.ndarray
-) -> None:
+def _swarms(axis: Axes, values: Sequence[np.ndarray], states: Sequence[np.ndarray], edges: np.ndarray) -> None:
     """Dots of each matrix around its place on the x axis."""
     bins = [np.digitize(v, edges) for v in values]
     fullest = max(int(np.bincount(b).max()) for b in bins)

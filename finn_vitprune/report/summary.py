@@ -71,7 +71,9 @@ class ModelCard(_SummarySection):
         """
         keys = {field: field for field in ModelCard.model_fields if field != "name"} | {"activation_bits": "act_bits"}
         try:
-            return cls(name=metadata.get("name", name), **{field: json.loads(metadata[key]) for field, key in keys.items() if key in metadata})
+            return cls(
+                name=metadata.get("name", name), **{field: json.loads(metadata[key]) for field, key in keys.items() if key in metadata}
+            )
         except ValueError as error:
             raise UserError(f"the metadata of model {name} are not as an export writes them: {str(error).splitlines()[0]}") from None
 
@@ -169,9 +171,7 @@ class RtlsimSummary(_SummarySection):
     fps: Annotated[float, Field(ge=0)]
 
     @classmethod
-    def measured(
-        cls, frames: int, latency_cycles: int, interval_cycles: float, interval_cycles_max: int, clk_ns: float
-    ) -> RtlsimSummary:
+    def measured(cls, frames: int, latency_cycles: int, interval_cycles: float, interval_cycles_max: int, clk_ns: float) -> RtlsimSummary:
         """Derive milliseconds and images per second from cycles and the clock period."""
         return cls(
             frames=frames,

@@ -79,15 +79,9 @@ def _map(drawing: Drawing, places: Mapping[str, Sequence[tuple[NodeRow, float]]]
             if own:
                 node, share = max(own, key=lambda pair: pair[1])
                 tip = f"{node.layer}: busy in {node.cycles:,} of {interval:,.0f} cycles an image, {share_text(share)}"
-                drawing.rect(
-                    LABEL + wide * i, y, wide - 2, ROW - 2, "heat", tip, max(0.04, share), {"find": f"{place} {node.role}"}
-                )
+                drawing.rect(LABEL + wide * i, y, wide - 2, ROW - 2, "heat", tip, max(0.04, share), {"find": f"{place} {node.role}"})
                 drawing.text(
-                    LABEL + wide * (i + 0.5) - 1,
-                    y + 15,
-                    f"{floor(100 * share + 1e-9)}",
-                    "small on" if share > 0.55 else "small",
-                    "middle",
+                    LABEL + wide * (i + 0.5) - 1, y + 15, f"{floor(100 * share + 1e-9)}", "small on" if share > 0.55 else "small", "middle"
                 )
         y += ROW
     return y

@@ -25,11 +25,7 @@ def token_picture(name: str, image: np.ndarray, kept: Sequence[tuple[int, np.nda
     Args:
         name: unique on the page. image: uint8 ``[H, W, C]``. kept: by encoder which patches are left, ``[patches]``.
     """
-    drops = (
-        list(kept)
-        if len(kept) <= SHOWN_DROPS
-        else [kept[i] for i in np.linspace(0, len(kept) - 1, SHOWN_DROPS).round().astype(int)]
-    )
+    drops = list(kept) if len(kept) <= SHOWN_DROPS else [kept[i] for i in np.linspace(0, len(kept) - 1, SHOWN_DROPS).round().astype(int)]
     side = (WIDTH - GAP) / 2
     drawing = Drawing(name, "Patches that stay after each token drop", description)
     drawing.raw(
@@ -42,9 +38,7 @@ def token_picture(name: str, image: np.ndarray, kept: Sequence[tuple[int, np.nda
         drawing.raw(f'<use href="#{name}-photo" x="{number(x)}" y="{number(y + HEAD)}"/>', y + HEAD + side)
         if mask is not None and not mask.all():
             drawing.path(
-                _squares(mask, x, y + HEAD, side),
-                "veil",
-                f"{(~mask).sum()} patches were dropped by encoder {drops[i - 1][0]} or before",
+                _squares(mask, x, y + HEAD, side), "veil", f"{(~mask).sum()} patches were dropped by encoder {drops[i - 1][0]} or before"
             )
     return drawing.markup()
 

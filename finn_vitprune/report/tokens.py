@@ -77,9 +77,7 @@ def captions(predicted: Sequence[int], labels: Sequence[int] | None) -> list[str
     return [f"class {c}\npredicted {p}{'' if p == c else ': wrong'}" for p, c in zip(predicted, labels, strict=True)]
 
 
-def token_figure(
-    images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None
-) -> Figure:
+def token_figure(images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None) -> Figure:
     """One row an image: the image, then per token drop the patches that are left; the dropped ones are dimmed and hatched.
 
     Args:
@@ -102,7 +100,9 @@ def token_figure(
             bare(axis)
     for axis, title in zip(rows[0], ["image", *(f"encoder {encoder}" for encoder, _ in kept)]):
         axis.set_title(title, **LABEL)
-    dropped = Patch(facecolor=VEIL, edgecolor=HATCH_COLOUR, hatch=HATCH, linewidth=0, label="dropped patch, fused with the others into one token")
+    dropped = Patch(
+        facecolor=VEIL, edgecolor=HATCH_COLOUR, hatch=HATCH, linewidth=0, label="dropped patch, fused with the others into one token"
+    )
     figure.legend(handles=[dropped], loc="outside lower center", frameon=False, fontsize=8)
     figure.suptitle("Patches left after each token drop", **TITLE)
     return figure

@@ -52,10 +52,7 @@ class Tree:
 
     def data(self) -> dict[str, object]:
         """For the script: columns as lists, rows as ``[name, cells, find, rows below]``."""
-        return {
-            "columns": [[c.head, c.mark, c.form] for c in self.columns],
-            "rows": [_data(row) for row in self.rows],
-        }
+        return {"columns": [[c.head, c.mark, c.form] for c in self.columns], "rows": [_data(row) for row in self.rows]}
 
     def text(self, column: int, cell: Cell) -> str:
         """A figure as words, where there is no script."""
@@ -100,9 +97,7 @@ def pair_tree(names: tuple[str, str], a: Summary, b: Summary) -> Tree | None:
         values: list[Cell] = [n and n.cycles for n in both]
         for kind in KINDS:
             if kind != "FF":
-                values += [
-                    getattr(rows[n.node], kind) if n is not None and n.node in rows else None for rows, n in zip(used, both)
-                ]
+                values += [getattr(rows[n.node], kind) if n is not None and n.node in rows else None for rows, n in zip(used, both)]
         cells[node.node if layer in first else layer] = tuple(values)
     rows = [node if layer in first else node.model_copy(update={"node": layer}) for layer, node in nodes.items()]
     return Tree(columns, _grown(columns, rows, cells, {}), f"{names[0]} and {names[1]}, by what their nodes are called.")
@@ -126,10 +121,7 @@ def _columns(s: Summary) -> list[tuple[TreeColumn, list[Cell]]]:
         (TreeColumn("cycles", ESTIMATED, WHOLE, "most"), [cycles(n) for n in s.nodes]),
         (TreeColumn("busy", ESTIMATED, SHARE, "most"), [cycles(n) / interval for n in s.nodes]),
         (TreeColumn("useful", ESTIMATED, SHARE, "mean"), [useful(n) for n in s.nodes]),
-        *(
-            (TreeColumn(SHOWN[kind], tool), [getattr(used[n.node], kind) if n.node in used else None for n in s.nodes])
-            for kind in KINDS
-        ),
+        *((TreeColumn(SHOWN[kind], tool), [getattr(used[n.node], kind) if n.node in used else None for n in s.nodes]) for kind in KINDS),
         (TreeColumn("slowest path, ns", ESTIMATED, DECIMAL, "most"), [slow.get(n.node) for n in s.nodes]),
         (TreeColumn("kept blocks", COUNTED), [work[n.node].kept_blocks if n.node in work else None for n in s.nodes]),
         (TreeColumn("SLR", "", TEXT, ""), [", ".join(map(str, dict.fromkeys(n.slrs))) or None for n in s.nodes]),
@@ -144,9 +136,7 @@ def _grown(
     """The rows: encoders or engines, those outside last; in them roles; under roles of several nodes these."""
 
     def group(members: Sequence[NodeRow]) -> tuple[Cell, ...]:
-        return tuple(
-            _together(c.group, [(cells[n.node][i], weights.get(n.node, 1.0)) for n in members]) for i, c in enumerate(columns)
-        )
+        return tuple(_together(c.group, [(cells[n.node][i], weights.get(n.node, 1.0)) for n in members]) for i, c in enumerate(columns))
 
     def leaf(node: NodeRow, name: str) -> TreeRow:
         return TreeRow(name, cells[node.node], f"{node.place}|{node.place} {node.role}|{node.layer} {node.node}")
@@ -161,9 +151,7 @@ def _grown(
         for role, members in roles.items():
             leaves = tuple(leaf(node, node.layer.partition(", ")[2] or node.layer) for node in members)
             find = " ".join(one.find for one in leaves)
-            below.append(
-                leaf(members[0], role) if len(leaves) == 1 else TreeRow(f"{role} ({len(leaves)})", group(members), find, leaves)
-            )
+            below.append(leaf(members[0], role) if len(leaves) == 1 else TreeRow(f"{role} ({len(leaves)})", group(members), find, leaves))
         rows.append(TreeRow(place, group(places[place]), " ".join(row.find for row in below), tuple(below)))
     return tuple(rows)
 

@@ -101,9 +101,7 @@ def _share(share: float) -> str:
 
 def _wrapped(text: str) -> list[str]:
     """A warning in at most three lines."""
-    return textwrap.wrap(
-        text, COLUMNS, initial_indent="! ", subsequent_indent="  ", max_lines=3, placeholder=MORE, break_on_hyphens=False
-    )
+    return textwrap.wrap(text, COLUMNS, initial_indent="! ", subsequent_indent="  ", max_lines=3, placeholder=MORE, break_on_hyphens=False)
 
 
 def _columns(lines: Sequence[VerdictLine]) -> list[str]:

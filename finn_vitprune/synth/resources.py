@@ -95,9 +95,7 @@ class Resources:
         unknown = sorted(cells.keys() - _FREE.union(_BRAM36, *_SIZES.values()))
         if unknown:
             raise ValueError(f"cells of unknown size in the netlist: {', '.join(unknown)}")
-        found = {
-            kind: sum(size * cells.get(name, 0) for name, size in sizes.items()) for kind, sizes in _SIZES.items()
-        }
+        found = {kind: sum(size * cells.get(name, 0) for name, size in sizes.items()) for kind, sizes in _SIZES.items()}
         found["LUT"] += found["LUTRAM"] + found["SRL"]
         return cls(**found, BRAM36=sum(size * cells.get(name, 0) for name, size in _BRAM36.items()))
 

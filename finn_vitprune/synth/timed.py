@@ -113,7 +113,11 @@ class DesignTiming(_TimingSection):
 
     @classmethod
     def of(
-        cls, clk_ns: float, nodes: list[NodeTiming], border: BorderTiming | None = None, crossings: Sequence[SlrCrossing] = (),
+        cls,
+        clk_ns: float,
+        nodes: list[NodeTiming],
+        border: BorderTiming | None = None,
+        crossings: Sequence[SlrCrossing] = (),
         reset: ResetPath | None = None,
     ) -> DesignTiming:
         """Of at least one node."""

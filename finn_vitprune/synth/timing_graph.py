@@ -103,9 +103,7 @@ class Graph:
             ns[rows] = value
         return ns
 
-    def _in_slice(
-        self, net: np.ndarray, sink: np.ndarray, driver: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, float]]:
+    def _in_slice(self, net: np.ndarray, sink: np.ndarray, driver: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         """Pins that a wire inside of a slice, or one of its own, reaches, and what that takes."""
         ns = self.family.constants.ns
         alone = (sink == Sink.REGISTER_D) & self.one_register[net]

@@ -20,6 +20,8 @@ from finn_vitprune.synth.wiring import CellKind, Cells, Wiring
 
 _REGISTERS = ("FDRE", "FDSE", "FDCE", "FDPE")
 _RESET = {"FDRE": "R", "FDSE": "S", "FDCE": "CLR", "FDPE": "PRE"}
+
+
 @dataclass(frozen=True)
 class _Output:
     """Ports of data, parameters of their registers with the value that means one, in the order of packing, control ports."""

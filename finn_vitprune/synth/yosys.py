@@ -108,9 +108,7 @@ def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEO
     return map_node(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s).resources
 
 
-def map_many(
-    nodes: Sequence[NodeJob], workers: int = 2, timeout_s: float = TIMEOUT_S
-) -> Iterator[tuple[NodeJob, Netlist]]:
+def map_many(nodes: Sequence[NodeJob], workers: int = 2, timeout_s: float = TIMEOUT_S) -> Iterator[tuple[NodeJob, Netlist]]:
     """Synthesise several nodes and yield each with its netlist as soon as that is there; equal nodes run once.
 
     Args:

@@ -49,12 +49,7 @@ class ArrayDataset(Dataset):
             raise UserError(f"crop is for image folders, not {self.name}: use shift and flip")
 
     def epoch(
-        self,
-        batches: list[Tensor],
-        generator: torch.Generator,
-        augmentation: Augmentation,
-        part: tuple[int, int] = (0, 1),
-        start: int = 0,
+        self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation, part: tuple[int, int] = (0, 1), start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :meth:`Dataset.epoch`."""
         self.check(augmentation)
@@ -119,9 +114,7 @@ def _checked(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> tu
     if 0 in images.shape:
         raise UserError(f"{name}: {part}_images are empty (shape {images.shape})")
     if images.shape[1] <= 4 < images.shape[3]:
-        raise UserError(
-            f"{name}: {part}_images of shape {images.shape} have their channels first: use [F, H, W, C]"
-        )
+        raise UserError(f"{name}: {part}_images of shape {images.shape} have their channels first: use [F, H, W, C]")
     return np.ascontiguousarray(images), check_labels(labels, len(images), f"{name}: {part}_labels")
 
 
@@ -130,17 +123,12 @@ def _classes(name: str, train: np.ndarray, test: np.ndarray) -> int:
     found = np.unique(train)
     gap = np.flatnonzero(found != np.arange(len(found)))
     if len(gap):
-        raise UserError(
-            f"{name}: train_labels go from {found[0]} to {found[-1]} and lack {gap[0]}: use all of 0 to C - 1"
-        )
+        raise UserError(f"{name}: train_labels go from {found[0]} to {found[-1]} and lack {gap[0]}: use all of 0 to C - 1")
     if len(found) < 2:
         raise UserError(f"{name}: all train_labels are 0: use 2 classes or more")
     strange = test[(test < 0) | (test >= len(found))]
     if len(strange):
-        raise UserError(
-            f"{name}: test_labels hold {strange[0]} but train_labels only 0 to {len(found) - 1}: use the "
-            "same classes"
-        )
+        raise UserError(f"{name}: test_labels hold {strange[0]} but train_labels only 0 to {len(found) - 1}: use the same classes")
     return len(found)
 
 

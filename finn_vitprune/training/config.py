@@ -197,9 +197,7 @@ def load_config(path: Path | str, default_name: str | None = None, **overrides: 
     """
     content = read_yaml(Path(path), "training config")
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}"
-        )
+        raise UserError(f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}")
     named = {} if default_name is None else {"name": default_name}
     return parse_config({**named, **content, **overrides}, str(path))
 

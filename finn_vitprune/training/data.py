@@ -22,18 +22,12 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 TORCHVISION_ROOT = "~/.cache/finn_vitprune"
 RAW = "FashionMNIST/raw"
 """Where torchvision puts the files below its root."""
-IDX_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
+IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def load_dataset(
-    spec: str,
-    limit: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    holdout: int | None = None,
+    spec: str, limit: int | None = None, image_size: int | tuple[int, int] | None = None, holdout: int | None = None
 ) -> Dataset:
     """The data set that ``spec`` names.
 
@@ -66,8 +60,7 @@ def load_dataset(
         raise UserError(f"unknown data set {spec!r}: use {SPECS}")
     if size not in (None, data.image_size):
         raise UserError(
-            f"model.image_size {size[0]} x {size[1]} is not that of {data.name} ({data.image_size[0]} x "
-            f"{data.image_size[1]}): leave it out"
+            f"model.image_size {size[0]} x {size[1]} is not that of {data.name} ({data.image_size[0]} x {data.image_size[1]}): leave it out"
         )
     data.narrow(limit, holdout)
     return data
@@ -124,8 +117,7 @@ def _images(path: Path) -> np.ndarray:
     images = _read_idx(path, 3)
     if images.shape[1:] != (28, 28):
         raise UserError(
-            f"{path}: images of {images.shape[1]} x {images.shape[2]}, those of Fashion-MNIST are 28 x 28: "
-            "use npz:FILE for other sets"
+            f"{path}: images of {images.shape[1]} x {images.shape[2]}, those of Fashion-MNIST are 28 x 28: use npz:FILE for other sets"
         )
     return images
 
@@ -150,8 +142,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     shape = np.frombuffer(content, ">u4", dimensions, 4).tolist()
     if len(content) - start != math.prod(shape):
         raise UserError(
-            f"{found}: the header announces {' x '.join(map(str, shape))} bytes, the file has "
-            f"{len(content) - start}: get it again"
+            f"{found}: the header announces {' x '.join(map(str, shape))} bytes, the file has {len(content) - start}: get it again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 

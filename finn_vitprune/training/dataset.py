@@ -57,12 +57,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def epoch(
-        self,
-        batches: list[Tensor],
-        generator: torch.Generator,
-        augmentation: Augmentation,
-        part: tuple[int, int] = (0, 1),
-        start: int = 0,
+        self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation, part: tuple[int, int] = (0, 1), start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented training images and their labels, batch by batch.
 

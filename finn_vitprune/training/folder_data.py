@@ -73,12 +73,7 @@ class FolderDataset(Dataset):
         self.mean, self.std = imagenet_mean_std(self.channels)
 
     def epoch(
-        self,
-        batches: list[Tensor],
-        generator: torch.Generator,
-        augmentation: Augmentation,
-        part: tuple[int, int] = (0, 1),
-        start: int = 0,
+        self, batches: list[Tensor], generator: torch.Generator, augmentation: Augmentation, part: tuple[int, int] = (0, 1), start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :meth:`Dataset.epoch`. Every image has a seed of its own."""
         rank, world = part
@@ -101,11 +96,7 @@ class FolderDataset(Dataset):
             yield images.float()
 
     def _read(
-        self,
-        batches: list[np.ndarray],
-        seeds: list[list[int]] | None = None,
-        augmentation: Augmentation = Augmentation(),
-        world: int = 1,
+        self, batches: list[np.ndarray], seeds: list[list[int]] | None = None, augmentation: Augmentation = Augmentation(), world: int = 1
     ) -> Iterator[Tensor]:
         """uint8 images ``[B, H, W, C]`` of each batch of files, decoded ahead by worker processes."""
         reader = _Reader(batches, seeds, augmentation, self.image_size, self.channels)
@@ -124,18 +115,11 @@ class _Reader:
     """
 
     def __init__(
-        self,
-        batches: list[np.ndarray],
-        seeds: list[list[int]] | None,
-        augmentation: Augmentation,
-        size: tuple[int, int],
-        channels: int,
+        self, batches: list[np.ndarray], seeds: list[list[int]] | None, augmentation: Augmentation, size: tuple[int, int], channels: int
     ) -> None:
         self.batches, self.seeds, self.augmentation = batches, seeds, augmentation
         self.shape, self.mode = (*size, channels), "L" if channels == 1 else "RGB"
-        self.transform = create_transform(
-            (channels, *size), augmentation.crop, hflip=0.0, interpolation="bicubic", use_prefetcher=True
-        )
+        self.transform = create_transform((channels, *size), augmentation.crop, hflip=0.0, interpolation="bicubic", use_prefetcher=True)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -183,8 +167,7 @@ def _test_folder(path: Path) -> Path:
     if found is None or not (path / "train").is_dir():
         lacks = "train" if found is not None else f"{', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}"
         raise UserError(
-            f"imagefolder:{path} has no folder {lacks}: use PATH/train/<class>/*.jpg and "
-            "PATH/val/<class>/*.jpg, or PATH/<class>/*.jpg"
+            f"imagefolder:{path} has no folder {lacks}: use PATH/train/<class>/*.jpg and PATH/val/<class>/*.jpg, or PATH/<class>/*.jpg"
         )
     return found
 
@@ -250,8 +233,7 @@ def _same_classes(train: Path, test: Path) -> list[str]:
         if lacking:
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             raise UserError(
-                f"{folder} lacks the class folder(s) {', '.join(lacking[:3])}{more}: use the same classes in "
-                f"{train.name} and {test.name}"
+                f"{folder} lacks the class folder(s) {', '.join(lacking[:3])}{more}: use the same classes in {train.name} and {test.name}"
             )
     return names
 

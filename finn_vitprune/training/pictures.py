@@ -76,10 +76,7 @@ def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.Trai
     Raises:
         UserError: it is not, or did not.
     """
-    missing = {
-        "teacher": config.teacher.epochs - progress.teacher_epochs,
-        "student": config.student.epochs - progress.student_epochs,
-    }
+    missing = {"teacher": config.teacher.epochs - progress.teacher_epochs, "student": config.student.epochs - progress.student_epochs}
     if any(missing.values()):
         left = " and ".join(f"{epochs} {phase}" for phase, epochs in missing.items() if epochs)
         raise UserError(f"{path}: training is not finished ({left} epochs to go): use train --resume")
@@ -87,8 +84,7 @@ def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.Trai
         raise UserError(f"--what {what}: {path} has no student (student.epochs = 0): use --what history")
     if what == "tokens" and not config.prune.drop_at:
         raise UserError(
-            f"--what tokens: the model of {path} has no token drop (prune.drop_at is empty): "
-            "use --what masks, scores or history"
+            f"--what tokens: the model of {path} has no token drop (prune.drop_at is empty): use --what masks, scores or history"
         )
 
 

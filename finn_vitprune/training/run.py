@@ -42,8 +42,7 @@ class TrainingRun(StudentTraining):
         distiller = _distiller(config, data, self.teacher).to(device)
         super().__init__(config, data, processes, student, scores, distiller)
         self.teacher_optimizer = torch.optim.AdamW(
-            [{"params": list(self.teacher.parameters()), "rate": config.teacher.lr}],
-            weight_decay=config.teacher.weight_decay,
+            [{"params": list(self.teacher.parameters()), "rate": config.teacher.lr}], weight_decay=config.teacher.weight_decay
         )
         self._prepare_student()
         self.start_clock()

@@ -32,13 +32,7 @@ class StudentTraining(ABC):
     """A student, its scores and schedules, and what an epoch does to them."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        data: Dataset,
-        processes: Processes,
-        student: PrunedViT,
-        scores: PruneScores,
-        distiller: nn.Module,
+        self, config: TrainConfig, data: Dataset, processes: Processes, student: PrunedViT, scores: PruneScores, distiller: nn.Module
     ) -> None:
         """
         Args:
@@ -158,9 +152,7 @@ class StudentTraining(ABC):
 
         def loss_of(i: int, images: Tensor, labels: Tensor) -> Tensor:
             step = first + i
-            masks = self.scores.masks(
-                self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
-            )
+            masks = self.scores.masks(self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep))
             self.student.set_token_keep(self.tokens.rate(step))
             return self._distillation(self.products(self.student, images, masks), images, labels)
 
@@ -168,11 +160,7 @@ class StudentTraining(ABC):
         self.distiller.eval()
         with self.features.watched():
             self._epoch(
-                lambda i: (first + i) / self.schedule.steps,
-                loss_of,
-                self.student_optimizer,
-                list(self.student.parameters()),
-                display,
+                lambda i: (first + i) / self.schedule.steps, loss_of, self.student_optimizer, list(self.student.parameters()), display
             )
         if self.quantisation.after(done) and not self.progress.measured:
             self._start_quantisation(done + 1)
@@ -205,8 +193,7 @@ class StudentTraining(ABC):
         }
         self.progress.student_history.append(record)
         display.epoch(
-            f"loss {loss:.3f} accuracy {accuracy:.4f} blocks {record['block_keep']:.3f} "
-            f"tokens {record['token_keep']:.3f} heads {heads}"
+            f"loss {loss:.3f} accuracy {accuracy:.4f} blocks {record['block_keep']:.3f} tokens {record['token_keep']:.3f} heads {heads}"
         )
 
     @torch.no_grad()

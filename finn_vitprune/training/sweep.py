@@ -84,9 +84,7 @@ def _settled(jobs: list[SweepJob], results: SweepResults) -> list[SweepJob]:
     return found
 
 
-def _following(
-    jobs: list[SweepJob], results: SweepResults, workers: int, begun: list[SweepJob]
-) -> Iterator[_Training]:
+def _following(jobs: list[SweepJob], results: SweepResults, workers: int, begun: list[SweepJob]) -> Iterator[_Training]:
     """One training after the other, as workers become free, while there is one that can be trained."""
     while True:
         for job in begun:  # whose result the caller has not taken over yet

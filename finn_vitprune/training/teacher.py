@@ -181,5 +181,3 @@ def logits(model: nn.Module, images: Tensor, data: Dataset) -> Tensor:
     """Logits of a timm model on ``[B, H, W, C]`` images of uint8 values."""
     mean, std = (images.new_tensor(v).view(1, 1, 1, -1) for v in (data.mean, data.std))
     return model(((images / 255.0 - mean) / std).permute(0, 3, 1, 2))
-
-

@@ -69,11 +69,7 @@ class ExportResult:
 
 
 def train(
-    config: TrainConfig,
-    out_dir: Path | str,
-    resume: bool = False,
-    console: Console | None = None,
-    teacher_from: Path | None = None,
+    config: TrainConfig, out_dir: Path | str, resume: bool = False, console: Console | None = None, teacher_from: Path | None = None
 ) -> dict[str, Any]:
     """Train teacher and student, then export.
 
@@ -197,15 +193,7 @@ def export_run(run: TrainingRun, path: Path) -> ExportResult:
     Accuracy and saturations are those of all held-out images.
     """
     frozen, prune = small_network(run), run.config.prune
-    metadata = describe(
-        run.config.name,
-        run.dense,
-        frozen,
-        prune.block_size,
-        prune.block_keep,
-        prune.neuron_keep,
-        prune.token_keep,
-    )
+    metadata = describe(run.config.name, run.dense, frozen, prune.block_size, prune.block_keep, prune.neuron_keep, prune.token_keep)
     images, labels = run.data.test_sample(SAMPLE_IMAGES, run.config.seed)
     gate = export(frozen, path, metadata, images[draw(len(images), GATE_IMAGES, run.config.seed, labels)])
     write_sample(path, images=images, labels=labels, logits=logits_of(frozen, images))
@@ -232,9 +220,7 @@ def finished_run(path: Path) -> TrainingRun:
     if not run.config.student.epochs:
         raise UserError(f"{path} holds a teacher alone: give the checkpoint of a pruned student")
     if missing:
-        raise UserError(
-            f"{path}: training is not finished ({missing} student epochs to go): use train --resume"
-        )
+        raise UserError(f"{path}: training is not finished ({missing} student epochs to go): use train --resume")
     return run
 
 

@@ -110,9 +110,7 @@ def test_interval_does_not_depend_on_which_tokens_are_kept(small_build):
         "last": int(np.argmax(order @ np.arange(n))),
         "alternating": int(np.argmax(alternating)),
     }
-    intervals = {
-        name: accelerator.run(np.repeat(patches[i : i + 1], 10, axis=0)).interval_cycles for name, i in picks.items()
-    }
+    intervals = {name: accelerator.run(np.repeat(patches[i : i + 1], 10, axis=0)).interval_cycles for name, i in picks.items()}
     intervals["random"] = accelerator.run(patches[:24]).interval_cycles
     assert max(intervals.values()) <= 1.01 * min(intervals.values()), intervals
 
@@ -122,8 +120,11 @@ def test_pauses_stalls_and_reset_change_no_bit(small_build, seed):
     model, accelerator = accelerator_of(small_build)
     patches = patches_of(small_build, small_build.images[:6])
     want = golden.run(model, {model.graph.input[0].name: patches})[model.graph.output[0].name].reshape(6, -1)
-    for stimulus in (Stimulus(seed, pause=0.6, stall=0.2), Stimulus(seed, pause=0.1, stall=0.7, burst=40),
-                     Stimulus(seed, pause=0.2, stall=0.2, reset_at=3000)):
+    for stimulus in (
+        Stimulus(seed, pause=0.6, stall=0.2),
+        Stimulus(seed, pause=0.1, stall=0.7, burst=40),
+        Stimulus(seed, pause=0.2, stall=0.2, reset_at=3000),
+    ):
         assert np.array_equal(accelerator.run(patches, stimulus).logits, want)
 
 
@@ -149,17 +150,28 @@ def test_finn_executes_the_stitched_rtl_itself(small_build):
 
 def test_build_leaves_what_finn_users_expect(small_build):
     folder = small_build.folder
-    for name in ("auto_folding_config.json", "final_hw_config.json", "report/estimate_layer_resources.json",
-                 "report/op_and_param_counts.json", "report/rtlsim_performance.json", "report/time_per_step.json",
-                 "intermediate_models/step_lower.onnx", "build_dataflow.log", "stitched_ip/finn_design.v"):
+    for name in (
+        "auto_folding_config.json",
+        "final_hw_config.json",
+        "report/estimate_layer_resources.json",
+        "report/op_and_param_counts.json",
+        "report/rtlsim_performance.json",
+        "report/time_per_step.json",
+        "intermediate_models/step_lower.onnx",
+        "build_dataflow.log",
+        "stitched_ip/finn_design.v",
+    ):
         assert (folder / name).is_file(), name
     assert "vivado" not in json.dumps(json.loads((folder / "report" / "rtlsim_performance.json").read_text())).lower()
 
 
 def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
-        folding=small_build.folder / "auto_folding_config.json", stop_step="step_check_part",
+        model=small_build.model,
+        output_dir=tmp_path / "b",
+        fpga_part="xcu250-figd2104-2L-e",
+        folding=small_build.folder / "auto_folding_config.json",
+        stop_step="step_check_part",
         synth="none",
     )
     build(options)
@@ -174,13 +186,15 @@ def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
 def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
     folding = json.loads((small_build.folder / "final_hw_config.json").read_text())
     keys = ("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width")
-    hand = {n: {k: v for k, v in a.items() if k in keys} for n, a in folding.items()
-            if not n.startswith(("VitFIFO", "VitWidthConverter"))}
+    hand = {n: {k: v for k, v in a.items() if k in keys} for n, a in folding.items() if not n.startswith(("VitFIFO", "VitWidthConverter"))}
     hand["VitAdd_rtl_0"]["inFIFODepths"] = [8, 8]
     (tmp_path / "folding.json").write_text(json.dumps(hand))
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
-        folding=tmp_path / "folding.json", stop_step="step_stitch",
+        model=small_build.model,
+        output_dir=tmp_path / "b",
+        fpga_part="xcu250-figd2104-2L-e",
+        folding=tmp_path / "folding.json",
+        stop_step="step_stitch",
         synth="none",
     )
     build(options)
@@ -234,10 +248,11 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     model, images = random_vit(image=4, depth=2, drop_at=(1,), bits=4)
     model.save(str(tmp_path / "four.onnx"))
     np.savez(tmp_path / "four.npz", images=images)
-    folder = build(BuildOptions(
-        model=tmp_path / "four.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
-        synth="none",
-    ))
+    folder = build(
+        BuildOptions(
+            model=tmp_path / "four.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000, synth="none"
+        )
+    )
     summary = Summary.load(folder)
     assert summary.verify.images == 16 and summary.verify.rtl_mismatches == 0
     units = matrix_units(folder, "step_stitch")
@@ -247,8 +262,13 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
 
 def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
-        synth="none", mac_style="dsp48e2", max_images=12,
+        model=small_build.model,
+        output_dir=tmp_path / "b",
+        fpga_part="xcu250-figd2104-2L-e",
+        target_fps=400_000,
+        synth="none",
+        mac_style="dsp48e2",
+        max_images=12,
     )
     folder = build(options)
     summary = Summary.load(folder)
@@ -267,11 +287,17 @@ def test_folding_file_overrides_the_body_of_the_products(small_build, tmp_path):
     for name in units:
         config[name]["mac_style"] = "lut" if name == units[0] else "portable"
     file.write_text(json.dumps(config))
-    folder = build(BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
-        folding=file, estimate_only=True,
-        synth="none", mac_style="dsp48e2",
-    ))
+    folder = build(
+        BuildOptions(
+            model=small_build.model,
+            output_dir=tmp_path / "b",
+            fpga_part="xcu250-figd2104-2L-e",
+            folding=file,
+            estimate_only=True,
+            synth="none",
+            mac_style="dsp48e2",
+        )
+    )
     styles = [u.get_nodeattr("mac_style") for u in matrix_units(folder, "step_apply_folding_config")]
     assert styles[0] == "lut" and set(styles[1:]) == {"portable"}
 
@@ -288,11 +314,16 @@ def with_ultraram(folding, path, count):
 
 def test_weights_in_ultraram_build_bit_exact_and_leave_their_contents(small_build, tmp_path):
     names = with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 2)
-    folder = build(BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
-        folding=tmp_path / "folding.json",
-        synth="none", max_images=12,
-    ))
+    folder = build(
+        BuildOptions(
+            model=small_build.model,
+            output_dir=tmp_path / "b",
+            fpga_part="xcu250-figd2104-2L-e",
+            folding=tmp_path / "folding.json",
+            synth="none",
+            max_images=12,
+        )
+    )
     report = json.loads((folder / "report" / "rtl_verification.json").read_text())
     assert report["images"] == 12 and report["rtl_mismatches"] == 0
     plain = np.load(small_build.folder / "verification_output" / "rtl_logits.npy")
@@ -311,8 +342,13 @@ def test_weights_in_ultraram_build_bit_exact_and_leave_their_contents(small_buil
 def test_ultraram_on_a_part_without_is_one_line(small_build, tmp_path):
     with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 1)
     with pytest.raises(UserError, match="folding.json: part xczu3eg-sbva484-1-e has no UltraRAM for the weights of node BlockSpa"):
-        build(BuildOptions(
-            model=small_build.model, output_dir=tmp_path / "b", fpga_part="xczu3eg-sbva484-1-e",
-            folding=tmp_path / "folding.json",
-            synth="none", max_images=4,
-        ))
+        build(
+            BuildOptions(
+                model=small_build.model,
+                output_dir=tmp_path / "b",
+                fpga_part="xczu3eg-sbva484-1-e",
+                folding=tmp_path / "folding.json",
+                synth="none",
+                max_images=4,
+            )
+        )

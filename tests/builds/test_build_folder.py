@@ -29,8 +29,13 @@ MODEL = EXAMPLE / "deit_digits.onnx"
 def test_results_come_back_as_they_were_and_are_plain_json(tmp_path):
     folder = BuildFolder(tmp_path)
     check = LoweringCheck(
-        [0, 1], [TensorCheck("q", "VitAdd_0", 64, 1, 1, Fault(1, [2, 3], 5, 7, 6.75))], 16, [ClassChange(9, 1, 2, 1)],
-        0.125, 1e-9, {"name": "x", "token_keep": "{}"},
+        [0, 1],
+        [TensorCheck("q", "VitAdd_0", 64, 1, 1, Fault(1, [2, 3], 5, 7, 6.75))],
+        16,
+        [ClassChange(9, 1, 2, 1)],
+        0.125,
+        1e-9,
+        {"name": "x", "token_keep": "{}"},
     )
     for file, result in (
         (folder.lowering, check),
@@ -50,8 +55,7 @@ def test_results_come_back_as_they_were_and_are_plain_json(tmp_path):
 
 def config(folder, *steps):
     return DataflowBuildConfig(
-        output_dir=str(folder), synth_clk_period_ns=4.0, generate_outputs=[], fpga_part="xcu250-figd2104-2L-e",
-        steps=list(steps),
+        output_dir=str(folder), synth_clk_period_ns=4.0, generate_outputs=[], fpga_part="xcu250-figd2104-2L-e", steps=list(steps)
     )
 
 
@@ -87,8 +91,7 @@ def both_ways(request, monkeypatch):
 
 def process_state():
     root = logging.getLogger()
-    return (sys.stdout, sys.stderr, root.handlers, root.level, finn_logging.get_console(), builder.exit_buildflow,
-            builder.get_vivado_root)
+    return (sys.stdout, sys.stderr, root.handlers, root.level, finn_logging.get_console(), builder.exit_buildflow, builder.get_vivado_root)
 
 
 @pytest.mark.usefixtures("both_ways")

@@ -27,8 +27,7 @@ def built(small_build, tmp_path) -> BuildOptions:
     shutil.copytree(small_build.folder, tmp_path / "b")
     record = tmp_path / "b" / "build_record.json"
     record.write_text(record.read_text().replace(str(small_build.folder), str(tmp_path / "b")))
-    return BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, target_fps=200_000,
-                        synth="none")
+    return BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, target_fps=200_000, synth="none")
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +73,23 @@ def test_estimates_of_another_model_stand_alone_and_the_old_results_are_whole(bu
     assert simulate(folder / "previous-1", small_build.images[:1]).shape == (1, 10)
 
 
-@pytest.mark.parametrize("changed, text", [
-    ({"settings": {"images": "fewer.npz"}}, r"images model\.npz \(SHA-256 \w+\), not fewer\.npz \(SHA-256 \w+\); start from step_lower,"),
-    ({"settings": {"max_images": 3}}, "max_images None, not 3; start from step_lower,"),
-    ({"target_fps": 7}, "target_fps 200000, not 7; start from step_fold,"),
-    ({"clk_ns": 9.0, "fpga_part": "xczu3eg-sbva484-1-e"},
-     rf"synth_clk_period_ns 4\.0, not 9\.0; for fpga_part {PART}, not xczu3eg-sbva484-1-e; start from step_specialize_layers,"),
-    ({"output_dir": "moved"}, "output_dir .*/b, not .*/moved; start from step_hw_codegen,"),
-    ({"model": None}, r"model model\.onnx \(SHA-256 \w+\), not deit_digits\.onnx .*; leave out --start-step$"),
-])
+@pytest.mark.parametrize(
+    "changed, text",
+    [
+        (
+            {"settings": {"images": "fewer.npz"}},
+            r"images model\.npz \(SHA-256 \w+\), not fewer\.npz \(SHA-256 \w+\); start from step_lower,",
+        ),
+        ({"settings": {"max_images": 3}}, "max_images None, not 3; start from step_lower,"),
+        ({"target_fps": 7}, "target_fps 200000, not 7; start from step_fold,"),
+        (
+            {"clk_ns": 9.0, "fpga_part": "xczu3eg-sbva484-1-e"},
+            rf"synth_clk_period_ns 4\.0, not 9\.0; for fpga_part {PART}, not xczu3eg-sbva484-1-e; start from step_specialize_layers,",
+        ),
+        ({"output_dir": "moved"}, "output_dir .*/b, not .*/moved; start from step_hw_codegen,"),
+        ({"model": None}, r"model model\.onnx \(SHA-256 \w+\), not deit_digits\.onnx .*; leave out --start-step$"),
+    ],
+)
 def test_starting_with_other_options_is_refused_at_once(built, tmp_path, changed, text):
     np.savez(tmp_path / "fewer.npz", images=np.zeros((2, 8, 8, 1), np.uint8))
     settings = {k: tmp_path / v if k == "images" else v for k, v in changed.pop("settings", {}).items()}

@@ -15,12 +15,7 @@ def edge(producer, consumer, position=0, fifo="", depth=2, converted=False):
     return StitchedEdge(producer, consumer, position, name, name, STREAM, fifo, depth, converted)
 
 
-EDGES = [
-    edge("fork", "norm"),
-    edge("norm", "matrix"),
-    edge("matrix", "add", 1),
-    edge("fork", "add", 0, "fifo3", 6),
-]
+EDGES = [edge("fork", "norm"), edge("norm", "matrix"), edge("matrix", "add", 1), edge("fork", "add", 0, "fifo3", 6)]
 
 
 def test_full_fifo_of_a_join_is_named_with_both_branches():
@@ -47,6 +42,7 @@ def test_the_fifo_before_a_width_converter_is_named():
 
 def test_branches_in_an_engine_begin_inside_of_it():
     """Frames come back to its entry, and tags pass all units: neither is a branch."""
+
     def inside(producer, consumer, position=0, fifo="", stream=STREAM):
         place = InEngine("e", [1, 2], 1, [4, 4], [["a"], ["b"]])
         name = f"{producer}{consumer}"

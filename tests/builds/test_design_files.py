@@ -30,8 +30,16 @@ def change(path):
     path.write_bytes(content)
 
 
-KINDS = ["BlockSparseMVAU_rtl_1_constants.hex", "PrunedAttention_rtl_0_exp.hex", "vp_mvau.sv", "VitAdd_rtl_0.v",
-         "finn_design.v", "finn_design_monitored.v", "host.onnx", "design.json"]
+KINDS = [
+    "BlockSparseMVAU_rtl_1_constants.hex",
+    "PrunedAttention_rtl_0_exp.hex",
+    "vp_mvau.sv",
+    "VitAdd_rtl_0.v",
+    "finn_design.v",
+    "finn_design_monitored.v",
+    "host.onnx",
+    "design.json",
+]
 
 
 @pytest.mark.parametrize("name", KINDS)

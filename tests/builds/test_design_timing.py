@@ -89,6 +89,7 @@ def test_the_summary_keeps_it_and_the_tables_show_it(tmp_path):
 @pytest.mark.parametrize("clk_ns, warned", [(10.0, False), (2.0, True)])
 def test_a_build_warns_where_its_clock_does_not_hold(model, tmp_path, monkeypatch, clk_ns, warned):
     """With netlists from elsewhere: the step keeps them, says one line, and goes on."""
+
     def found(jobs, workers):
         yield from ((job, Netlist(Resources(LUT=9), timing(3.0), tmp_path)) for job in jobs)
 

@@ -56,10 +56,17 @@ def test_the_model_of_the_macs_has_no_variable_with_two_drivers():
 def test_no_design_has_a_variable_with_two_drivers(kind, tmp_path):
     model, _ = random_vit()
     model.save(str(tmp_path / "m.onnx"))
-    done = build(BuildOptions(
-        model=tmp_path / "m.onnx", output_dir=tmp_path / "b", fpga_part=PART, target_fps=50_000, stop_step="step_stitch",
-        synth="none", **DESIGNS[kind],
-    ))
+    done = build(
+        BuildOptions(
+            model=tmp_path / "m.onnx",
+            output_dir=tmp_path / "b",
+            fpga_part=PART,
+            target_fps=50_000,
+            stop_step="step_stitch",
+            synth="none",
+            **DESIGNS[kind],
+        )
+    )
     design = StitchedDesign.load(BuildFolder(done).stitched)
     for top in (TOP, MONITORED_TOP):
         for reader in READERS:

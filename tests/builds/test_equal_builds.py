@@ -17,7 +17,8 @@ OF_THE_RUN = {"build_dataflow.log", "build_record.json", "report/time_per_step.j
 PAGE = "report.html"
 """The command writes it, with times; `build` in Python does not."""
 WITH_PLACES = {
-    "stitched_ip/all_verilog_srcs.txt", "intermediate_models/dataflow_parent.onnx",
+    "stitched_ip/all_verilog_srcs.txt",
+    "intermediate_models/dataflow_parent.onnx",
     *(f"intermediate_models/step_{name}.onnx" for name in ("hw_codegen", "stitch", "simulate", "synthesise", "summarise")),
 }
 """Files in which FINN wants full paths."""
@@ -39,7 +40,10 @@ def test_two_builds_of_a_model_are_the_same_files(small_build, tmp_path):
     options = ["--fpga-part", PART, "--target-fps", "200000", "--synth", "none"]
     done = subprocess.run(
         [sys.executable, "-m", "finn_vitprune", "build", str(small_build.model), *options, "-o", "again"],
-        cwd=tmp_path / "elsewhere", env=os.environ | {"PYTHONHASHSEED": "5"}, capture_output=True, text=True,
+        cwd=tmp_path / "elsewhere",
+        env=os.environ | {"PYTHONHASHSEED": "5"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     folders = (small_build.folder, tmp_path / "elsewhere" / "again")
@@ -51,6 +55,5 @@ def test_two_builds_of_a_model_are_the_same_files(small_build, tmp_path):
 
 def test_files_hold_no_places_but_where_finn_wants_them(small_build):
     place = str(small_build.folder).encode()
-    found = {str(p.relative_to(small_build.folder)) for p in small_build.folder.rglob("*")
-             if p.is_file() and place in p.read_bytes()}
+    found = {str(p.relative_to(small_build.folder)) for p in small_build.folder.rglob("*") if p.is_file() and place in p.read_bytes()}
     assert found - OF_THE_RUN == WITH_PLACES

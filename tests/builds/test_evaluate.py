@@ -268,7 +268,9 @@ def test_contents_that_are_not_of_the_build_or_without_their_network_are_refused
         evaluate(EvaluationOptions(models[0], data, contents))
     alone = tmp_path / "alone.bin"
     shutil.copy(contents, alone)
-    with pytest.raises(UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both again with finn-vitprune contents"):
+    with pytest.raises(
+        UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both again with finn-vitprune contents"
+    ):
         evaluate(EvaluationOptions(out, data, alone))
     contents_of(models[0], out).write(tmp_path / "first.bin")
     shutil.copy(network_file(tmp_path / "first.bin"), network_file(alone))
@@ -299,7 +301,10 @@ def test_a_report_shows_what_was_found(loadable, tmp_path, capfd):
     evaluate(EvaluationOptions(folder, f"npz:{tmp_path / 'labelled.npz'}", jobs=1))
     found = evaluation_of(folder)
     table = card_table(summary.model, found)
-    assert ("accuracy in integers", f"{100 * found.accuracy:.1f} %") in table.rows and ("bits", "8 of weights, 4 of activations") in table.rows
+    assert ("accuracy in integers", f"{100 * found.accuracy:.1f} %") in table.rows and (
+        "bits",
+        "8 of weights, 4 of activations",
+    ) in table.rows
     (folder / "intermediate_models" / "step_lower.onnx").write_bytes(b"another")
     assert evaluation_of(folder) is None
 

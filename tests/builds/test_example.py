@@ -19,13 +19,7 @@ BUILDS = Path(finn_vitprune.builds.__path__[0])
 EXAMPLE, TRAIN, RESULTS = BUILDS / "example", BUILDS / "train", BUILDS / "results/train"
 
 
-@pytest.mark.parametrize(
-    "model, images",
-    [
-        ("deit_digits.onnx", "images.npz"),
-        ("deit_digits_dense.onnx", "deit_digits_dense.npz"),
-    ],
-)
+@pytest.mark.parametrize("model, images", [("deit_digits.onnx", "images.npz"), ("deit_digits_dense.onnx", "deit_digits_dense.npz")])
 def test_the_model_gives_the_recorded_logits_on_all_held_out_images(model, images):
     graph, recorded = ModelWrapper(str(EXAMPLE / model)), np.load(EXAMPLE / images)
     data = digits()
@@ -71,7 +65,9 @@ def test_recorded_fashion_mnist_meets_the_goal():
     """At 3.4 times fewer operations or more, within 1.5 points of the dense float network of the same seed, equally long trained."""
     dense, pruned = (recorded("deit_fmnist_60k", row) for row in ("float", "r0.5_0.5"))
     assert set(dense) == set(pruned) == {0, 1, 2}
-    means = np.mean([(dense[seed]["accuracy_teacher"], min(run["accuracy"], run["accuracy_exported"])) for seed, run in pruned.items()], axis=0)
+    means = np.mean(
+        [(dense[seed]["accuracy_teacher"], min(run["accuracy"], run["accuracy_exported"])) for seed, run in pruned.items()], axis=0
+    )
     assert means[0] - means[1] <= 0.015
     for seed, run in pruned.items():
         reached = dense[seed]["accuracy_teacher"]

@@ -36,10 +36,16 @@ def dense(pruned, tmp_path_factory) -> Path:
     folding = json.loads((pruned / "auto_folding_config.json").read_text())
     of_dense = {node: attributes for node, attributes in folding.items() if not node.startswith("VitTokenDrop")}
     (folder / "folding.json").write_text(json.dumps(of_dense))
-    return build(BuildOptions(
-        model=EXAMPLE / "deit_digits_dense.onnx", output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json",
-        max_images=24, synth="none",
-    ))
+    return build(
+        BuildOptions(
+            model=EXAMPLE / "deit_digits_dense.onnx",
+            output_dir=folder / "b",
+            fpga_part=PART,
+            folding=folder / "folding.json",
+            max_images=24,
+            synth="none",
+        )
+    )
 
 
 def graph(folder: Path) -> ModelWrapper:
@@ -66,7 +72,9 @@ def test_rtl_accuracy_is_that_of_its_own_logits(pruned):
 def test_evaluate_gives_the_logits_of_the_rtl_and_its_accuracy(pruned):
     lowered = ModelWrapper(str(pruned / "intermediate_models" / "step_lower.onnx"))
     images = np.load(EXAMPLE / "images.npz")["images"].reshape(-1, *lowered.get_tensor_shape(lowered.graph.input[0].name)[1:])
-    assert np.array_equal(IntegerProgram(lowered).logits(images), np.load(pruned / "verification_output" / "rtl_logits.npy").reshape(len(images), -1))
+    assert np.array_equal(
+        IntegerProgram(lowered).logits(images), np.load(pruned / "verification_output" / "rtl_logits.npy").reshape(len(images), -1)
+    )
     assert evaluate(EvaluationOptions(pruned, f"npz:{EXAMPLE / 'images.npz'}", jobs=1)).accuracy == Summary.load(pruned).verify.accuracy
 
 
@@ -109,11 +117,16 @@ def test_weights_in_ultraram_change_no_bit(pruned, tmp_path):
     (tmp_path / "folding.json").write_text(json.dumps(folding))
     with np.load(EXAMPLE / "images.npz") as data:  # the latency depends on the tokens that the first image keeps
         np.savez(tmp_path / "first.npz", **{name: values[:24] for name, values in data.items()})
-    folder = build(BuildOptions(
-        model=None, output_dir=tmp_path / "b", fpga_part=PART,
-        folding=tmp_path / "folding.json",
-        synth="none", images=tmp_path / "first.npz",
-    ))
+    folder = build(
+        BuildOptions(
+            model=None,
+            output_dir=tmp_path / "b",
+            fpga_part=PART,
+            folding=tmp_path / "folding.json",
+            synth="none",
+            images=tmp_path / "first.npz",
+        )
+    )
     summary, before = Summary.load(folder), Summary.load(pruned)
     assert summary.verify.rtl_mismatches == 0 and len(Contents.load(folder / "runtime_weights").regions) == 2
     ours, plain = (np.load(f / "verification_output" / "rtl_logits.npy") for f in (folder, pruned))

@@ -43,8 +43,18 @@ SCRIPTS = ("synth_ooc.tcl", "implement.tcl", "package_ip.tcl")
 STEP = "step_export_vivado"
 TARGET = VivadoTarget(get_part(PART), 4.0, 0.5)
 VERIFIED = Verification(
-    images=IMAGES, stalled_images=0, traced_images=0, traced_streams=0, rtl_mismatches=0, class_changes=0, saturations=0,
-    latency_cycles=1, interval_cycles=1.0, interval_cycles_max=1, frames=IMAGES, max_fill={},
+    images=IMAGES,
+    stalled_images=0,
+    traced_images=0,
+    traced_streams=0,
+    rtl_mismatches=0,
+    class_changes=0,
+    saturations=0,
+    latency_cycles=1,
+    interval_cycles=1.0,
+    interval_cycles_max=1,
+    frames=IMAGES,
+    max_fill={},
 )
 
 
@@ -52,8 +62,13 @@ VERIFIED = Verification(
 def options(small_build, tmp_path_factory) -> BuildOptions:
     """The small build again, with few images, exported for Vivado."""
     return BuildOptions(
-        model=small_build.model, output_dir=tmp_path_factory.mktemp("exported") / "b", fpga_part=PART, target_fps=200_000,
-        export="vivado", synth="none", max_images=IMAGES,
+        model=small_build.model,
+        output_dir=tmp_path_factory.mktemp("exported") / "b",
+        fpga_part=PART,
+        target_fps=200_000,
+        export="vivado",
+        synth="none",
+        max_images=IMAGES,
     )
 
 
@@ -78,10 +93,17 @@ def divided(small_build, tmp_path_factory) -> StitchedDesign:
         config[name]["slr"] = 3 * i // len(names)
     config["BlockSparseMVAU_rtl_3"]["ram_style"] = "ultra"
     (place / "folding.json").write_text(json.dumps(config))
-    done = build(BuildOptions(
-        model=small_build.model, output_dir=place / "b", fpga_part=PART, folding=place / "folding.json", stop_step="step_stitch",
-        synth="none", frame_check="transfer",
-    ))
+    done = build(
+        BuildOptions(
+            model=small_build.model,
+            output_dir=place / "b",
+            fpga_part=PART,
+            folding=place / "folding.json",
+            stop_step="step_stitch",
+            synth="none",
+            frame_check="transfer",
+        )
+    )
     return StitchedDesign.load(BuildFolder(done).stitched)
 
 
@@ -255,7 +277,8 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
             return 7 if address == 0x20 else 3 if len(words) == 1 else 5  # loading after begin, then open
 
     overlay = SimpleNamespace(
-        axi_dma_0=SimpleNamespace(sendchannel=Channel("send"), recvchannel=Channel("receive")), ip_dict={"finn_design_0": {"phys_addr": 0xA000}}
+        axi_dma_0=SimpleNamespace(sendchannel=Channel("send"), recvchannel=Channel("receive")),
+        ip_dict={"finn_design_0": {"phys_addr": 0xA000}},
     )
     monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(Overlay=lambda path: overlay, MMIO=Registers, allocate=np.zeros))
     monkeypatch.setattr(sys, "argv", ["accelerator.py", "design.bit", "--batch", "2"])
@@ -269,7 +292,9 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
         return
     images = np.load(folder / "vectors" / "images.npy")[:2]
     np.save(tmp_path / "in.npy", images)
-    monkeypatch.setattr(sys, "argv", ["accelerator.py", "design.bit", "--images", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy")])
+    monkeypatch.setattr(
+        sys, "argv", ["accelerator.py", "design.bit", "--images", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy")]
+    )
     example.main()
     assert not words and np.array_equal(np.load(tmp_path / "out.npy"), np.load(folder / "vectors" / "logits.npy")[:2])
     np.save(folder / "vectors" / "logits.npy", np.load(folder / "vectors" / "logits.npy") + 1)
@@ -302,11 +327,17 @@ def test_the_scripts_use_documented_options_and_existing_files(built, tmp_path):
     mems = sorted(map(str, folder.glob("rtl/*.mem")))
     assert one(synth, "read_verilog").options == {"-sv": "1"} and one(synth, "read_verilog").arguments == list(map(str, sources(folder)))
     assert sorted(one(synth, "read_mem").arguments) == mems
-    assert one(synth, "synth_design").options == {
-        "-top": TOP, "-part": PART, "-mode": "out_of_context", "-flatten_hierarchy": "rebuilt"
-    }
+    assert one(synth, "synth_design").options == {"-top": TOP, "-part": PART, "-mode": "out_of_context", "-flatten_hierarchy": "rebuilt"}
     assert one(synth, "create_clock") == Call("create_clock", {"-period": "4.000", "-name": "ap_clk"}, ["ap_clk"])
-    order = ["open_checkpoint", "opt_design", "place_design", "phys_opt_design", "route_design", "write_checkpoint", "report_timing_summary"]
+    order = [
+        "open_checkpoint",
+        "opt_design",
+        "place_design",
+        "phys_opt_design",
+        "route_design",
+        "write_checkpoint",
+        "report_timing_summary",
+    ]
     implement = names(calls["implement.tcl"])
     assert sorted(order, key=implement.index) == order and "create_pblock" not in implement
     added = [call.arguments for call in calls["package_ip.tcl"] if call.name == "add_files"]
@@ -341,7 +372,9 @@ def test_scripts_stop_where_something_is_missing_or_in_the_way(folder, tmp_path)
 def test_the_scripts_are_in_tcl_8_5(folder):
     """Words of Tcl that came later."""
     for name in (*SCRIPTS, "design.tcl"):
-        assert not re.search(r"\b(lmap|try|tailcall|coroutine|yield|dict map|string cat)\b", re.sub(r"#.*", "", (folder / name).read_text()))
+        assert not re.search(
+            r"\b(lmap|try|tailcall|coroutine|yield|dict map|string cat)\b", re.sub(r"#.*", "", (folder / name).read_text())
+        )
 
 
 def test_pythons_own_tcl_does_what_tclsh_does(built, tmp_path, monkeypatch):
@@ -355,17 +388,20 @@ def test_pythons_own_tcl_does_what_tclsh_does(built, tmp_path, monkeypatch):
     assert calls[0] == calls[1]
 
 
-@pytest.mark.parametrize("line, text", [
-    ("synth_design -top a -part b -mod out_of_context", "synth_design has no option -mod"),
-    (f"read_verilog {__file__}; synth_design -top a -part b -mode out_of_contex", "-mode is one of default out_of_context"),
-    ("place_desing", 'invalid command name "place_desing"'),
-    ("read_xdc -mode", "read_xdc -mode needs a value"),
-    ("read_xdc", "read_xdc takes 1 to 1 arguments, not 0"),
-    ("write_checkpoint -force a.dcp b.dcp", "write_checkpoint takes 0 to 1 arguments, not 2"),
-    ("write_checkpoint -force a.dcp", "no design is synthesised"),
-    ("read_verilog gone.v", "gone.v does not exist"),
-    ("ipx::package_project -root a", "ipx::package_project has no option -root"),
-])
+@pytest.mark.parametrize(
+    "line, text",
+    [
+        ("synth_design -top a -part b -mod out_of_context", "synth_design has no option -mod"),
+        (f"read_verilog {__file__}; synth_design -top a -part b -mode out_of_contex", "-mode is one of default out_of_context"),
+        ("place_desing", 'invalid command name "place_desing"'),
+        ("read_xdc -mode", "read_xdc -mode needs a value"),
+        ("read_xdc", "read_xdc takes 1 to 1 arguments, not 0"),
+        ("write_checkpoint -force a.dcp b.dcp", "write_checkpoint takes 0 to 1 arguments, not 2"),
+        ("write_checkpoint -force a.dcp", "no design is synthesised"),
+        ("read_verilog gone.v", "gone.v does not exist"),
+        ("ipx::package_project -root a", "ipx::package_project has no option -root"),
+    ],
+)
 def test_what_is_not_documented_is_refused_by_the_stand_in(line, text, tmp_path):
     (tmp_path / "wrong.tcl").write_text(f"{line}\n")
     with pytest.raises(ScriptError, match=re.escape(text)):
@@ -390,7 +426,8 @@ def test_every_unit_is_in_the_pblock_of_its_slr(divided, divided_folder, tmp_pat
     model = ModelWrapper(str(divided.folder.parent / "intermediate_models" / "step_stitch.onnx"))
     slrs = {
         f"{instance(node.name)}/inst": getCustomOp(node).get_nodeattr("slr")
-        for node in model.graph.node if node.op_type != "VitCrossing_rtl"
+        for node in model.graph.node
+        if node.op_type != "VitCrossing_rtl"
     }
     assert placed == {cell: f"{TOP}_slr{slr}" for cell, slr in slrs.items()} and set(slrs.values()) == {0, 1, 2}
     nodes = {cell for cell in found.cells if "/" not in cell}
@@ -505,15 +542,20 @@ def test_what_lacks_contents_is_not_exported(built, options):
     finally:
         rom.write_bytes(kept)
     with pytest.raises(UserError, match="has no host.onnx"):
-        export_vivado(replace(StitchedDesign.load(built.stitched), digests={}), built.path / "other", TARGET, VERIFIED, np.zeros(1), np.zeros(1))
+        export_vivado(
+            replace(StitchedDesign.load(built.stitched), digests={}), built.path / "other", TARGET, VERIFIED, np.zeros(1), np.zeros(1)
+        )
     assert not (built.path / "other").exists()
 
 
-@pytest.mark.parametrize("change, text", [
-    ({"rtl_mismatches": 3}, "nothing is exported: the RTL differs from the hardware graph in 3 values"),
-    ({"class_changes": 1}, "nothing is exported: .* the class of 1 images"),
-    (None, "exports a design that was simulated: step_simulate comes before it"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"rtl_mismatches": 3}, "nothing is exported: the RTL differs from the hardware graph in 3 values"),
+        ({"class_changes": 1}, "nothing is exported: .* the class of 1 images"),
+        (None, "exports a design that was simulated: step_simulate comes before it"),
+    ],
+)
 def test_what_is_wrong_or_was_not_simulated_is_not_exported(built, options, monkeypatch, change, text):
     load = ResultFile.load
 
@@ -531,12 +573,15 @@ def test_what_is_wrong_or_was_not_simulated_is_not_exported(built, options, monk
     assert built.vivado.is_dir()
 
 
-@pytest.mark.parametrize("steps, place", [
-    (["step_tidy_up", "a.step_simulate", "step_hw_ipgen"], 2),
-    (["step_tidy_up", "a.step_simulate", "a.step_summarise", "step_hw_ipgen"], 3),
-    (["step_tidy_up", "a.step_stitch"], 2),
-    (["step_tidy_up", "b.step_export_vivado", "a.step_simulate"], 2),
-])
+@pytest.mark.parametrize(
+    "steps, place",
+    [
+        (["step_tidy_up", "a.step_simulate", "step_hw_ipgen"], 2),
+        (["step_tidy_up", "a.step_simulate", "a.step_summarise", "step_hw_ipgen"], 3),
+        (["step_tidy_up", "a.step_stitch"], 2),
+        (["step_tidy_up", "b.step_export_vivado", "a.step_simulate"], 2),
+    ],
+)
 def test_the_export_follows_what_it_looks_at_in_a_config_of_the_users(steps, place):
     with_export = _with_export(steps, EXPORT_STEPS["vivado"])
     assert with_export.index(EXPORT_STEPS["vivado"]) == place

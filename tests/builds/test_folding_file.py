@@ -27,10 +27,9 @@ def fold(small_build, tmp_path):
         file = tmp_path / "folding.json"
         changed = change(config)
         file.write_text(changed if isinstance(changed, str) else json.dumps(config))
-        return build(BuildOptions(
-            model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, folding=file, stop_step=stop,
-            synth="none",
-        ))
+        return build(
+            BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, folding=file, stop_step=stop, synth="none")
+        )
 
     return build_with
 
@@ -46,8 +45,14 @@ def defaults(**attributes):
 
 MVAU, ADD, ATTENTION, DROP = "BlockSparseMVAU_rtl_1", "VitAdd_rtl_0", "PrunedAttention_rtl_1", "VitTokenDrop_rtl_0"
 REFUSED = {
-    "node": (one("BlockSparseMVAU_rtl_30", PE=1), "the model has no node BlockSparseMVAU_rtl_30; delete its entry, or use BlockSparseMVAU_rtl_0 to BlockSparseMVAU_rtl_10"),
-    "op": (one("MVAU_hls_0", PE=1), "the model has no node MVAU_hls_0; delete its entry, or give the file of this model: its nodes are BlockSparseMVAU_rtl, PrunedAttention_rtl, VitAdd_rtl"),
+    "node": (
+        one("BlockSparseMVAU_rtl_30", PE=1),
+        "the model has no node BlockSparseMVAU_rtl_30; delete its entry, or use BlockSparseMVAU_rtl_0 to BlockSparseMVAU_rtl_10",
+    ),
+    "op": (
+        one("MVAU_hls_0", PE=1),
+        "the model has no node MVAU_hls_0; delete its entry, or give the file of this model: its nodes are BlockSparseMVAU_rtl, PrunedAttention_rtl, VitAdd_rtl",
+    ),
     "attribute": (one(MVAU, mem_mode="internal"), f"mem_mode cannot be set for node {MVAU}; use SIMD, PE, TOKENS"),
     "attribute of another op": (one(ADD, PE=1), f"PE cannot be set for node {ADD}; use SIMD, inFIFODepths"),
     "what it computes": (one(MVAU, MW=8), f"MW cannot be set for node {MVAU}; use SIMD"),
@@ -67,7 +72,7 @@ REFUSED = {
     "no list": (one(ADD, inFIFODepths=4), f"inFIFODepths 4 of node {ADD} is not possible; use a list of integers from 1 on, 2 or"),
     "default": (defaults(ram_style=["fast", ["BlockSparseMVAU_rtl"]]), 'ram_style "fast" of node BlockSparseMVAU_rtl_0 is not'),
     "default for all": (defaults(PE=[2, "all"]), "PE cannot be set for node VitTokenEmbed_rtl_0"),
-    "default without ops": (defaults(PE=2), 'Defaults of PE must be pairs of a value and op types, as in'),
+    "default without ops": (defaults(PE=2), "Defaults of PE must be pairs of a value and op types, as in"),
     "SLR": (lambda config: config["Defaults"].update(slr=[4, "all"]), "BlockSparseMVAU_rtl_0: slr 4 is not possible on xcu250"),
     "SLR of a node alone": (one(ADD, slr=1), "slr is set for 1 of [0-9]+ nodes, not for BlockSparseMVAU_rtl_0: set it for all"),
     "entry": (lambda config: config.update(VitAdd_rtl_0=3), "must hold an object of attributes for each node"),
@@ -96,15 +101,18 @@ def test_file_node_and_attribute_are_named(small_build, unfolded, tmp_path, case
 def test_the_file_of_another_model_is_refused_and_nothing_is_written(small_build, tmp_path):
     random_vit(image=4, depth=1, drop_at=(), token_keep="1")[0].save(str(tmp_path / "other.onnx"))
     file = small_build.folder / "auto_folding_config.json"
-    with pytest.raises(UserError, match=f"^folding file {file}: the model has no node BlockSparseMVAU_rtl_10; delete its entry, or use BlockSp"):
+    with pytest.raises(
+        UserError, match=f"^folding file {file}: the model has no node BlockSparseMVAU_rtl_10; delete its entry, or use BlockSp"
+    ):
         build(BuildOptions(model=tmp_path / "other.onnx", output_dir=tmp_path / "b", fpga_part=PART, folding=file))
     assert not (tmp_path / "b").exists()
 
 
 def attributes(folder, names, step="step_insert_streams"):
     model = ModelWrapper(str(folder / "intermediate_models" / f"{step}.onnx"))
-    return {n.name: {a: getCustomOp(n).get_nodeattr(a) for a in names if a in getCustomOp(n).get_nodeattr_types()}
-            for n in model.graph.node}
+    return {
+        n.name: {a: getCustomOp(n).get_nodeattr(a) for a in names if a in getCustomOp(n).get_nodeattr_types()} for n in model.graph.node
+    }
 
 
 def test_defaults_of_finn_apply_by_op_type_and_those_of_other_ops_do_nothing(fold):
@@ -123,10 +131,13 @@ def test_the_final_config_gives_the_same_hardware_but_for_fifos_that_were_edited
     assert found == attributes(small_build.folder, names) | edited
 
 
-@pytest.mark.parametrize("attributes, text", [
-    ({"depth": 0}, "VitFIFO_rtl_1: depth 0 is not possible: use 1 or more"),
-    ({"SIMD": 2}, "SIMD of node VitFIFO_rtl_1 follows from the nodes beside it; leave it out"),
-])
+@pytest.mark.parametrize(
+    "attributes, text",
+    [
+        ({"depth": 0}, "VitFIFO_rtl_1: depth 0 is not possible: use 1 or more"),
+        ({"SIMD": 2}, "SIMD of node VitFIFO_rtl_1 follows from the nodes beside it; leave it out"),
+    ],
+)
 def test_a_fifo_takes_another_depth_and_memory_alone(small_build, unfolded, tmp_path, attributes, text):
     config = json.loads((small_build.folder / "final_hw_config.json").read_text())
     config["VitFIFO_rtl_1"] |= attributes

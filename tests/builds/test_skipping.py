@@ -31,20 +31,32 @@ DRAWN = [draw_engines(5), draw_network(5), draw_engines(8), *map(draw_network, (
 def stitched(drawn: DrawnDesign, folder) -> tuple[StitchedDesign, np.ndarray]:
     """The design of a network, and patches of images."""
     inner = drawn.network
-    engines = {"encoders_per_engine": drawn.encoders_per_engine, "frames_in_flight": drawn.frames_in_flight} if drawn.encoders_per_engine else {}
+    engines = (
+        {"encoders_per_engine": drawn.encoders_per_engine, "frames_in_flight": drawn.frames_in_flight} if drawn.encoders_per_engine else {}
+    )
     frozen, images = network(inner)
     path = folder / "model.onnx"
     exported(inner, frozen).save(str(path))
     np.savez(path.with_suffix(".npz"), images=images)
-    build(BuildOptions(
-        model=path, output_dir=folder / "build", fpga_part=PART, target_fps=inner.target_fps, stop_step="step_stitch",
-        synth="none", lowering_images=1, **engines,
-    ))
+    build(
+        BuildOptions(
+            model=path,
+            output_dir=folder / "build",
+            fpga_part=PART,
+            target_fps=inner.target_fps,
+            stop_step="step_stitch",
+            synth="none",
+            lowering_images=1,
+            **engines,
+        )
+    )
     design = StitchedDesign.load(BuildFolder(folder / "build").stitched)
     return design, to_patches(design.host(), images[:FRAMES])
 
 
-@pytest.mark.parametrize("drawn", sampled(DRAWN, 2), ids=lambda drawn: f"{'engines' if drawn.encoders_per_engine else 'network'} {drawn.network.seed}")
+@pytest.mark.parametrize(
+    "drawn", sampled(DRAWN, 2), ids=lambda drawn: f"{'engines' if drawn.encoders_per_engine else 'network'} {drawn.network.seed}"
+)
 def test_a_design_does_the_same_in_every_cycle_whether_units_are_skipped_or_not(tmp_path, drawn):
     design, patches = stitched(drawn, tmp_path)
     with DesignUnits(design) as units:
@@ -55,9 +67,14 @@ def test_a_design_does_the_same_in_every_cycle_whether_units_are_skipped_or_not(
         for stimulus in STIMULI:
             every, found = (
                 simulator.run(
-                    {source.name: pack(patches, design.input)}, {sink.name: FRAMES * design.output.beats},
-                    data_dir=simulated.folder, stimulus=stimulus, idle_limit=max(2 * design.silent_cycles, 1000), fill=True,
-                    skip=skip, record=True,
+                    {source.name: pack(patches, design.input)},
+                    {sink.name: FRAMES * design.output.beats},
+                    data_dir=simulated.folder,
+                    stimulus=stimulus,
+                    idle_limit=max(2 * design.silent_cycles, 1000),
+                    fill=True,
+                    skip=skip,
+                    record=True,
                 )
                 for skip in (False, True)
             )

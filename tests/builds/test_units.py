@@ -59,9 +59,7 @@ def loaded_build(small_build, tmp_path_factory) -> Built:
         folding[name]["ram_style"] = "ultra"
     (folder / "folding.json").write_text(json.dumps(folding))
     settings = BuildSettings(images=small_build.model.with_suffix(".npz"), synth="none", simulation="units", max_images=20)
-    build(BuildOptions(
-        model=small_build.model, output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json", **dict(settings)
-    ))
+    build(BuildOptions(model=small_build.model, output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json", **dict(settings)))
     return Built(folder / "b", small_build.model, small_build.images)
 
 

@@ -73,8 +73,11 @@ def run(tmp_path_factory) -> Path:
     """A short training run of three encoders, of which two drop tokens."""
     folder = tmp_path_factory.mktemp("api") / "run"
     config = TrainConfig(
-        name="short", batch_size=128, model={"patch_size": 4, "dim": 16, "depth": 3, "heads": 2, "mlp_ratio": 2},
-        prune={"token_keep": 0.5, "drop_at": (1, 2)}, teacher={"epochs": 1},
+        name="short",
+        batch_size=128,
+        model={"patch_size": 4, "dim": 16, "depth": 3, "heads": 2, "mlp_ratio": 2},
+        prune={"token_keep": 0.5, "drop_at": (1, 2)},
+        teacher={"epochs": 1},
         student={"epochs": 1, "warmup_epochs": 0, "hold_epochs": 1},
     )
     train(config, folder, console=Console(quiet=True))
@@ -90,9 +93,9 @@ def test_the_metadata_of_a_model_file(run):
     assert found.macs < found.macs_dense and found.params < found.params_dense
 
 
-@pytest.mark.parametrize("content, message", [
-    (None, "does not exist"), (b"not a model", "is not an ONNX"), ("float", "it was not exported by finn-vitprune"),
-])
+@pytest.mark.parametrize(
+    "content, message", [(None, "does not exist"), (b"not a model", "is not an ONNX"), ("float", "it was not exported by finn-vitprune")]
+)
 def test_files_without_metadata_are_refused(content, message, tmp_path):
     path = tmp_path / "other.onnx"
     if content == "float":

@@ -265,7 +265,9 @@ def test_a_target_out_of_reach_ends_with_1_and_the_nearest_that_is_not(tmp_path,
     said = capsys.readouterr()
     assert "The design does not reach 2,000,000,000 images/s, 0 cycles an image at 4 ns: as planned it reaches" in said.err
     assert not (tmp_path / "b" / "stitched_ip").exists()
-    assert run(["report", str(tmp_path / "b")]) == 0 and "does not reach 2,000,000,000 images/s" in " ".join(capsys.readouterr().out.split())
+    assert run(["report", str(tmp_path / "b")]) == 0 and "does not reach 2,000,000,000 images/s" in " ".join(
+        capsys.readouterr().out.split()
+    )
     nearest = said.err.split("--target-fps ")[1].split(",")[0]
     assert run([*line, "--target-fps", nearest, "--estimate-only"]) == 0
     assert run([*line, "--target-fps", str(int(int(nearest) * 1.05)), "--estimate-only"]) == 1
@@ -430,7 +432,12 @@ def test_report_of_a_build_that_stopped_says_what_it_is_and_where(tmp_path, caps
     page = tmp_path / "page.html"
     assert run(["report", str(folder), "--html", str(page)]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) <= 12 and "Stopped before the summary" in out and "after step_lower" in out and "deit_digits.onnx (SHA-256" in out
+    assert (
+        len(out.splitlines()) <= 12
+        and "Stopped before the summary" in out
+        and "after step_lower" in out
+        and "deit_digits.onnx (SHA-256" in out
+    )
     assert "after step_lower" in page.read_text() and "xczu7ev" in page.read_text()
     (folder / "build_record.json").write_text("{}")
     assert run(["report", str(folder)]) == 2
@@ -469,11 +476,7 @@ def test_two_sweeps_at_once_with_one_results_file(tmp_path, capsys):
 def test_changes_reach_nested_values():
     content = {"name": "a", "prune": {"block_keep": 0.5, "drop_at": [1]}}
     changed = with_changes(content, ["prune.block_keep=0.4", "prune.drop_at=[2, 3]", "quant.act_bits=4", "name=b"])
-    assert changed == {
-        "name": "b",
-        "prune": {"block_keep": 0.4, "drop_at": [2, 3]},
-        "quant": {"act_bits": 4},
-    }
+    assert changed == {"name": "b", "prune": {"block_keep": 0.4, "drop_at": [2, 3]}, "quant": {"act_bits": 4}}
     assert content["prune"]["block_keep"] == 0.5
     with pytest.raises(UserError, match="name is a value"):
         with_changes(content, ["name.x=1"])

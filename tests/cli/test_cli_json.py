@@ -67,9 +67,7 @@ class Made:
     def evaluate(self, options):
         self.noise()
         scores = {"images": 2, "accuracy": 0.5, "accuracy_top5": 1.0, "agreement": 1.0, "cosine": 0.9, "cosine_worst": 0.8}
-        return Evaluation(
-            **scores, model=ModelCard(name="m"), data="digits", note="", chosen="all 2 images", images_per_second=1.0
-        )
+        return Evaluation(**scores, model=ModelCard(name="m"), data="digits", note="", chosen="all 2 images", images_per_second=1.0)
 
     def contents_of(self, model, build_dir):
         self.noise()
@@ -102,10 +100,15 @@ class Made:
 def made(tmp_path, monkeypatch):
     found = Made(tmp_path)
     for name, function in {
-        "builds.build.build": found.build, "builds.simulate.simulate": found.simulate, "builds.networks.contents_of": found.contents_of,
+        "builds.build.build": found.build,
+        "builds.simulate.simulate": found.simulate,
+        "builds.networks.contents_of": found.contents_of,
         "builds.evaluate.evaluate": found.evaluate,
-        "training.train.train": found.train, "training.train.export_checkpoint": found.export, "exploration.explore.explore": found.explore,
-        "bench.run.run": found.bench, "training.sweep.run": found.sweep,
+        "training.train.train": found.train,
+        "training.train.export_checkpoint": found.export,
+        "exploration.explore.explore": found.explore,
+        "bench.run.run": found.bench,
+        "training.sweep.run": found.sweep,
     }.items():
         monkeypatch.setattr(f"finn_vitprune.{name}", function)
     np.save(tmp_path / "images.npy", np.zeros((2, 8, 8, 1), np.uint8))

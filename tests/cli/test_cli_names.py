@@ -44,7 +44,9 @@ def test_the_page_has_every_word_that_commands_share():
     assert not [flag for flag in sorted(shared) if f"`{flag}`" not in words]
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob("docs/*.md"), *ROOT.glob("builds/**/*.md"), *ROOT.glob("builds/**/*.yaml"), ROOT / "Makefile"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("docs/*.md"), *ROOT.glob("builds/**/*.md"), *ROOT.glob("builds/**/*.yaml"), ROOT / "Makefile"], ids=lambda p: p.name
+)
 def test_commands_in_texts_use_options_that_are_there(path):
     """Command lines with their continuations."""
     text = path.read_text().replace("\\\n", " ")

@@ -62,7 +62,8 @@ def undeclared(paths: list[Path], known: set[str], whole: bool) -> list[str]:
     homes = packages_distributions()
     return [
         f"{path.relative_to(ROOT)} imports {name}"
-        for path in paths for name in sorted(imported(path, whole))
+        for path in paths
+        for name in sorted(imported(path, whole))
         if not known & {canonicalize_name(home) for home in homes.get(name, [name])}
     ]
 
@@ -171,9 +172,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 
 def test_the_links_lead_to_the_folders_of_the_top_level():
-    assert {link.name: str(link.readlink()) for link in LINKS} == {
-        name: f"../{name}" for name in ("builds", "custom_ops", "transforms")
-    }
+    assert {link.name: str(link.readlink()) for link in LINKS} == {name: f"../{name}" for name in ("builds", "custom_ops", "transforms")}
 
 
 def test_a_wheel_holds_every_file_of_its_packages_once_and_no_experiment(wheel):

@@ -1,5 +1,4 @@
-"""An option is one field: the command line, the printed command, records, files and Python follow from it, with the same words.
-"""
+"""An option is one field: the command line, the printed command, records, files and Python follow from it, with the same words."""
 
 from __future__ import annotations
 
@@ -214,7 +213,5 @@ def build(options: O) -> int:
     from tests.option_reach import Code, Reach, Trip
 
     reach = Reach(Code(tmp_path), Trip("finn_vitprune.a.build", "options"))
-    assert reach.functions == [
-        f"finn_vitprune.a.{name}" for name in ("Holder.__init__", "Holder.reads", "O.long", "build", "named")
-    ]
+    assert reach.functions == [f"finn_vitprune.a.{name}" for name in ("Holder.__init__", "Holder.reads", "O.long", "build", "named")]
     assert not Path(tmp_path / "out").exists() and BuildSettings().recorded["seed"] == 0

@@ -5,12 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.mvau.balance import (
-    GroupTiming,
-    most_contributions,
-    schedule,
-    steady_interval,
-)
+from finn_vitprune.custom_ops.mvau.balance import GroupTiming, most_contributions, schedule, steady_interval
 
 MASKS = [
     [3, 3, 3, 3],

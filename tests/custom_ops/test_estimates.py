@@ -233,7 +233,8 @@ DRAWS: dict[str, tuple[Draw, int]] = {
 """Op type (and a MAC implementation) to a draw and the number of its shapes."""
 CASES = [
     pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 0 or " " in op))
-    for op, (_, count) in DRAWS.items() for i in range(count)
+    for op, (_, count) in DRAWS.items()
+    for i in range(count)
 ]
 
 
@@ -245,7 +246,8 @@ SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] 
 """Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""
 SHARED_CASES = [
     pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 0 or op != "VitSplit"))
-    for op, (_, count) in SHARED_DRAWS.items() for i in range(count)
+    for op, (_, count) in SHARED_DRAWS.items()
+    for i in range(count)
 ]
 
 

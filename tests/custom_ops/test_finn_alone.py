@@ -57,12 +57,12 @@ def user(tmp_path, qonnx):
         """What the command says, in one line without times."""
         theirs = ("FINN_", "XILINX", "PYTEST_")
         environment = {n: v for n, v in os.environ.items() if not n.startswith(theirs) or n == "FINN_VITPRUNE_CACHE"} | {
-            "FINN_DEPS_DEFINITIONS": str(tmp_path / "none.yaml"), "FINN_DEPS": str(tmp_path / "deps"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables,
+            "FINN_DEPS_DEFINITIONS": str(tmp_path / "none.yaml"),
+            "FINN_DEPS": str(tmp_path / "deps"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **variables,
         }
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == exit_code, done.stdout
         return " ".join(re.sub(r"\[[-0-9: ]+\]", "", done.stdout).split())
 
@@ -135,7 +135,10 @@ def step_run(model, cfg):
     return model
 """)
     config = {
-        "output_dir": "out", "fpga_part": "xcu250-figd2104-2L-e", "target_fps": 1, "generate_outputs": [],
+        "output_dir": "out",
+        "fpga_part": "xcu250-figd2104-2L-e",
+        "target_fps": 1,
+        "generate_outputs": [],
         "steps": ["step_hw_codegen", "my_steps.step_run"],
     }
     (user.folder / "my.yaml").write_text(yaml.safe_dump(config))
@@ -183,9 +186,17 @@ def test_steps_of_finn_and_of_the_user_among_ours(form, qonnx, tmp_path, monkeyp
         cfg.steps = [getattr(ours, s.removeprefix(OURS)) if s.startswith(OURS) else s for s in cfg.steps]
     run_builder(qonnx, cfg)
     assert steps_run(cfg) == [
-        "step_tidy_up", "step_lower", "step_look", "step_qonnx_to_finn", "step_create_dataflow_partition",
-        "step_specialize_layers", "step_minimize_bit_width", "step_fold", "step_transpose_decomposition",
-        "step_apply_folding_config", "step_insert_streams",
+        "step_tidy_up",
+        "step_lower",
+        "step_look",
+        "step_qonnx_to_finn",
+        "step_create_dataflow_partition",
+        "step_specialize_layers",
+        "step_minimize_bit_width",
+        "step_fold",
+        "step_transpose_decomposition",
+        "step_apply_folding_config",
+        "step_insert_streams",
     ]
     lowered, specialised = seen
     assert "BlockSparseMVAU" in lowered and "BlockSparseMVAU_rtl" in specialised
@@ -195,31 +206,44 @@ def test_our_steps_among_finns(qonnx, tmp_path):
     """In FINN's own list of steps, less what has nothing to do; the result is bit-exact."""
     left_out = ("step_streamline", "step_convert_to_hw", "step_target_fps_parallelization")
     steps = [s for s in hw_codegen_dataflow_steps if s not in left_out]
-    cfg = DataflowBuildConfig.construct_from(DataflowBuildConfig(
-        output_dir=str(settings(tmp_path / "out")), steps=steps, target_fps=1000, fpga_part="xcu250-figd2104-2L-e",
-        synth_clk_period_ns=4.0, generate_outputs=[],
-        inject_steps_before={
-            "step_qonnx_to_finn": ["step_tidy_up", OURS + "step_lower"], "step_apply_folding_config": [OURS + "step_fold"],
-            "step_generate_estimate_reports": [OURS + "step_insert_streams"],
-        },
-        inject_steps_after={"step_hw_codegen": [OURS + s for s in ("step_stitch", "step_simulate", "step_summarise")]},
-    ))
+    cfg = DataflowBuildConfig.construct_from(
+        DataflowBuildConfig(
+            output_dir=str(settings(tmp_path / "out")),
+            steps=steps,
+            target_fps=1000,
+            fpga_part="xcu250-figd2104-2L-e",
+            synth_clk_period_ns=4.0,
+            generate_outputs=[],
+            inject_steps_before={
+                "step_qonnx_to_finn": ["step_tidy_up", OURS + "step_lower"],
+                "step_apply_folding_config": [OURS + "step_fold"],
+                "step_generate_estimate_reports": [OURS + "step_insert_streams"],
+            },
+            inject_steps_after={"step_hw_codegen": [OURS + s for s in ("step_stitch", "step_simulate", "step_summarise")]},
+        )
+    )
     run_builder(qonnx, cfg)
     assert [s for s in steps_run(cfg) if s in steps and s != "step_tidy_up"] == [s for s in steps if s != "step_tidy_up"]
     check_build(tmp_path / "out")
 
 
-@pytest.mark.parametrize("steps, message", [
-    ([OURS + "step_fold"], "step_fold takes RTL ops of this project alone, and Quant_0 is a Quant"),
-    ([OURS + "step_lower", OURS + "step_fold"], "Reshape_0 is a Reshape"),
-    ([OURS + "step_lower", "step_create_dataflow_partition", OURS + "step_fold"], "BlockSparseMVAU_0 is a BlockSparseMVAU"),
-    ([OURS + "step_lower", "step_convert_to_hw", "step_create_dataflow_partition", OURS + "step_fold"], "a Shuffle"),
-    ([OURS + "step_lower", "step_create_dataflow_partition", "step_specialize_layers", OURS + "step_stitch"], "no HDL yet"),
-])
+@pytest.mark.parametrize(
+    "steps, message",
+    [
+        ([OURS + "step_fold"], "step_fold takes RTL ops of this project alone, and Quant_0 is a Quant"),
+        ([OURS + "step_lower", OURS + "step_fold"], "Reshape_0 is a Reshape"),
+        ([OURS + "step_lower", "step_create_dataflow_partition", OURS + "step_fold"], "BlockSparseMVAU_0 is a BlockSparseMVAU"),
+        ([OURS + "step_lower", "step_convert_to_hw", "step_create_dataflow_partition", OURS + "step_fold"], "a Shuffle"),
+        ([OURS + "step_lower", "step_create_dataflow_partition", "step_specialize_layers", OURS + "step_stitch"], "no HDL yet"),
+    ],
+)
 def test_steps_out_of_order_are_named(steps, message, qonnx, tmp_path):
     cfg = DataflowBuildConfig(
-        output_dir=str(settings(tmp_path / "out")), steps=["step_tidy_up", *steps], fpga_part="xcu250-figd2104-2L-e",
-        generate_outputs=[], target_fps=1000,
+        output_dir=str(settings(tmp_path / "out")),
+        steps=["step_tidy_up", *steps],
+        fpga_part="xcu250-figd2104-2L-e",
+        generate_outputs=[],
+        target_fps=1000,
     )
     with pytest.raises(UserError, match=message):
         run_builder(qonnx, cfg)
@@ -233,10 +257,10 @@ def test_our_own_build_fills_the_part_unless_a_config_names_a_target(qonnx, tmp_
     assert targets == [None, 1000]
 
 
-@pytest.mark.parametrize("content, message", [
-    ('{"image": "x.npz"}', "vitprune.json: unknown option image: did you mean images"),
-    ('{"images": ', "vitprune.json: Invalid JSON"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [('{"image": "x.npz"}', "vitprune.json: unknown option image: did you mean images"), ('{"images": ', "vitprune.json: Invalid JSON")],
+)
 def test_settings_that_are_wrong_are_named(content, message, qonnx, tmp_path):
     cfg = DataflowBuildConfig.construct_from(DEFAULT_CONFIG)
     cfg.output_dir, cfg.stop_step = str(tmp_path), "step_lower"
@@ -245,9 +269,10 @@ def test_settings_that_are_wrong_are_named(content, message, qonnx, tmp_path):
         run_builder(qonnx, cfg)
 
 
-@pytest.mark.parametrize("step, after", [
-    (VerificationStepType.TIDY_UP_PYTHON, "step_tidy_up"), (VerificationStepType.FOLDED_HLS_CPPSIM, "step_minimize_bit_width"),
-])
+@pytest.mark.parametrize(
+    "step, after",
+    [(VerificationStepType.TIDY_UP_PYTHON, "step_tidy_up"), (VerificationStepType.FOLDED_HLS_CPPSIM, "step_minimize_bit_width")],
+)
 def test_finns_verification_before_and_after_the_lowering(step, after, qonnx, tmp_path):
     """FINN executes QONNX, with its TokenDrop, and the golden models: the logits of onnxruntime, and these without scale."""
     pixels = np.random.default_rng(7).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)

@@ -45,8 +45,7 @@ class FinnOp:
         """The node alone, its code generated and its RTL compiled."""
         weights = [] if self.weights is None else ["weights"]
         node = helper.make_node(
-            self.op_type, ["x", *weights], ["y"], domain="finn.custom_op.fpgadataflow.rtl", backend="fpgadataflow",
-            **self.attributes,
+            self.op_type, ["x", *weights], ["y"], domain="finn.custom_op.fpgadataflow.rtl", backend="fpgadataflow", **self.attributes
         )
         op = getCustomOp(node)
         infos = [
@@ -64,47 +63,90 @@ class FinnOp:
 
 def select_token(rng: np.random.Generator) -> FinnOp:
     simd, tokens = int(rng.choice([1, 2, 4])), int(rng.integers(2, 9))
-    return FinnOp("SelectToken_rtl", {
-        "NumTokens": tokens, "NumChannels": simd * int(rng.integers(1, 6)), "TokenIndex": int(rng.integers(-tokens, tokens)),
-        "SIMD": simd, "inputDataType": "INT5", "outputDataType": "INT5",
-    }, "INT5")
+    return FinnOp(
+        "SelectToken_rtl",
+        {
+            "NumTokens": tokens,
+            "NumChannels": simd * int(rng.integers(1, 6)),
+            "TokenIndex": int(rng.integers(-tokens, tokens)),
+            "SIMD": simd,
+            "inputDataType": "INT5",
+            "outputDataType": "INT5",
+        },
+        "INT5",
+    )
 
 
 def width_converter(rng: np.random.Generator) -> FinnOp:
     narrow, ratio = int(rng.integers(1, 5)), int(rng.integers(2, 5))
     shape, widths = [1, int(rng.integers(2, 6)), narrow * ratio * int(rng.integers(1, 4))], [narrow * 3, narrow * ratio * 3]
     rng.shuffle(widths)
-    return FinnOp("StreamingDataWidthConverter_rtl", {
-        "inShape": shape, "outShape": shape, "inWidth": widths[0], "outWidth": widths[1], "dataType": "INT3",
-    }, "INT3")
+    return FinnOp(
+        "StreamingDataWidthConverter_rtl",
+        {"inShape": shape, "outShape": shape, "inWidth": widths[0], "outWidth": widths[1], "dataType": "INT3"},
+        "INT3",
+    )
 
 
 def padding(rng: np.random.Generator) -> FinnOp:
     simd = int(rng.choice([1, 2, 4]))
-    return FinnOp("FMPadding_rtl", {
-        "ImgDim": rng.integers(2, 7, 2).tolist(), "Padding": rng.integers(0, 3, 4).tolist(),
-        "NumChannels": simd * int(rng.integers(1, 4)), "SIMD": simd, "inputDataType": "UINT6",
-        "dynamic_mode": int(rng.integers(2)),
-    }, "UINT6")
+    return FinnOp(
+        "FMPadding_rtl",
+        {
+            "ImgDim": rng.integers(2, 7, 2).tolist(),
+            "Padding": rng.integers(0, 3, 4).tolist(),
+            "NumChannels": simd * int(rng.integers(1, 4)),
+            "SIMD": simd,
+            "inputDataType": "UINT6",
+            "dynamic_mode": int(rng.integers(2)),
+        },
+        "UINT6",
+    )
 
 
 def crop(rng: np.random.Generator) -> FinnOp:
     simd, (north, south, west, east) = int(rng.choice([1, 2, 4])), rng.integers(0, 3, 4).tolist()
     height, width = np.add(rng.integers(1, 5, 2), (north + south, west + east)).tolist()
-    return FinnOp("Crop_rtl", {
-        "DataType": "INT7", "ImgDim": [height, width], "NumChannels": simd * int(rng.integers(1, 4)), "SIMD": simd,
-        "CropNorth": north, "CropSouth": south, "CropWest": west, "CropEast": east, "numInputVectors": [1],
-    }, "INT7")
+    return FinnOp(
+        "Crop_rtl",
+        {
+            "DataType": "INT7",
+            "ImgDim": [height, width],
+            "NumChannels": simd * int(rng.integers(1, 4)),
+            "SIMD": simd,
+            "CropNorth": north,
+            "CropSouth": south,
+            "CropWest": west,
+            "CropEast": east,
+            "numInputVectors": [1],
+        },
+        "INT7",
+    )
 
 
 def matrix_unit(rng: np.random.Generator) -> FinnOp:
     simd, pe = int(rng.choice([2, 3, 4])), int(rng.choice([1, 2, 4]))
     mw, mh = simd * int(rng.integers(1, 5)), pe * int(rng.integers(1, 4))
-    return FinnOp("MVAU_rtl", {
-        "MW": mw, "MH": mh, "SIMD": simd, "PE": pe, "inputDataType": "INT8", "weightDataType": "INT4",
-        "outputDataType": "INT20", "accDataType": "INT20", "noActivation": 1, "resType": "dsp",
-        "numInputVectors": [1, int(rng.integers(1, 4))],
-    }, "INT8", "INT20", rng.integers(-8, 8, (mw, mh)), "INT4")
+    return FinnOp(
+        "MVAU_rtl",
+        {
+            "MW": mw,
+            "MH": mh,
+            "SIMD": simd,
+            "PE": pe,
+            "inputDataType": "INT8",
+            "weightDataType": "INT4",
+            "outputDataType": "INT20",
+            "accDataType": "INT20",
+            "noActivation": 1,
+            "resType": "dsp",
+            "numInputVectors": [1, int(rng.integers(1, 4))],
+        },
+        "INT8",
+        "INT20",
+        rng.integers(-8, 8, (mw, mh)),
+        "INT4",
+    )
 
 
 def matrix_unit_of_dsp58(rng: np.random.Generator) -> FinnOp:
@@ -115,43 +157,86 @@ def depthwise_unit(rng: np.random.Generator) -> FinnOp:
     pe, (height, width) = int(rng.choice([1, 2, 4])), rng.integers(1, 5, 2).tolist()
     channels, kernel = pe * int(rng.integers(1, 4)), [int(rng.integers(1, 4)), int(rng.integers(2, 4))]
     simd = int(rng.choice([1, kernel[1], kernel[0] * kernel[1]]))
-    return FinnOp("VVAU_rtl", {
-        "PE": pe, "SIMD": simd, "Dim": [height, width], "Channels": channels, "Kernel": kernel, "resType": "dsp",
-        "inputDataType": "UINT4", "weightDataType": "INT6", "outputDataType": "INT18", "accDataType": "INT18",
-        "noActivation": 1,
-    }, "UINT4", "INT18", rng.integers(-32, 32, (channels, 1, *kernel)), "INT6", VERSAL)
+    return FinnOp(
+        "VVAU_rtl",
+        {
+            "PE": pe,
+            "SIMD": simd,
+            "Dim": [height, width],
+            "Channels": channels,
+            "Kernel": kernel,
+            "resType": "dsp",
+            "inputDataType": "UINT4",
+            "weightDataType": "INT6",
+            "outputDataType": "INT18",
+            "accDataType": "INT18",
+            "noActivation": 1,
+        },
+        "UINT4",
+        "INT18",
+        rng.integers(-32, 32, (channels, 1, *kernel)),
+        "INT6",
+        VERSAL,
+    )
 
 
 def thresholds(rng: np.random.Generator) -> FinnOp:
     """With ports for thresholds of the host, which stay idle."""
     pe = int(rng.choice([1, 2, 4]))
     channels = pe * int(rng.integers(1, 4))
-    return FinnOp("Thresholding_rtl", {
-        "NumChannels": channels, "PE": pe, "numSteps": 7, "inputDataType": "INT8", "weightDataType": "INT8",
-        "outputDataType": "UINT3", "numInputVectors": [1, int(rng.integers(1, 6))],
-    }, "INT8", "UINT3", np.sort(rng.integers(-100, 100, (channels, 7))))
+    return FinnOp(
+        "Thresholding_rtl",
+        {
+            "NumChannels": channels,
+            "PE": pe,
+            "numSteps": 7,
+            "inputDataType": "INT8",
+            "weightDataType": "INT8",
+            "outputDataType": "UINT3",
+            "numInputVectors": [1, int(rng.integers(1, 6))],
+        },
+        "INT8",
+        "UINT3",
+        np.sort(rng.integers(-100, 100, (channels, 7))),
+    )
 
 
 def fifo(rng: np.random.Generator) -> FinnOp:
     simd, beats = int(rng.choice([1, 2, 4])), int(rng.integers(1, 40))
-    return FinnOp("StreamingFIFO_rtl", {
-        "depth": int(rng.choice([2, 8, 64, 600])), "folded_shape": [1, beats, simd], "normal_shape": [1, beats * simd],
-        "dataType": "INT4", "impl_style": "rtl",
-    }, "INT4")
+    return FinnOp(
+        "StreamingFIFO_rtl",
+        {
+            "depth": int(rng.choice([2, 8, 64, 600])),
+            "folded_shape": [1, beats, simd],
+            "normal_shape": [1, beats * simd],
+            "dataType": "INT4",
+            "impl_style": "rtl",
+        },
+        "INT4",
+    )
 
 
 def sliding_window(rng: np.random.Generator) -> FinnOp:
     simd, size, kernel = int(rng.choice([1, 2, 4])), int(rng.integers(4, 7)), int(rng.integers(2, 4))
-    return FinnOp("ConvolutionInputGenerator_rtl", {
-        "ConvKernelDim": [kernel, kernel], "IFMDim": [size, size], "OFMDim": [size - kernel + 1] * 2, "Stride": [1, 1],
-        "Dilation": [1, 1], "IFMChannels": 4, "SIMD": simd, "M": 1, "inputDataType": "INT4", "outputDataType": "INT4",
-    }, "INT4")
+    return FinnOp(
+        "ConvolutionInputGenerator_rtl",
+        {
+            "ConvKernelDim": [kernel, kernel],
+            "IFMDim": [size, size],
+            "OFMDim": [size - kernel + 1] * 2,
+            "Stride": [1, 1],
+            "Dilation": [1, 1],
+            "IFMChannels": 4,
+            "SIMD": simd,
+            "M": 1,
+            "inputDataType": "INT4",
+            "outputDataType": "INT4",
+        },
+        "INT4",
+    )
 
 
-DRAWS = [
-    select_token, width_converter, padding, crop, matrix_unit, matrix_unit_of_dsp58, depthwise_unit, thresholds, fifo,
-    sliding_window,
-]
+DRAWS = [select_token, width_converter, padding, crop, matrix_unit, matrix_unit_of_dsp58, depthwise_unit, thresholds, fifo, sliding_window]
 
 
 @pytest.mark.parametrize("seed", sampled([1, 2], 1))
@@ -201,7 +286,9 @@ def test_no_code_is_outside_of_a_stream():
 
 def test_finns_set_folding_refuses_our_ops_and_folds_its_own():
     model = lookup()
-    with pytest.raises(FINNUserError, match="step_target_fps_parallelization runs, does not fold lookup, an op of finn-vitprune: .*step_fold folds"):
+    with pytest.raises(
+        FINNUserError, match="step_target_fps_parallelization runs, does not fold lookup, an op of finn-vitprune: .*step_fold folds"
+    ):
         model.transform(SetFolding(1))
     theirs = FinnOp("Thresholding_rtl", {
         "NumChannels": 4, "PE": 1, "numSteps": 7, "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "UINT3",
@@ -211,8 +298,11 @@ def test_finns_set_folding_refuses_our_ops_and_folds_its_own():
 
 
 def test_float_rtl_is_refused_with_its_cause():
-    op = FinnOp("LayerNorm_rtl", {
-        "SIMD": 1, "ifm_dim": [1, 2, 4], "epsilon": 1e-5, "inputDataType": "FLOAT32", "outputDataType": "FLOAT32",
-    }, "FLOAT32", part=VERSAL)
+    op = FinnOp(
+        "LayerNorm_rtl",
+        {"SIMD": 1, "ifm_dim": [1, 2, 4], "epsilon": 1e-5, "inputDataType": "FLOAT32", "outputDataType": "FLOAT32"},
+        "FLOAT32",
+        part=VERSAL,
+    )
     with pytest.raises(FINNUserError, match="computes with shortreal.*exec_mode cppsim"):
         op.model().transform(PrepareRTLSim())

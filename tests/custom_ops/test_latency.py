@@ -36,13 +36,20 @@ def test_latency_of_a_small_build_is_what_simulation_shows(small_build):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "target_fps", "folding"),
-    sampled([
-        (dict(image=8, depth=2, drop_at=(1,), token_keep="0.5"), 40_000, {}),
-        (dict(image=16, patch=4, dim=48, heads=3, depth=3, drop_at=(2,), token_keep="0.7", block=16), 20_000, {}),
-        (dict(image=8, depth=2, drop_at=(1,), token_keep="0.5"), None,
-         {"Defaults": {"TOKENS": [4, ["BlockSparseMVAU_rtl"]], "LANES": [2, ["BlockSparseMVAU_rtl"]]}}),
-        (dict(image=8, depth=2, drop_at=(), global_pool="avg", class_token=False, fc_norm=True), 100_000, {}),
-    ], 1, several=True),
+    sampled(
+        [
+            (dict(image=8, depth=2, drop_at=(1,), token_keep="0.5"), 40_000, {}),
+            (dict(image=16, patch=4, dim=48, heads=3, depth=3, drop_at=(2,), token_keep="0.7", block=16), 20_000, {}),
+            (
+                dict(image=8, depth=2, drop_at=(1,), token_keep="0.5"),
+                None,
+                {"Defaults": {"TOKENS": [4, ["BlockSparseMVAU_rtl"]], "LANES": [2, ["BlockSparseMVAU_rtl"]]}},
+            ),
+            (dict(image=8, depth=2, drop_at=(), global_pool="avg", class_token=False, fc_norm=True), 100_000, {}),
+        ],
+        1,
+        several=True,
+    ),
     ids=["slow", "three heads, three encoders", "groups of tokens, lanes", "mean pooling"],
 )
 def test_latency_of_other_folds_is_what_simulation_shows(tmp_path, network, target_fps, folding):

@@ -5,17 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.op.memory import (
-    Holds,
-    RowRam,
-    RowRom,
-    UnitMemory,
-    ram_bram18,
-    ram_estimate,
-    ram_urams,
-    rom_bram18,
-    rom_luts,
-)
+from finn_vitprune.custom_ops.op.memory import Holds, RowRam, RowRom, UnitMemory, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.synth.yosys import NodeJob, map_node, synth_node
 from tests.sampling import sampled
@@ -49,8 +39,16 @@ def test_measured_memories(kind, words, bits):
 
 # (words, bits): URAM288 that Yosys 0.70 gave; rows of 4,096 words share one in bytes of eight or nine bits.
 MEASURED_ULTRA = {
-    (8192, 12): 1, (10000, 20): 1, (20000, 73): 6, (5000, 36): 1, (12288, 30): 2, (4096, 73): 2, (16384, 18): 1,
-    (8192, 65): 2, (40000, 10): 3, (65536, 36): 8,
+    (8192, 12): 1,
+    (10000, 20): 1,
+    (20000, 73): 6,
+    (5000, 36): 1,
+    (12288, 30): 2,
+    (4096, 73): 2,
+    (16384, 18): 1,
+    (8192, 65): 2,
+    (40000, 10): 3,
+    (65536, 36): 8,
 }
 
 
@@ -89,10 +87,7 @@ def test_drawn_memories_against_yosys(tmp_path, index):
     words = int(2 ** rng.uniform(6, 12.5))
     bits = int(rng.integers(3, 1 + min(140, 150_000 // words)))
     kind = "rom" if index % 2 else "ram"
-    ports = {
-        "rom": ".clk, .en(we), .addr(raddr), .data(q)",
-        "ram": ".clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata(q)",
-    }[kind]
+    ports = {"rom": ".clk, .en(we), .addr(raddr), .data(q)", "ram": ".clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata(q)"}[kind]
     top = tmp_path / "memory.sv"
     top.write_text(
         f"module memory(input logic clk, we, re, input logic [{(words - 1).bit_length() - 1}:0] waddr, raddr,"
@@ -148,7 +143,7 @@ def test_rows_of_a_deep_rom_against_yosys(tmp_path, words, bits):
     top = tmp_path / "memory.sv"
     top.write_text(
         f"module memory(input logic clk, input logic [{(words - 1).bit_length() - 1}:0] addr, output logic [{bits - 1}:0] q);"
-        f' vp_row_rom #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block"), .ROW({memory.row})) m (.clk, .we(1\'b0), .waddr(\'0), .wdata(\'0), .addr, .data(q));'
+        f" vp_row_rom #(.DEPTH({words}), .WIDTH({bits}), .STYLE(\"block\"), .ROW({memory.row})) m (.clk, .we(1'b0), .waddr('0), .wdata('0), .addr, .data(q));"
         " endmodule\n"
     )
     found = map_node(NodeJob("memory", (*rtl_sources("vp_row_rom"), top)), 300)

@@ -19,10 +19,16 @@ def unit(seed: int, **changes):
     block = int(rng.choice([4, 8]))
     rows, columns = (int(v) for v in rng.integers(2, 7, 2))
     attributes = {
-        "tokens": int(rng.integers(1, 20)), "MW": rows * block, "MH": columns * block, "block": block,
+        "tokens": int(rng.integers(1, 20)),
+        "MW": rows * block,
+        "MH": columns * block,
+        "block": block,
         "shift": 20,
         "column_blocks": [int(v) for v in rng.integers(0, rows, columns, endpoint=True)],
-        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_style": "dsp48e2",
+        "inputDataType": "INT8",
+        "weightDataType": "INT8",
+        "outputDataType": "INT8",
+        "mac_style": "dsp48e2",
     }
     op, _ = build_node("BlockSparseMVAU", attributes | changes, [])
     return op
@@ -93,10 +99,7 @@ def test_ports_are_the_narrowest_that_keep_the_interval(seed):
     values = list(op.folding().for_interval(interval).attributes().values())
     goal = max(interval, with_fold(op, values).get_exp_cycles())
     get = op.get_nodeattr
-    ports = {
-        4: Fold.in_widths(get("MW"), values[0]),
-        5: Fold.out_widths(get("MH"), values[1], get("block")),
-    }
+    ports = {4: Fold.in_widths(get("MW"), values[0]), 5: Fold.out_widths(get("MH"), values[1], get("block"))}
     for place, choices in ports.items():
         at = choices.index(values[place])
         if at:
@@ -107,10 +110,22 @@ def test_ports_are_the_narrowest_that_keep_the_interval(seed):
 
 def test_the_drain_is_made_as_wide_as_the_interval_needs():
     """384 inputs at r_b .5: 4,096 products a cycle yield 21 outputs a cycle, more than a block column has."""
-    op, _ = build_node("BlockSparseMVAU", {
-        "tokens": 128, "MW": 384, "MH": 768, "block": 16, "shift": 20, "column_blocks": [12] * 48,
-        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_style": "dsp48e2",
-    }, [])
+    op, _ = build_node(
+        "BlockSparseMVAU",
+        {
+            "tokens": 128,
+            "MW": 384,
+            "MH": 768,
+            "block": 16,
+            "shift": 20,
+            "column_blocks": [12] * 48,
+            "inputDataType": "INT8",
+            "weightDataType": "INT8",
+            "outputDataType": "INT8",
+            "mac_style": "dsp48e2",
+        },
+        [],
+    )
     interval = 128 * 384 * 768 // 2 // 4096
     fold = op.folding().for_interval(interval).attributes()
     assert fold["out_width"] == 32 and with_fold(op, fold.values()).get_exp_cycles() == interval

@@ -22,7 +22,9 @@ assert settings.get_settings().finn_build_dir.is_dir() and finn.xsi.is_available
 """
 
 
-@pytest.mark.parametrize("module", spread(["plugin", "custom_ops", "custom_ops.op.base", "custom_ops.elementwise.lookup", "transforms.lowering.lower"], 3))
+@pytest.mark.parametrize(
+    "module", spread(["plugin", "custom_ops", "custom_ops.op.base", "custom_ops.elementwise.lookup", "transforms.lowering.lower"], 3)
+)
 def test_one_import_is_enough(module):
     check = CHECK.format(module=f"finn_vitprune.{module}")
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

@@ -18,9 +18,7 @@ DOMAIN = "finn_vitprune.custom_ops"
 def model_of(batch, tokens, channels, k, scale, heads):
     """A model of the one node, its output's shape unknown."""
     mult, shift = numerics.head_mean_constant(heads)
-    node = helper.make_node(
-        "TokenDrop", ["x", "s"], ["y"], domain=DOMAIN, k=k, scale=scale, mult=mult, shift=shift
-    )
+    node = helper.make_node("TokenDrop", ["x", "s"], ["y"], domain=DOMAIN, k=k, scale=scale, mult=mult, shift=shift)
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, tokens, channels)),
         helper.make_tensor_value_info("s", TensorProto.FLOAT, (batch, tokens)),

@@ -9,7 +9,11 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "Makefile", *(p for kind in ("docs/*.md", "builds/results/**/*.md", "notebooks/*.ipynb") for p in ROOT.glob(kind))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "Makefile",
+    *(p for kind in ("docs/*.md", "builds/results/**/*.md", "notebooks/*.ipynb") for p in ROOT.glob(kind)),
+]
 COMMAND = re.compile(r"python -m builds\.experiments\.([a-z]\w*)((?: [^`\n#\"\\)]*)?)")
 PRINTED = [(path, *found) for path in PAGES for found in COMMAND.findall(path.read_text())]
 EXPERIMENTS = ROOT / "builds" / "experiments"
@@ -41,5 +45,7 @@ def test_every_experiment_is_printed_somewhere():
 def test_a_script_that_is_gone_is_named_with_a_commit():
     for path in PAGES:
         paragraphs = path.read_text().split("\n\n")
-        for paragraph, script in ((p, s) for p in paragraphs for s in re.findall(r"`((?:builds/experiments|finn_vitprune/bench)/\w+\.py)", p)):
+        for paragraph, script in (
+            (p, s) for p in paragraphs for s in re.findall(r"`((?:builds/experiments|finn_vitprune/bench)/\w+\.py)", p)
+        ):
             assert (ROOT / script).is_file() or re.search(r"\bcommit [0-9a-f]{7}\b", paragraph), f"{path.name}: {script}"

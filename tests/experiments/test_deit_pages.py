@@ -31,7 +31,9 @@ CPU = {"model": "deit", "cpu": "Some CPU", "threads": 2, "onnxruntime": "1.25", 
 
 def row(setting, interval=60_000, latency=90_000, fits=True, **more) -> PlanRow:
     """A plan with made-up figures."""
-    return PlanRow(setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval, latency, SHARES, 1.5, **more)
+    return PlanRow(
+        setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval, latency, SHARES, 1.5, **more
+    )
 
 
 def named(table, name):

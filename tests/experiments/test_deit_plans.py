@@ -15,7 +15,9 @@ ONE = {"LUT": 0.9, "DSP": 0.5, "BRAM": 0.2, "URAM": 0.0}
 def said(**more):
     """What is said of a plan within half of everything."""
     budget = dict.fromkeys(ONE, 0.5)
-    return Planned(goal="throughput", interval_cycles=9, fits=True, gap=0.0, shell="none", budget=budget, used=ONE, next_interval_cycles=8, **more)
+    return Planned(
+        goal="throughput", interval_cycles=9, fits=True, gap=0.0, shell="none", budget=budget, used=ONE, next_interval_cycles=8, **more
+    )
 
 
 def test_the_resource_of_which_most_of_the_budget_is_used_binds():

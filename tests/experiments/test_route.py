@@ -59,8 +59,10 @@ def test_a_multiplier_and_a_memory_count():
 def test_the_harness_leads_from_pin_to_pin(tmp_path):
     """What goes in at one pin comes to every input, and every output to the other pin."""
     unit = tmp_path / "unit.sv"
-    unit.write_text("module unit (input wire ap_clk, input wire ap_rst_n, input wire [2:0] a, input wire b, output wire [3:0] y);"
-                    " assign y = {a, b}; endmodule")
+    unit.write_text(
+        "module unit (input wire ap_clk, input wire ap_rst_n, input wire [2:0] a, input wire b, output wire [3:0] y);"
+        " assign y = {a, b}; endmodule"
+    )
     text = ecp5.harness(RouteJob("unit", (unit,), Ports((("a", 3), ("b", 1)), (("y", 4),))))
     assert "unit unit (.ap_clk(clk), .ap_rst_n(rst_q), .a(shift_q[2:0]), .b(shift_q[3:3]), .y(y[3:0]));" in text
     around, top = tmp_path / "around.sv", tmp_path / "top.sv"

@@ -39,7 +39,10 @@ def square(number: int) -> Square:
 
 
 def table(rows):
-    return [TextTable("Squares", ("number", "square"), tuple((name, str(row.square)) for name, row in rows.items())), TextTable("None", (), ())]
+    return [
+        TextTable("Squares", ("number", "square"), tuple((name, str(row.square)) for name, row in rows.items())),
+        TextTable("None", (), ()),
+    ]
 
 
 def study(numbers=(3, 1, 2), run=square, **more):

@@ -41,7 +41,10 @@ def main() -> int:
         places[fault.synth], started = place, time.monotonic()
         try:
             ended = check(fault, place, given.seed)
-            row = {"held": True, "ended": [[ran.code, ran.err.strip().replace(str(place.root), "").replace(sys.prefix, "")] for ran in ended]}
+            row = {
+                "held": True,
+                "ended": [[ran.code, ran.err.strip().replace(str(place.root), "").replace(sys.prefix, "")] for ran in ended],
+            }
         except NotHeld as broken:
             row = {"held": False, "broken": str(broken)}
         rows[fault.name] = {"fault": fault.name, **row, "seconds": round(time.monotonic() - started, 1)}

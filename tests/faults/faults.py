@@ -257,13 +257,26 @@ def leftovers(place: Place, draw: random.Random) -> list[Ran]:
 
 KILLED = (-signal.SIGKILL, 130)
 NO_TMP = {"TMPDIR": "{root}/gone"}
-STEPS = ("tidy_up", "lower", "create_dataflow_partition", "specialize_layers", "fold", "insert_streams",
-         "generate_estimate_reports", "hw_codegen", "stitch", "simulate", "summarise")
+STEPS = (
+    "tidy_up",
+    "lower",
+    "create_dataflow_partition",
+    "specialize_layers",
+    "fold",
+    "insert_streams",
+    "generate_estimate_reports",
+    "hw_codegen",
+    "stitch",
+    "simulate",
+    "summarise",
+)
 
 FAULTS = [
     # a signal, drawn from SIGKILL, SIGTERM and SIGINT, at 20 points of a build
-    *(Fault(f"signal {s} s after the start", partial(stop, after(s), early=True), (*KILLED, -signal.SIGTERM, -signal.SIGINT))
-      for s in (0.5, 1.5, 2.5, 3.5)),
+    *(
+        Fault(f"signal {s} s after the start", partial(stop, after(s), early=True), (*KILLED, -signal.SIGTERM, -signal.SIGINT))
+        for s in (0.5, 1.5, 2.5, 3.5)
+    ),
     *(Fault(f"signal in step_{s}", partial(stop, printed(f"step_{s} [")), KILLED) for s in STEPS),
     Fault("signal while Verilator runs", partial(stop, running("verilator_bin")), KILLED, compiled=False),
     Fault("signal while the compiler runs", partial(stop, running("cc1plus")), KILLED, compiled=False),
@@ -274,27 +287,48 @@ FAULTS = [
     Fault("the compiler is killed", partial(kill_tool, "cc1plus"), compiled=False),
     Fault("the simulation is killed", partial(kill_tool, "sim")),
     # the cache
-    *(Fault(f"cache: the simulator is {what}", partial(in_cache, "verilator/finn_design_monitored-*/sim", damage), (0,))
-      for what, damage in (("truncated", truncate), ("flipped in one bit", flip), ("emptied", empty), ("a folder", as_folder),
-                           ("deleted", delete))),
-    Fault("cache: the simulator's digests are emptied",
-          partial(in_cache, f"verilator/finn_design_monitored-*/{DIGESTS}", empty), (0,)),
+    *(
+        Fault(f"cache: the simulator is {what}", partial(in_cache, "verilator/finn_design_monitored-*/sim", damage), (0,))
+        for what, damage in (
+            ("truncated", truncate),
+            ("flipped in one bit", flip),
+            ("emptied", empty),
+            ("a folder", as_folder),
+            ("deleted", delete),
+        )
+    ),
+    Fault("cache: the simulator's digests are emptied", partial(in_cache, f"verilator/finn_design_monitored-*/{DIGESTS}", empty), (0,)),
     Fault("cache: an object of the runtime is flipped in one bit", partial(in_cache, "verilator/runtime-*/*.o", flip), (0,)),
     Fault("cache: a compiled header is truncated", partial(in_cache, "verilator/runtime-*/*/*.gch", truncate), (0,)),
-    *(Fault(f"cache: a netlist is {what}", partial(in_cache, "yosys/*/netlist.json", damage), (0,), synth=True)
-      for what, damage in (("truncated", truncate), ("flipped in one bit", flip), ("a folder", as_folder))),
+    *(
+        Fault(f"cache: a netlist is {what}", partial(in_cache, "yosys/*/netlist.json", damage), (0,), synth=True)
+        for what, damage in (("truncated", truncate), ("flipped in one bit", flip), ("a folder", as_folder))
+    ),
     # files of a build, which later commands read
-    *(Fault(f"build: {name} {what}", partial(in_build, pattern, damage), (0, 2), built=True, whole=False)
-      for name, pattern in (("design.json", "stitched_ip/design.json"), ("a ROM file", "stitched_ip/*.hex"),
-                            ("a source", "stitched_ip/*.sv"), ("the host graph", "stitched_ip/host.onnx"))
-      for what, damage in (("flipped in one bit", flip), ("truncated", truncate))),
-    *(Fault(f"build: the summary {what}", partial(in_build, "report/vitprune_summary.json", damage), (0, 2), built=True, whole=False)
-      for what, damage in (("truncated", truncate), ("flipped in one bit", flip))),
+    *(
+        Fault(f"build: {name} {what}", partial(in_build, pattern, damage), (0, 2), built=True, whole=False)
+        for name, pattern in (
+            ("design.json", "stitched_ip/design.json"),
+            ("a ROM file", "stitched_ip/*.hex"),
+            ("a source", "stitched_ip/*.sv"),
+            ("the host graph", "stitched_ip/host.onnx"),
+        )
+        for what, damage in (("flipped in one bit", flip), ("truncated", truncate))
+    ),
+    *(
+        Fault(f"build: the summary {what}", partial(in_build, "report/vitprune_summary.json", damage), (0, 2), built=True, whole=False)
+        for what, damage in (("truncated", truncate), ("flipped in one bit", flip))
+    ),
     Fault("build: the settings emptied", partial(in_build, "vitprune.json", empty), (0, 2), built=True, whole=False),
-    Fault("build: the model to resume from truncated",
-          partial(resumed, "intermediate_models/step_hw_codegen.onnx", truncate), built=True, whole=False),
-    Fault("build: the lowering report to resume with truncated",
-          partial(resumed, "report/lowering.json", truncate), built=True, whole=False),
+    Fault(
+        "build: the model to resume from truncated",
+        partial(resumed, "intermediate_models/step_hw_codegen.onnx", truncate),
+        built=True,
+        whole=False,
+    ),
+    Fault(
+        "build: the lowering report to resume with truncated", partial(resumed, "report/lowering.json", truncate), built=True, whole=False
+    ),
     # what the user gives
     Fault("the model file is truncated", partial(in_input, "model.onnx", truncate)),
     Fault("the model file is a folder", partial(in_input, "model.onnx", as_folder)),

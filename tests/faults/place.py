@@ -138,16 +138,31 @@ class Place:
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "finn_vitprune", *(command or self._build(*options))],
-                env={k: v for k, v in (os.environ | given).items() if v is not None}, stdin=subprocess.DEVNULL,
-                stdout=stdout, stderr=stderr, cwd=self.root, start_new_session=True,
+                env={k: v for k, v in (os.environ | given).items() if v is not None},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=self.root,
+                start_new_session=True,
                 # a shell's background ignores SIGINT
                 preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (there are no threads)
             )
         return Running(process, out, err)
 
     def _build(self, *options: str) -> list[str]:
-        return ["build", str(self.model), "--fpga-part", PART, "--target-fps", "1000000", "--synth", self.synth, "-o",
-                str(self.build), *options]
+        return [
+            "build",
+            str(self.model),
+            "--fpga-part",
+            PART,
+            "--target-fps",
+            "1000000",
+            "--synth",
+            self.synth,
+            "-o",
+            str(self.build),
+            *options,
+        ]
 
     def run(self, *options: str, command: Sequence[str] = ()) -> Ran:
         """Run a build with more options, or another command, to its end."""

@@ -31,14 +31,25 @@ FIRST_CYCLES = 10
 TO_LOWER = ("async2sync", "chformal -lower")
 
 TO_CIRCUIT = (
-    "memory_map", "opt -full -nodffe -nosdff", "opt_clean -purge",
-    "formalff -setundef -ff2anyinit", "dffunmap", "setundef -anyseq", "write_rtlil design.il",
+    "memory_map",
+    "opt -full -nodffe -nosdff",
+    "opt_clean -purge",
+    "formalff -setundef -ff2anyinit",
+    "dffunmap",
+    "setundef -anyseq",
+    "write_rtlil design.il",
 )
 """Registers without a reset start anywhere, undefined bits are anything."""
 
 TO_AIGER = (
-    "techmap", "opt -nodffe -nosdff", "dffunmap", "setundef -anyseq", "aigmap", "opt_clean",
-    "write_rtlil mapped.il", "write_aiger -B -zinit -I -map design.aim design.aig",
+    "techmap",
+    "opt -nodffe -nosdff",
+    "dffunmap",
+    "setundef -anyseq",
+    "aigmap",
+    "opt_clean",
+    "write_rtlil mapped.il",
+    "write_aiger -B -zinit -I -map design.aim design.aig",
 )
 
 
@@ -152,8 +163,11 @@ def _alone(name: str) -> list[str]:
     """Yosys commands that write the circuit of one assertion to ``<name>.aig``, design unchanged."""
     pattern = re.sub(r"[^\w.]", "?", name)
     return [
-        "design -push-copy", f"delete t:$assert c:{pattern} %d", "opt_clean -purge",
-        f"write_aiger -B -zinit -I {name}.aig", "design -pop",
+        "design -push-copy",
+        f"delete t:$assert c:{pattern} %d",
+        "opt_clean -purge",
+        f"write_aiger -B -zinit -I {name}.aig",
+        "design -pop",
     ]
 
 

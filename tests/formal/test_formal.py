@@ -22,9 +22,7 @@ def _faults() -> list:
     return [pytest.param(p, f, marks=[pytest.mark.whole] * (first.get(p.name) is not f)) for p, f in FAULTS]
 
 
-@pytest.mark.parametrize(
-    "proof", [pytest.param(p, marks=[pytest.mark.whole] * (p.name in TWINS)) for p in QUICK], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("proof", [pytest.param(p, marks=[pytest.mark.whole] * (p.name in TWINS)) for p in QUICK], ids=lambda p: p.name)
 def test_contract_holds(proof, tmp_path):
     outcome = check(proof, tmp_path)
     assert outcome.violated is None, f"{outcome.violated} fails in cycle {outcome.cycle}: {outcome.trace}"

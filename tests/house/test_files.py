@@ -131,7 +131,7 @@ def test_every_damage_of_an_array_file_is_a_known_error(tmp_path):
         for _ in range(draw.choice([1, 3])):
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         if draw.random() < 0.2:
-            del data[draw.randrange(len(data)):]
+            del data[draw.randrange(len(data)) :]
         path = tmp_path / "damaged"
         path.write_bytes(data)
         try:
@@ -152,7 +152,9 @@ def test_a_header_that_promises_more_than_there_is_is_named_with_its_file(name, 
     else:
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("images.npy", data)
-    with pytest.raises(UserError, match=rf"{name} is damaged: it should have shape \[1000000000000, 8, 8, 1\], 64,000,000,000,000 bytes, .* holds 10"):
+    with pytest.raises(
+        UserError, match=rf"{name} is damaged: it should have shape \[1000000000000, 8, 8, 1\], 64,000,000,000,000 bytes, .* holds 10"
+    ):
         (read_array if name.endswith("npy") else read_arrays)(path)
 
 
@@ -203,7 +205,10 @@ def test_a_file_is_written_by_one_process_at_a_time_and_no_lock_is_left(tmp_path
     """Of many that want it at once, each either has it alone or is told that another has."""
     path = tmp_path / "new" / "model.onnx"
     with alone_with(path, "import"):
-        with pytest.raises(UserError, match=f"another import is writing {path}: wait for it or give another name"), alone_with(path, "import"):
+        with (
+            pytest.raises(UserError, match=f"another import is writing {path}: wait for it or give another name"),
+            alone_with(path, "import"),
+        ):
             pass
         with alone_with(path.with_name("other.onnx"), "import"):
             pass

@@ -414,7 +414,9 @@ if __name__ == "__main__":
 def cluster():
     """The address of a scheduler with two workers, each a process; all of them children of a program of their own."""
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", CLUSTER], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, **options) as program:
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, **options
+    ) as program:
         yield program.stdout.readline().strip()
         program.communicate("\n", timeout=60)
 

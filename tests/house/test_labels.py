@@ -62,11 +62,14 @@ def test_a_build_refuses_labels_before_any_step_runs(tmp_path, kind):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("change, text", [
-    (lambda logits: logits[:-1], r"logits are float32 of shape \[359, 10\]: use floats .* of shape \[360, 10\]"),
-    (lambda logits: logits.argmax(1), r"logits are int64 of shape \[360\]"),
-    (lambda logits: logits * np.nan, r"logits are float32 .*no NaN"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (lambda logits: logits[:-1], r"logits are float32 of shape \[359, 10\]: use floats .* of shape \[360, 10\]"),
+        (lambda logits: logits.argmax(1), r"logits are int64 of shape \[360\]"),
+        (lambda logits: logits * np.nan, r"logits are float32 .*no NaN"),
+    ],
+)
 def test_a_build_refuses_logits_of_other_images(tmp_path, change, text):
     arrays = example()
     np.savez(tmp_path / "x.npz", **(arrays | {"logits": change(arrays["logits"])}))

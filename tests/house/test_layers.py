@@ -39,8 +39,23 @@ BESIDE = {
     ("calibration", "models"), ("pruning", "calibration"),
 }  # fmt: skip
 
-HEAVY = ("torch", "finn", "qonnx", "brevitas", "timm", "onnx", "onnxruntime", "matplotlib", "sklearn", "numpy", "rich",
-         "accelerate", "pyosys", "distributed", "yaml")
+HEAVY = (
+    "torch",
+    "finn",
+    "qonnx",
+    "brevitas",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "sklearn",
+    "numpy",
+    "rich",
+    "accelerate",
+    "pyosys",
+    "distributed",
+    "yaml",
+)
 """What a function may import, so that ``finn-vitprune --help`` stays fast."""
 
 
@@ -102,7 +117,7 @@ def _circle(edges: dict[str, set[str]]) -> list[str]:
         state[name] = 1
         for target in sorted(edges.get(name, ())):
             if state.get(target) == 1:
-                return [*path[path.index(target):], target]
+                return [*path[path.index(target) :], target]
             if target not in state and (found := visit(target, [*path, target])):
                 return found
         state[name] = 2
@@ -131,9 +146,9 @@ SLOW = {("finn_vitprune.ingest.check.check", "finn_vitprune.ingest.check.check_q
 def test_no_import_hides_in_a_function():
     """The commands import what they run when they run it; elsewhere only heavy packages may wait."""
     hidden = [
-        i for i in IMPORTS
-        if i.hidden and _room(i.module) != "cli" and i.target.split(".")[0] not in HEAVY
-        and (i.module, i.target) not in SLOW
+        i
+        for i in IMPORTS
+        if i.hidden and _room(i.module) != "cli" and i.target.split(".")[0] not in HEAVY and (i.module, i.target) not in SLOW
     ]
     assert not hidden, "\n".join(map(str, hidden))
 
@@ -142,11 +157,7 @@ def test_layers_point_down():
     rank = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
     unknown = {_room(m) for m in MODULES} - set(rank) - {""}
     assert not unknown, f"rooms without a layer: {unknown}"
-    wrong = [
-        i for i in OWN
-        if (a := _room(i.module)) != (b := _room(i.target)) and a and b
-        and rank[a] <= rank[b] and (a, b) not in BESIDE
-    ]
+    wrong = [i for i in OWN if (a := _room(i.module)) != (b := _room(i.target)) and a and b and rank[a] <= rank[b] and (a, b) not in BESIDE]
     assert not wrong, "\n".join(map(str, wrong))
 
 

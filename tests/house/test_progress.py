@@ -50,7 +50,11 @@ def test_a_pipe_that_heard_nothing_for_long_gets_what_is_done_now(capsys, monkey
         time.sleep(0.45)
     said = [line.split(" s] ")[1] for line in capsys.readouterr().out.splitlines()]
     assert said == [
-        "step_simulate [12/14]", "still simulating: 1 of 9", "still simulating: 2 of 9", "0 mismatches", "still step_simulate [12/14]",
+        "step_simulate [12/14]",
+        "still simulating: 1 of 9",
+        "still simulating: 2 of 9",
+        "0 mismatches",
+        "still step_simulate [12/14]",
     ]
 
 
@@ -89,9 +93,7 @@ def test_pace_tells_the_rest_from_what_is_done_here(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     pace = progress.Pace(total=13, done=2)
     now[0] = 130.0
-    assert [pace.at(done) for done in (2, 3, 7, 13)] == [
-        "2 of 13", "3 of 13, about 5 min left", "7 of 13, about 36 s left", "13 of 13",
-    ]
+    assert [pace.at(done) for done in (2, 3, 7, 13)] == ["2 of 13", "3 of 13, about 5 min left", "7 of 13, about 36 s left", "13 of 13"]
 
 
 def test_compilers_tell_how_many_files_are_done():

@@ -80,7 +80,8 @@ NAMES = (
 EXPORTS = [("torchscript", 17), ("torchscript", 14), ("torchscript", 20), ("dynamo", 17), ("dynamo", 20)]
 MODELS = [  # one export of every model, every export of the first
     pytest.param(name, *export, marks=[pytest.mark.slow] * (export[0] == "dynamo") + [pytest.mark.whole] * (i > 0 < j))
-    for i, name in enumerate(NAMES) for j, export in enumerate(EXPORTS)
+    for i, name in enumerate(NAMES)
+    for j, export in enumerate(EXPORTS)
 ]
 
 
@@ -157,9 +158,7 @@ def test_pixels_that_the_file_normalises_and_probabilities(tmp_path):
 
 def test_a_qdq_file_is_compared_without_its_activation_quantisers(tmp_path):
     path, target = export(small_timm(), tmp_path / "float.onnx"), tmp_path / "qdq.onnx"
-    quantize_static(
-        str(path), str(target), Calibration(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8
-    )
+    quantize_static(str(path), str(target), Calibration(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8)
     vit = read(target).vit
     network = float_network(vit, MEAN, STD)
     assert compare(target, Kind.QDQ, vit, network, pixels(), MEAN, STD).relative < 1e-4
@@ -372,7 +371,12 @@ def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
     for rate in (None, 3.0):
         tuned = FineTune() if rate is None else FineTune(epochs=1, learning_rate=rate)
         options = ImportOptions(
-            model=model, data=f"npz:{tmp_path}/images.npz", output=tmp_path / f"{rate}.onnx", block_keep="0.5", block_size=8, fine_tune=tuned
+            model=model,
+            data=f"npz:{tmp_path}/images.npz",
+            output=tmp_path / f"{rate}.onnx",
+            block_keep="0.5",
+            block_size=8,
+            fine_tune=tuned,
         )
         results[rate] = import_model(options)
     worse = results[3.0]
@@ -393,7 +397,13 @@ def fine_tuning_of(model, folder, keep, images):
     """Of the float network pruned by magnitude, in float, in batches of 8 images; four fifths of the images are for training."""
     np.savez(folder / "images.npz", images=pixels(images))
     options = ImportOptions(
-        model=model, data=f"npz:{folder}/images.npz", output=folder / "x.onnx", block_keep=keep, block_size=8, score=Score.MAGNITUDE, fine_tune=FineTune(epochs=1)
+        model=model,
+        data=f"npz:{folder}/images.npz",
+        output=folder / "x.onnx",
+        block_keep=keep,
+        block_size=8,
+        score=Score.MAGNITUDE,
+        fine_tune=FineTune(epochs=1),
     )
     plan = make_plan(options)
     teacher, student = (float_network(plan.vit, plan.mean, plan.std) for _ in range(2))
@@ -605,7 +615,16 @@ def test_wrong_options_are_one_line(model, data, options, message, tmp_path, cap
 
 def test_options_in_python_are_checked_where_they_are_made(tmp_path):
     """Texts become what they name, and what is wrong is said with the words of the command line."""
-    options = ImportOptions(model=str(tmp_path / "m.onnx"), data="digits", output=str(tmp_path / "x.onnx"), score="magnitude", rounding="nearest", block_keep=0.5, drop_at=[2, 1], token_keep="0.5")
+    options = ImportOptions(
+        model=str(tmp_path / "m.onnx"),
+        data="digits",
+        output=str(tmp_path / "x.onnx"),
+        score="magnitude",
+        rounding="nearest",
+        block_keep=0.5,
+        drop_at=[2, 1],
+        token_keep="0.5",
+    )
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
     assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
     for wrong, message in (
@@ -642,7 +661,10 @@ def test_what_check_promises_import_and_build_hold(head, tmp_path, capsys):
     capsys.readouterr()
     found = imported(capsys, model, "--data", f"npz:{tmp_path / 'x.npz'}", "-o", tmp_path / "q.onnx", "--eval-images", 4)
     assert head % found["pruning"]["block_size"] == 0
-    assert run(["build", str(tmp_path / "q.onnx"), "-o", str(tmp_path / "b"), "--fpga-part", "U250", "--estimate-only", "--synth", "none"]) == 0
+    assert (
+        run(["build", str(tmp_path / "q.onnx"), "-o", str(tmp_path / "b"), "--fpga-part", "U250", "--estimate-only", "--synth", "none"])
+        == 0
+    )
 
 
 def test_two_imports_at_once_with_one_output(model, data, tmp_path, capsys):

@@ -13,15 +13,7 @@ from torch import nn
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import EncoderShape
-from tests.ingest_models import (
-    Multihead,
-    assert_same_logits,
-    export,
-    hugging_face,
-    randomised,
-    small_distilled,
-    small_timm,
-)
+from tests.ingest_models import Multihead, assert_same_logits, export, hugging_face, randomised, small_distilled, small_timm
 
 
 def recognised(path):
@@ -320,12 +312,8 @@ def test_the_shapes_fit_the_models_of_this_project(tmp_path):
 
     vit = recognised(export(small_timm(init_values=0.1), tmp_path / "model.onnx"))
     network = PrunedViT(vit.config)
-    load_timm(
-        network, {k: torch.from_numpy(np.array(v)) for k, v in vit.weights.items()}, (0, 0, 0), (1, 1, 1)
-    )
+    load_timm(network, {k: torch.from_numpy(np.array(v)) for k, v in vit.weights.items()}, (0, 0, 0), (1, 1, 1))
     network.quantise(False)
     images = torch.randint(0, 256, (2, 64, 64, 3)).float()
     expected = small_timm(init_values=0.1)(images.permute(0, 3, 1, 2) / 255)
     assert torch.allclose(network.eval()(images), expected, atol=1e-3)
-
-

@@ -89,18 +89,9 @@ def set_external(location, **entries):
 
 CAUSES = {
     "NaN": (set_nan, "tensor patch_embed.proj.weight of shape [24, 3, 16, 16] holds NaN"),
-    "missing": (
-        lambda m: m.graph.initializer.remove(weight(m)),
-        "reads patch_embed.proj.weight, which no node makes",
-    ),
-    "too short": (
-        lambda m: weight(m).dims.__setitem__(0, 25),
-        "of shape [25, 3, 16, 16] needs 76,800 bytes, the file holds 73,728",
-    ),
-    "cycle": (
-        lambda m: m.graph.node[5].input.__setitem__(0, m.graph.node[-1].output[0]),
-        "the graph has a cycle",
-    ),
+    "missing": (lambda m: m.graph.initializer.remove(weight(m)), "reads patch_embed.proj.weight, which no node makes"),
+    "too short": (lambda m: weight(m).dims.__setitem__(0, 25), "of shape [25, 3, 16, 16] needs 76,800 bytes, the file holds 73,728"),
+    "cycle": (lambda m: m.graph.node[5].input.__setitem__(0, m.graph.node[-1].output[0]), "the graph has a cycle"),
     "twice": (lambda m: m.graph.node.add().CopyFrom(m.graph.node[3]), "has two producers"),
     "no file": (set_external("gone.data"), "gone.data, and that file is missing"),
     "outside": (set_external("../x.data"), "which is not in the folder of the model"),

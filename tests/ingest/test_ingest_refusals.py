@@ -123,9 +123,7 @@ def with_head(*layers, **options):
     return model
 
 
-SWIN = dict(
-    img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5
-)
+SWIN = dict(img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5)
 CASES = {
     "causal mask": (Causal, "Add", "causal mask: no token of 17 sees a later one"),
     "relative position bias": (

@@ -110,7 +110,14 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
 
         monkeypatch.setattr(stages, name, watched)
     model = export(small_timm(), tmp_path / "model.onnx")
-    options = ImportOptions(model=model, data=f"npz:{tmp_path / 'images.npz'}", output=tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4)
+    options = ImportOptions(
+        model=model,
+        data=f"npz:{tmp_path / 'images.npz'}",
+        output=tmp_path / "out.onnx",
+        block_keep="0.5",
+        fine_tune=FineTune(flip=flip),
+        seed=4,
+    )
     said = Said()
     with progress.shown_by(said):
         import_model(options)

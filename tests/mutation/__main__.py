@@ -68,8 +68,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--unit", choices=list(UNITS), action="append", help="of this unit only (repeatable)")
     parser.add_argument("--file", help="of this RTL file only; choose other --results with it")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER",
-                        help="a file for each unit; what is in it already is not done again")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FOLDER", help="a file for each unit; what is in it already is not done again"
+    )
     return parser.parse_args()
 
 
@@ -106,8 +107,12 @@ def _judged(mutants: Iterator[Mutant], known: dict[str, dict], workers: int) -> 
 def _entry(mutant: Mutant, verdict: Verdict) -> dict:
     f = mutant.fault
     return {
-        "id": mutant.id, "source": mutant.source, "before": f.before, "after": f.after,
-        **asdict(verdict), "seconds": round(verdict.seconds, 1),
+        "id": mutant.id,
+        "source": mutant.source,
+        "before": f.before,
+        "after": f.after,
+        **asdict(verdict),
+        "seconds": round(verdict.seconds, 1),
     }
 
 

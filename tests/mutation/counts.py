@@ -36,9 +36,7 @@ def stored(unit: str, folder: Path = RESULTS) -> Counts:
     record = json.loads(result_file(folder, unit).read_text())
     judged = _judged(record)
     outcomes = Counter(entry["outcome"] for entry in judged)
-    return Counts(
-        sum(record["sites"].values()), len(judged), outcomes["caught"], outcomes["equivalent"], sum(map(_over_engines, judged))
-    )
+    return Counts(sum(record["sites"].values()), len(judged), outcomes["caught"], outcomes["equivalent"], sum(map(_over_engines, judged)))
 
 
 def different_over_engines(folder: Path = RESULTS) -> int:

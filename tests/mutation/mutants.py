@@ -180,8 +180,15 @@ def _first_line(error: Exception) -> str:
 def reason(mutant: Mutant) -> str | None:
     """Why a survivor is not a fault: the first entry of ``equivalent.json`` that says nothing else of it."""
     f = mutant.fault
-    facts = {"unit": mutant.unit, "file": mutant.file, "block": mutant.block, "operator": f.operator,
-             "source": mutant.source, "before": f.before, "after": f.after}
+    facts = {
+        "unit": mutant.unit,
+        "file": mutant.file,
+        "block": mutant.block,
+        "operator": f.operator,
+        "source": mutant.source,
+        "before": f.before,
+        "after": f.after,
+    }
     return next((r for said, r in _reasons() if all(facts[name] in values for name, values in said.items())), None)
 
 

@@ -37,8 +37,12 @@ SKIPPED = frozenset(
     " ElabSystemTask InitialBlock TypedefDeclaration NamedBlockClause AttributeInstance".split()
 )
 BINARY = {
-    "EqualityExpression", "InequalityExpression", "LessThanExpression", "LessThanEqualExpression",
-    "GreaterThanExpression", "GreaterThanEqualExpression",
+    "EqualityExpression",
+    "InequalityExpression",
+    "LessThanExpression",
+    "LessThanEqualExpression",
+    "GreaterThanExpression",
+    "GreaterThanEqualExpression",
 }
 ASSIGNMENTS = {"AssignmentExpression", "NonblockingAssignmentExpression"}
 

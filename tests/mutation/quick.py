@@ -27,9 +27,7 @@ class Code:
     folder: Path
     digest: str
 
-    def compile(
-        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()
-    ) -> Simulator:
+    def compile(self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()) -> Simulator:
         """The simulator of a top with these ports; it lives as long as the folder.
 
         Raises:

@@ -52,9 +52,12 @@ def test_operators_fit_every_site_and_no_other():
         ("index", 10, "i", "(i) + 1"),
         ("reset", 13, "sum_q <= '0;", ";"),
         ("handshake", 14, "valid", "(~valid)"),
-        ("stuck", 14, "valid", "1'b0"), ("stuck", 14, "valid", "1'b1"),
-        ("stuck", 14, "last", "1'b0"), ("stuck", 14, "last", "1'b1"),
-        ("sign", 14, "+", "-"), ("sign", 14, "$signed", "$unsigned"),
+        ("stuck", 14, "valid", "1'b0"),
+        ("stuck", 14, "valid", "1'b1"),
+        ("stuck", 14, "last", "1'b0"),
+        ("stuck", 14, "last", "1'b1"),
+        ("sign", 14, "+", "-"),
+        ("sign", 14, "$signed", "$unsigned"),
     }
     for f in faults(SOURCE):
         faulty = f.apply(SOURCE)

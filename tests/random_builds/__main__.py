@@ -36,15 +36,17 @@ def main() -> int:
         for finished in found:
             outcome = finished.result or _crashed(finished.job, finished.error, kind)
             known[outcome.seed] = outcome
-            print(f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, latency {outcome.latency:,} cycles, "
-                  f"{outcome.latency_error:+.1%} of the plan, interval {outcome.interval_error:+.1%}, {outcome.seconds} s)", flush=True)
+            print(
+                f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, latency {outcome.latency:,} cycles, "
+                f"{outcome.latency_error:+.1%} of the plan, interval {outcome.interval_error:+.1%}, {outcome.seconds} s)",
+                flush=True,
+            )
             if not outcome.fault:
                 with options.ledger.open("a") as ledger:
                     ledger.write(json.dumps(asdict(outcome)) + "\n")
     outcomes = [known[s] for s in seeds]
     kinds = Counter(o.outcome.partition(":")[0] for o in outcomes)
-    print(f"{len(outcomes)} builds: {dict(kinds)}; {sum(o.ties for o in outcomes)} ties in "
-          f"{sum(o.codes for o in outcomes):,} codes")
+    print(f"{len(outcomes)} builds: {dict(kinds)}; {sum(o.ties for o in outcomes)} ties in {sum(o.codes for o in outcomes):,} codes")
     for what in ("latency", "interval"):
         worst = max(outcomes, key=lambda o: abs(getattr(o, f"{what}_error")))
         print(f"{what} against the plan: at most {getattr(worst, f'{what}_error'):+.2%} (seed {worst.seed})")
@@ -56,7 +58,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--kind", choices=list(KINDS), default=NETWORKS.name, help="networks; on engines; designs with everything that is drawn")
+    parser.add_argument(
+        "--kind", choices=list(KINDS), default=NETWORKS.name, help="networks; on engines; designs with everything that is drawn"
+    )
     parser.add_argument("--ledger", type=Path, help="; ".join(f"of {kind.name} {path}" for kind, path in LEDGERS.items()))
     return parser.parse_args()
 

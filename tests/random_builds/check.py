@@ -113,7 +113,9 @@ def _check(design: DrawnDesign, folder: Path) -> dict[str, object]:
         encoders_per_engine=design.encoders_per_engine or None, frames_in_flight=design.frames_in_flight if design.encoders_per_engine else None,
         reserve=() if other is None else (other.path,),
     )  # fmt: skip
-    options = BuildOptions(model=own.path, output_dir=folder / "build", fpga_part=PART, target_fps=design.network.target_fps, **dict(settings))
+    options = BuildOptions(
+        model=own.path, output_dir=folder / "build", fpga_part=PART, target_fps=design.network.target_fps, **dict(settings)
+    )
     found = {"images": len(own.images), "export_ties": own.ties}
     try:
         if design.ultra or design.slrs > 1:
@@ -218,4 +220,6 @@ def _loaded_in_turn(folder: BuildFolder, networks: list[_Exported]) -> dict[str,
         contents_of(loaded.path, folder.path).contents.write(contents)
         expected = _logits(lower(ModelWrapper(str(loaded.path))).model, loaded.images)
         wrong += int(np.count_nonzero(simulate(folder.path, loaded.images, contents) != expected))
-    return {"loads": len(networks)} | ({"outcome": f"{DISAGREE}: {wrong} logits of loaded networks", "rtl_mismatches": wrong} if wrong else {})
+    return {"loads": len(networks)} | (
+        {"outcome": f"{DISAGREE}: {wrong} logits of loaded networks", "rtl_mismatches": wrong} if wrong else {}
+    )

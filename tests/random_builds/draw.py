@@ -99,7 +99,11 @@ class DrawnDesign:
 
 DEPTHS, ENGINE_DEPTHS = (1, 1, 1, 2), (2, 2, 3, 4)
 """Encoders of a network, and of one whose encoders share engines."""
-BLOCK_KEEPS, NEURON_KEEPS, TOKEN_KEEPS = ("0.2", "0.4", "0.5", "0.75", "1"), ("0.3", "0.5", "0.8", "1"), ("0.3", "0.5", "0.55", "0.8", "0.95")
+BLOCK_KEEPS, NEURON_KEEPS, TOKEN_KEEPS = (
+    ("0.2", "0.4", "0.5", "0.75", "1"),
+    ("0.3", "0.5", "0.8", "1"),
+    ("0.3", "0.5", "0.55", "0.8", "0.95"),
+)
 OTHER_SEED = 1_000_000
 """Between the seed of a network and that of the other one that its design is loaded with."""
 
@@ -200,7 +204,15 @@ def structured_images(size: int, channels: int) -> np.ndarray:
     """uint8 ``[F, H, W, C]``: stripes, checks, gradients, and one pixel that is unlike all others."""
     down, right = np.mgrid[:size, :size]
     single = (down == size // 2) & (right == size // 3)
-    grey = [down % 2 * 255, right % 2 * 255, (down + right) % 2 * 255, down * 255 // size, right * 255 // size, single * 255, 255 - single * 255]
+    grey = [
+        down % 2 * 255,
+        right % 2 * 255,
+        (down + right) % 2 * 255,
+        down * 255 // size,
+        right * 255 // size,
+        single * 255,
+        255 - single * 255,
+    ]
     return np.repeat(np.array(grey, np.uint8)[..., None], channels, -1)
 
 

@@ -66,7 +66,11 @@ def test_latencies_of_unseen_seeds_are_as_planned(kind):
 
 def test_a_design_draws_everything_that_there_is():
     drawn = [DESIGNS.design(seed) for seed in range(1, 41)]
-    assert {d.loads for d in drawn} == {"", "own", "another"} and {d.slrs for d in drawn} == {1, 2, 4} and {d.ultra for d in drawn} == {0, 0.5, 1}
+    assert (
+        {d.loads for d in drawn} == {"", "own", "another"}
+        and {d.slrs for d in drawn} == {1, 2, 4}
+        and {d.ultra for d in drawn} == {0, 0.5, 1}
+    )
     assert {d.frames_in_flight for d in drawn} == {1, 2, 3, 4}
     dealt = {d.encoders_per_engine for d in drawn}
     assert () in dealt and {(1, 1), (2,)} < dealt and any(1 in deal and max(deal) > 1 for deal in dealt)

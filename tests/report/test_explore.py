@@ -73,10 +73,22 @@ def test_all_combinations_and_a_pipeline_once():
 
 
 def test_the_options_in_python_are_those_of_the_command_line():
-    options = ExploreOptions(models=["a.onnx"], fpga_part=("U250",), output="x", engines=("pipeline", 1), bits=("8", "4/8"), build=3, drop_at=(1,), token_keep=0.5)
+    options = ExploreOptions(
+        models=["a.onnx"],
+        fpga_part=("U250",),
+        output="x",
+        engines=("pipeline", 1),
+        bits=("8", "4/8"),
+        build=3,
+        drop_at=(1,),
+        token_keep=0.5,
+    )
     words = shlex.split(options.command)
     assert words[:2] == ["finn-vitprune", "explore"] and words[-2:] == ["-o", "x"]
-    assert options.command == "finn-vitprune explore a.onnx --fpga-part U250 --engines pipeline,1 --bits 8/8,4/8 --token-keep 0.5 --drop-at 1 --build best:3 -o x"
+    assert (
+        options.command
+        == "finn-vitprune explore a.onnx --fpga-part U250 --engines pipeline,1 --bits 8/8,4/8 --token-keep 0.5 --drop-at 1 --build best:3 -o x"
+    )
     assert options.builds == 3 and options.changed(build="pareto").builds is None
 
 
@@ -88,7 +100,13 @@ def names(rows):
 
 
 def test_pareto_by_rate_and_latency_within_a_part():
-    rows = [row("fast", 10, 100), row("soon", 20, 50), row("worse", 20, 100), row("none", 5, 5, fits=False), row("small", 90, 900, part="ZCU104")]
+    rows = [
+        row("fast", 10, 100),
+        row("soon", 20, 50),
+        row("worse", 20, 100),
+        row("none", 5, 5, fits=False),
+        row("small", 90, 900, part="ZCU104"),
+    ]
     assert names(pareto(rows)) == ["fast", "soon", "small"]
     twins = [row("a", 10, 100), row("b", 10, 100)]
     assert names(pareto(twins)) == ["a", "b"], "equals do not beat each other"
@@ -139,7 +157,12 @@ def test_axes_hold_their_values_and_have_ticks(low, high):
 def test_the_table_has_every_row(tmp_path):
     found = Explored(settings=SETTINGS, rows=[row("a", 10, 100, accuracy=0.9), row("d", 1, 1, plan=None, reason="too, many")])
     first, second = csv.DictReader(to_csv(found.rows, 4).splitlines())
-    assert (first["images_per_second"], first["milliseconds"], first["accuracy"], first["pareto"]) == ("25000000.0", "0.0004", "0.9", "True")
+    assert (first["images_per_second"], first["milliseconds"], first["accuracy"], first["pareto"]) == (
+        "25000000.0",
+        "0.0004",
+        "0.9",
+        "True",
+    )
     assert (second["reason"], second["interval_cycles"], second["fits"]) == ("too, many", "", "False")
     found.save(tmp_path)
     assert Explored.load(tmp_path, SETTINGS) == found
@@ -206,7 +229,13 @@ def explored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explore")
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(folder / "net.onnx"))
     options = ExploreOptions(
-        models=[folder / "net.onnx"], fpga_part="ZCU104", output=folder / "out", clk_ns=4, engines="pipeline,1,3", frames_in_flight=(1, 2), jobs=2
+        models=[folder / "net.onnx"],
+        fpga_part="ZCU104",
+        output=folder / "out",
+        clk_ns=4,
+        engines="pipeline,1,3",
+        frames_in_flight=(1, 2),
+        jobs=2,
     )
     return options, explore(options)
 
@@ -254,7 +283,18 @@ def test_two_explorations_do_not_share_a_folder(explored, tmp_path):
 @pytest.mark.whole
 def test_a_killed_exploration_goes_on(tmp_path):
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(tmp_path / "net.onnx"))
-    arguments = ["explore", str(tmp_path / "net.onnx"), "--fpga-part", "ZCU104,U250", "--engines", "pipeline,1", "--jobs", "1", "-o", str(tmp_path / "out")]
+    arguments = [
+        "explore",
+        str(tmp_path / "net.onnx"),
+        "--fpga-part",
+        "ZCU104,U250",
+        "--engines",
+        "pipeline,1",
+        "--jobs",
+        "1",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     command = [sys.executable, "-u", "-m", "finn_vitprune", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -302,10 +342,27 @@ def test_another_model_under_the_same_name_is_planned_anew(explored, tmp_path):
 def test_a_float_model_is_imported_at_all_bits_and_its_commands_make_it_again(tmp_path, capsys):
     model = export(small_timm(), tmp_path / "float.onnx")
     out = tmp_path / "out"
-    command = ["explore", str(model), "--fpga-part", "ZCU104", "--bits", "8,4/8", "--block-keep", "0.5", "--token-keep", "0.5", "-o", str(out)]
+    command = [
+        "explore",
+        str(model),
+        "--fpga-part",
+        "ZCU104",
+        "--bits",
+        "8,4/8",
+        "--block-keep",
+        "0.5",
+        "--token-keep",
+        "0.5",
+        "-o",
+        str(out),
+    ]
     assert run(command) == 0
     printed = capsys.readouterr().out
-    assert "designs     2, 2 fit" in printed and "Networks were made with noise" in printed and len(printed[printed.index("2 designs of"):].splitlines()) <= 12
+    assert (
+        "designs     2, 2 fit" in printed
+        and "Networks were made with noise" in printed
+        and len(printed[printed.index("2 designs of") :].splitlines()) <= 12
+    )
     found = Explored.model_validate_json((out / "explore.json").read_bytes())
     eight, four = found.rows
     assert (eight.bits, four.bits) == ("8/8", "4/8") and eight.quality is None
@@ -323,7 +380,9 @@ def test_with_data_the_answers_are_known(tmp_path):
 
     model = export(small_timm(), tmp_path / "float.onnx")
     np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8))
-    options = ExploreOptions(models=[model], fpga_part="ZCU104", output=tmp_path / "out", bits=8, clk_ns=4, data=f"npz:{tmp_path}/images.npz", jobs=1)
+    options = ExploreOptions(
+        models=[model], fpga_part="ZCU104", output=tmp_path / "out", bits=8, clk_ns=4, data=f"npz:{tmp_path}/images.npz", jobs=1
+    )
     (found,) = explore(options).rows
     assert found.quality.images == 8 and found.quality.cosine > 0.9 and found.quality.accuracy is None
 

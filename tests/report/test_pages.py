@@ -29,6 +29,7 @@ from tests.vit_models import random_vit
 
 pytestmark = pytest.mark.xdist_group("small_build")
 
+
 @pytest.fixture(scope="module")
 def stopped(small_build, tmp_path_factory):
     """A folder of estimates alone."""
@@ -47,7 +48,9 @@ def failed(small_build, tmp_path_factory):
     return folder
 
 
-LARGE, ENGINE = (Path("builds/results") / name for name in ("deit/deit_small_w8a8_summary.json", "deit_engines/w8a8_engine1_latency_summary.json"))
+LARGE, ENGINE = (
+    Path("builds/results") / name for name in ("deit/deit_small_w8a8_summary.json", "deit_engines/w8a8_engine1_latency_summary.json")
+)
 PARTS = ["Network", "Checks", "Speed", "Resources", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time"]
 END = ["What was built", "The graph", "How figures were found"]
 PAGES = ["finished", "estimates", "failed", "two", "large", "engine", "explored", "explored without accuracy"]
@@ -120,20 +123,34 @@ def test_what_a_page_says(pages, browser, small_build):
         open_all(page)
         shown = " ".join(page.inner_text("body").split())
         assert "its RTL equals the integer network in every bit on 64 images" in shown and "Resources are only an estimate" in shown
-        for word in ("model.onnx (SHA-256", "finn-vitprune build model.onnx --fpga-part", "digest of the design", "finn-plus", "netron build/", "encoder 1"):
+        for word in (
+            "model.onnx (SHA-256",
+            "finn-vitprune build model.onnx --fpga-part",
+            "digest of the design",
+            "finn-plus",
+            "netron build/",
+            "encoder 1",
+        ):
             assert word in shown, word
         for table in grouped_tables(Summary.load(small_build.folder))["Checks"]:
             assert not [cell for row in table.rows for cell in row if " ".join(cell.split()) not in shown]
     with opened(browser, pages["estimates"]) as page:
         assert texts_of(page, "details.part > summary")[:2] == ["Where it stopped", "Network"]
-        assert texts_of(page, ".notice")[0] == "Stopped after step_check_part: what comes later is not known." and "Only estimates" in texts_of(page, ".notice")[1]
+        assert (
+            texts_of(page, ".notice")[0] == "Stopped after step_check_part: what comes later is not known."
+            and "Only estimates" in texts_of(page, ".notice")[1]
+        )
         assert "measured" not in texts_of(page, ".tile .mark")
     with opened(browser, pages["failed"]) as page:
         assert texts_of(page, "details.part > summary") == ["Where it stopped", *END]
         assert "FIFO <f> is full" in page.inner_text("#where-it-stopped") and "did not run" in page.inner_text("#where-it-stopped")
     with opened(browser, pages["two"]) as page:
         assert texts_of(page, ".card h3") == ["build", "estimates"] * 3
-        assert "→" in page.inner_text(".tiles") and texts_of(page, "details.part > summary")[:3] == ["Side by side", "What was built", "What differs"]
+        assert "→" in page.inner_text(".tiles") and texts_of(page, "details.part > summary")[:3] == [
+            "Side by side",
+            "What was built",
+            "What differs",
+        ]
         open_all(page)
         assert page.inner_text("#side-by-side").count("differs") >= 5
 
@@ -175,9 +192,13 @@ def test_designs_are_filtered_in_table_and_pictures_and_a_click_copies_the_comma
         points = page.locator(".point[data-design]:visible")
         assert points.count() == 2 * 48 and page.locator("#designs .tabulator-row").count() >= 18
         page.select_option("[data-field=part]", "ZCU104")
-        assert points.count() == 2 * 12 and set(texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=part]")) == {"ZCU104"}
+        assert points.count() == 2 * 12 and set(texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=part]")) == {
+            "ZCU104"
+        }
         page.check("#only-best")
-        assert 0 < points.count() < 24 and all("★" in name for name in texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=design]"))
+        assert 0 < points.count() < 24 and all(
+            "★" in name for name in texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=design]")
+        )
         page.uncheck("#only-best")
         page.select_option("[data-field=part]", "")
         page.locator('.point[data-design="3"]').first.click()
@@ -206,7 +227,12 @@ def test_pages_on_paper(pages, browser):
         with opened(browser, pages[name], 718) as page:
             page.emulate_media(media="print")
             page.evaluate("dispatchEvent(new Event('beforeprint'))")
-            assert page.evaluate("Math.max(...[...document.querySelectorAll('table, svg')].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect().right))") <= 718, name
+            assert (
+                page.evaluate(
+                    "Math.max(...[...document.querySelectorAll('table, svg')].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect().right))"
+                )
+                <= 718
+            ), name
 
 
 def test_the_page_is_written_by_the_command(small_build, stopped, failed, tmp_path, capsys):
@@ -217,7 +243,10 @@ def test_the_page_is_written_by_the_command(small_build, stopped, failed, tmp_pa
     text = capsys.readouterr().out
     assert "Cycles by node: what differs" in text and "What was built" in text
     assert run(["report", str(failed), "--full", "--html", str(c)]) == 0
-    assert "did not come to its summary" in (text := capsys.readouterr().out) and "! Stopped before the summary, after step_lower: nothing later is known." in text
+    assert (
+        "did not come to its summary" in (text := capsys.readouterr().out)
+        and "! Stopped before the summary, after step_lower: nothing later is known." in text
+    )
     assert a.read_text() == page_of(small_build.folder)
     assert "Where it stopped" in c.read_text() and not list(tmp_path.glob(".partial*"))
 
@@ -236,7 +265,10 @@ def test_the_command_of_a_record_asks_for_the_same_build(small_build):
         "finn-vitprune build 'a b.onnx' --encoders-per-engine 3,4 --loadable --reserve x.onnx --reserve y.onnx --reserve dense "
         "--budget LUT=0.5,DSP=0.8,BRAM=0.8,URAM=0.8 -o o"
     )
-    assert command_of({"model": "m.onnx", "steps": ["step_lower", "step_export_vivado"]}) == "finn-vitprune build m.onnx --export vivado -o FOLDER"
+    assert (
+        command_of({"model": "m.onnx", "steps": ["step_lower", "step_export_vivado"]})
+        == "finn-vitprune build m.onnx --export vivado -o FOLDER"
+    )
 
 
 def test_facts_have_versions_and_the_digest_of_the_design(small_build):

@@ -37,9 +37,7 @@ SIGNATURES = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 # --- kept patches --------------------------------------------------------------------------------
 
 
-def random_model(
-    seed: int, keep: str, drop_at: tuple[int, ...], prefix: int = 1
-) -> tuple[PrunedViT, np.ndarray]:
+def random_model(seed: int, keep: str, drop_at: tuple[int, ...], prefix: int = 1) -> tuple[PrunedViT, np.ndarray]:
     """A calibrated network of 4 encoders with random weights, and 12 x 12 images (36 patches)."""
     torch.manual_seed(seed)
     config = ViTConfig.dense(12, 1, 2, dim=16, heads=2, depth=4, classes=5, prefix=prefix)
@@ -384,7 +382,11 @@ def test_the_history_needs_no_data(finished, tmp_path):
         ("a.gif", ["--what", "masks"], "a.gif: unknown picture type '.gif': use .png, .svg, .pdf"),
         ("a", ["--what", "masks"], "a: unknown picture type '': use .png, .svg, .pdf"),
         ("f.png", ["--what", "masks"], "f.png: is a folder, a file is needed"),
-        ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles', 'resources', 'fifos'"),
+        (
+            "a.png",
+            ["--what", "heads"],
+            "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles', 'resources', 'fifos'",
+        ),
         ("a.png", [], "Missing option '--what'"),
         ("a.png", ["--what", "tokens", "--max-images", "0"], "--max-images 0: the held-out part of digits has 360 images"),
         ("a.png", ["--what", "tokens", "--max-images", "361"], "361: the held-out part of digits has 360 images, use 1 to 360"),

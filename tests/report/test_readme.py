@@ -60,5 +60,7 @@ def test_the_peers_are_those_of_the_comparison():
     listed = rows("Rates and latencies", (ROOT / "docs" / "comparison.md").read_text())
     for work, network, bits, rate, ms, kind in rows("Others"):
         name, (network, part) = work.partition(" (")[0], network.split(", ")
-        said = [(row[3], row[5], f"{row[6]} ms", row[9]) for row in listed if row[0].startswith(name) and network in row[1] and part == row[2]]
+        said = [
+            (row[3], row[5], f"{row[6]} ms", row[9]) for row in listed if row[0].startswith(name) and network in row[1] and part == row[2]
+        ]
         assert (bits, rate, ms, kind) in said, work

@@ -63,7 +63,17 @@ def test_a_target_that_was_missed_is_said_so(target, said):
 def test_what_stands_behind_the_clock_is_said():
     without = summary(pruned=True).model_copy(update={"timing": None})
     node = NodeTiming(
-        node="mvau_3", op_type="BlockSparseMVAU_rtl", low=1.0, taken=2.0, high=2.5, levels=3, start="a", end="b", widest="c", loads=9, over=0
+        node="mvau_3",
+        op_type="BlockSparseMVAU_rtl",
+        low=1.0,
+        taken=2.0,
+        high=2.5,
+        levels=3,
+        start="a",
+        end="b",
+        widest="c",
+        loads=9,
+        over=0,
     )
     timed = without.model_copy(update={"timing": DesignTiming.of(5.0, [node])})
     (speed,), (other,) = ([t.note for t in build_tables(s) if t.title == "Speed"] for s in (without, timed))
@@ -96,10 +106,15 @@ def test_without_labels_no_accuracy_is_claimed():
 
 def test_a_design_that_does_not_fit_says_so():
     s = summary(pruned=True)
-    part = s.part.model_copy(update={
-        "fits": False, "DSP": 3_000, "note": "mapped for UltraScale+ primitives, the part is Versal",
-        "short": [Shortfall("DSP", 3_072, 3_000)], "help": ["buy another"],
-    })
+    part = s.part.model_copy(
+        update={
+            "fits": False,
+            "DSP": 3_000,
+            "note": "mapped for UltraScale+ primitives, the part is Versal",
+            "short": [Shortfall("DSP", 3_072, 3_000)],
+            "help": ["buy another"],
+        }
+    )
     text = " ".join(printed(build_tables(s.model_copy(update={"part": part}))).split())
     answer = "does not fit xcu250-figd2104-2L-e: needs 3,072 of 3,000 DSP (Yosys 0.70); buy another"
     assert f"Does NOT fit the part: the design {answer}. Numbers mapped for UltraScale+ primitives" in text

@@ -14,14 +14,7 @@ from finn_vitprune.builds.records.summarise import node_rows
 from finn_vitprune.cli import run
 from finn_vitprune.custom_ops.op.memory import Holds
 from finn_vitprune.errors import UserError
-from finn_vitprune.report.build_pictures import (
-    CONTENTS,
-    build_picture,
-    cycles_figure,
-    fifos_figure,
-    memory_figure,
-    resources_figure,
-)
+from finn_vitprune.report.build_pictures import CONTENTS, build_picture, cycles_figure, fifos_figure, memory_figure, resources_figure
 from finn_vitprune.report.builds import build_tables
 from finn_vitprune.report.layers import LOST, memories_of, memory_sum, multiplier_use
 from finn_vitprune.report.summary import Summary
@@ -44,6 +37,7 @@ def by_hand(interval=2_000.0) -> Summary:
     m1: 10 a cycle, 15,000 useful, 2,000 cycles: 1,500 at full use, 100 padding, 300 lanes, 100 waiting.
     a1: 2 a cycle, 1,000 useful, 1,000 cycles: 500 at full use, 500 waiting.
     """
+
     def balance(node, blocks, ideal, cycles, macs, per_cycle, **lost):
         return {
             "node": node, "kept_blocks": blocks, "lanes": 1, "ideal_cycles": ideal, "cycles": cycles, "utilisation": ideal / cycles,
@@ -124,7 +118,9 @@ def test_the_interval_is_simulated_else_planned_else_that_of_the_slowest_node():
 
 def test_cycles_of_a_layer_against_the_interval():
     found = rows(tables(by_hand(1_600.0))["Balance"])
-    assert found["encoder 1, QKV"] == ("m1", "9", "1", "1,500", "300", "2,000", "0.750", "100.00 %", "75.00 %"), "of what estimates say, as the cycles are"
+    assert found["encoder 1, QKV"] == ("m1", "9", "1", "1,500", "300", "2,000", "0.750", "100.00 %", "75.00 %"), (
+        "of what estimates say, as the cycles are"
+    )
     every = tables(by_hand(), nodes=True)["Cycles by node"]
     assert every.rows[1] == ("encoder 1, QKV input FIFO", "f0", "X_rtl", "500", "25.00 %") and len(every.rows) == 5
 
@@ -167,7 +163,9 @@ def test_units_of_an_engine_are_told_from_what_is_outside():
     )
     assert list(rows(tables(s)["Memories by encoder"])) == ["outside encoders", "engine of encoders 1 to 12"]
     few = s.model_copy(update={"resources": s.resources.model_copy(update={"per_node": s.resources.per_node[:1]})})
-    assert "nodes are in none: one is enough." in next(t.note for title, t in tables(few).items() if title.startswith("Resources by encoder"))
+    assert "nodes are in none: one is enough." in next(
+        t.note for title, t in tables(few).items() if title.startswith("Resources by encoder")
+    )
 
 
 def test_an_older_summary_has_no_such_tables():

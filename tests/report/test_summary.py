@@ -45,9 +45,7 @@ def test_milliseconds_and_rate_follow_from_cycles_and_clock():
     assert r.latency_ms == pytest.approx(0.1) and r.fps == pytest.approx(50_000)
 
 
-@pytest.mark.parametrize(
-    "section,key,value", [("verify", "accuracy", 96.25), ("verify", "images", -1), ("model", "macs", None)]
-)
+@pytest.mark.parametrize("section,key,value", [("verify", "accuracy", 96.25), ("verify", "images", -1), ("model", "macs", None)])
 def test_values_out_of_their_units_are_refused(section, key, value):
     content = json.loads(summary(pruned=True).model_dump_json(by_alias=True))
     content[section][key] = value

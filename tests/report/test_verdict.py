@@ -41,8 +41,7 @@ def on_a_screen(verdict: Verdict) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "rate, text",
-    [(7_847.93, "7,847"), (7_848.0, "7,848"), (12.38, "12.3"), (0.01239, "0.0123"), (99.99, "99.9"), (1e6, "1,000,000")],
+    "rate, text", [(7_847.93, "7,847"), (7_848.0, "7,848"), (12.38, "12.3"), (0.01239, "0.0123"), (99.99, "99.9"), (1e6, "1,000,000")]
 )
 def test_a_rate_is_one_that_is_reached(rate, text):
     assert rate_text(rate) == text and float(text.replace(",", "")) <= rate
@@ -50,15 +49,7 @@ def test_a_rate_is_one_that_is_reached(rate, text):
 
 def test_figures_as_text():
     assert [ms_text(x) for x in (2.5124, 0.08381, 1_254.2, 0)] == ["2.51 ms", "0.0838 ms", "1,254 ms", "0 ms"]
-    assert [share_text(x) for x in (0, 0.001, 0.5, 0.996, 0.99999, 1, 1.2)] == [
-        "0 %",
-        "<1 %",
-        "50 %",
-        "99.6 %",
-        "99.9 %",
-        "100 %",
-        "120 %",
-    ]
+    assert [share_text(x) for x in (0, 0.001, 0.5, 0.996, 0.99999, 1, 1.2)] == ["0 %", "<1 %", "50 %", "99.6 %", "99.9 %", "100 %", "120 %"]
     assert clock_text(3.333) == "300 MHz (3.333 ns)" and clock_text(4) == "250 MHz (4 ns)"
     assert [count_text(x) for x in (999, 51_177_808, 1.13e9)] == ["999", "51.2 million", "1.13 billion"]
     assert images_per_second(1_000, 4.0) == pytest.approx(250_000)
@@ -76,10 +67,7 @@ def test_no_figure_is_impossible(name):
         rows = list(itertools.chain(tree.rows, *(row.children for row in tree.rows)))
         assert places and all(0 <= row.cells[i] <= 1 for row in rows for i in places if row.cells[i] is not None)
     rates = {
-        part
-        for line in str(verdict_of(f"builds/results/{name}")).splitlines()
-        for part in line.split()
-        if part == rate_text(s.rtlsim.fps)
+        part for line in str(verdict_of(f"builds/results/{name}")).splitlines() for part in line.split() if part == rate_text(s.rtlsim.fps)
     }
     assert rates == {rate_text(s.rtlsim.fps)}
 
@@ -92,20 +80,13 @@ def test_a_tree_adds_up():
     s = Summary.load(f"builds/results/{KEPT[0]}")
     tree = build_tree(s)
     heads = [column.head for column in tree.columns]
-    for kind, total in (
-        ("LUT", s.resources.LUT),
-        ("DSP", s.resources.DSP),
-        ("BRAM", s.resources.BRAM36),
-        ("URAM", s.resources.URAM),
-    ):
+    for kind, total in (("LUT", s.resources.LUT), ("DSP", s.resources.DSP), ("BRAM", s.resources.BRAM36), ("URAM", s.resources.URAM)):
         place = heads.index(kind)
         assert sum(row.cells[place] for row in tree.rows) == pytest.approx(total, rel=0.001)
         assert all(sum(child.cells[place] or 0 for child in row.children) == pytest.approx(row.cells[place]) for row in tree.rows)
     cycles = heads.index("cycles")
     assert max(row.cells[cycles] for row in tree.rows) == max(node.cycles for node in s.nodes)
-    assert [row.name for row in tree.rows][-1] == "outside encoders" and sum(len(row.children) for row in tree.rows) < len(
-        s.nodes
-    )
+    assert [row.name for row in tree.rows][-1] == "outside encoders" and sum(len(row.children) for row in tree.rows) < len(s.nodes)
 
 
 # --- one screen ------------------------------------------------------------------------------------
@@ -142,12 +123,7 @@ def test_a_verdict_by_hand():
 def test_what_is_wrong_comes_first_the_worst_before_the_rest():
     s = summary(pruned=True)
     part = s.part.model_copy(
-        update={
-            "fits": False,
-            "DSP": 3_000,
-            "short": [Shortfall("DSP", 3_072, 3_000)],
-            "help": ["with weights of 4 bits it fits"],
-        }
+        update={"fits": False, "DSP": 3_000, "short": [Shortfall("DSP", 3_072, 3_000)], "help": ["with weights of 4 bits it fits"]}
     )
     verify = s.verify.model_copy(update={"rtl_mismatches": 3, "class_changes": 1})
     wrong = s.model_copy(update={"part": part, "verify": verify, "target_fps": 120_000.0})
@@ -155,9 +131,7 @@ def test_what_is_wrong_comes_first_the_worst_before_the_rest():
     assert lines[1] == "! The RTL differs from the hardware graph: 3 values on 360 images, 1 of them with another class."
     assert lines[2].startswith("! The design does not fit xcu250-figd2104-2L-e: needs 3,072 of 3,000 DSP")
     assert any(line == "! Misses the target: 100,000 of 120,000 images/s (measured)." for line in lines)
-    assert any(line.startswith("  fits        no: LUT") for line in lines) and lines[-1].endswith(
-        "next: build again with what would help"
-    )
+    assert any(line.startswith("  fits        no: LUT") for line in lines) and lines[-1].endswith("next: build again with what would help")
     assert len(refusals(wrong)) == 3 and refusals(s) == []
 
 
@@ -173,11 +147,7 @@ def test_what_is_only_an_estimate_is_said_in_words():
 def test_many_long_warnings_leave_the_first_figures():
     lines = tuple(VerdictLine(name, "x" * 30, "found", "y " * 60) for name in "abcdefg")
     found = on_a_screen(Verdict("t " * 90, "p" * 50, tuple("w " * 400 for _ in range(6)), lines, "page " * 30, "next " * 30))
-    assert found[1].startswith("! w") and [line.split()[0] for line in found if line.startswith("  ") and "xxx" in line] == [
-        "a",
-        "b",
-        "c",
-    ]
+    assert found[1].startswith("! w") and [line.split()[0] for line in found if line.startswith("  ") and "xxx" in line] == ["a", "b", "c"]
     assert any("--full has the rest" in line for line in found)
 
 
@@ -191,9 +161,7 @@ def test_two_builds_have_both_figures():
 def test_an_exploration(accuracy, tmp_path):
     lines = on_a_screen(explored_verdict(made_up(accuracy), tmp_path, tmp_path / "explore.html"))
     assert lines[1].startswith("! 1 of 55 designs failed, --retry tries them again; the first: 3 engines for 2 encoders")
-    assert (
-        any(line.startswith("  fastest") for line in lines) and any(line.startswith("  accuracy") for line in lines) == accuracy
-    )
+    assert any(line.startswith("  fastest") for line in lines) and any(line.startswith("  accuracy") for line in lines) == accuracy
     nothing = made_up(accuracy).model_copy(update={"rows": [row for row in made_up(accuracy).rows if not row.fits]})
     assert "No design fits its part." in str(explored_verdict(nothing, tmp_path, tmp_path / "x"))
 

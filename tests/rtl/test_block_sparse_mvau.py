@@ -52,10 +52,22 @@ class Case:
 
     def attributes(self) -> dict:
         return dict(
-            tokens=self.tokens, MW=self.mw, MH=self.mh, block=self.block, SIMD=self.simd, PE=self.pe,
-            TOKENS=self.group, LANES=self.lanes, in_width=self.in_width, out_width=self.out_width,
-            inputDataType=self.x, weightDataType=self.w, outputDataType=self.y,
-            requant=self.requant, shift=self.shift, **self.more,
+            tokens=self.tokens,
+            MW=self.mw,
+            MH=self.mh,
+            block=self.block,
+            SIMD=self.simd,
+            PE=self.pe,
+            TOKENS=self.group,
+            LANES=self.lanes,
+            in_width=self.in_width,
+            out_width=self.out_width,
+            inputDataType=self.x,
+            weightDataType=self.w,
+            outputDataType=self.y,
+            requant=self.requant,
+            shift=self.shift,
+            **self.more,
         )
 
     def initialisers(self) -> list[np.ndarray]:
@@ -76,17 +88,13 @@ class Case:
 
 
 CASES = {
-    "one of everything": Case(
-        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
-    ),
+    "one of everything": Case(tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16),
     "narrow ports": Case(in_width=2, out_width=2),
     "wide ports": Case(in_width=32, out_width=32, mh=64),
     "input wider than SIMD, output narrower than PE": Case(simd=2, pe=8, in_width=16, out_width=2, lanes=3),
     "input narrower than SIMD, output wider than PE": Case(simd=8, pe=2, in_width=2, out_width=8),
     "whole blocks a cycle": Case(simd=8, pe=8, group=4, tokens=6, lanes=1, in_width=16, out_width=8),
-    "block 16": Case(
-        block=16, mw=48, mh=64, simd=8, pe=4, group=4, tokens=7, lanes=3, in_width=16, out_width=16
-    ),
+    "block 16": Case(block=16, mw=48, mh=64, simd=8, pe=4, group=4, tokens=7, lanes=3, in_width=16, out_width=16),
     "three steps an entry": Case(block=12, mw=48, mh=48, simd=4, pe=3, lanes=1, in_width=8, out_width=12),
     "block 24": Case(block=24, mw=48, mh=48, simd=6, pe=3, lanes=2, in_width=12, out_width=12),
     "many tokens a group": Case(group=8, tokens=11, simd=2, pe=2, lanes=1, in_width=8, out_width=8),
@@ -97,7 +105,7 @@ CASES = {
     "one token a group, output wider than a block": Case(group=1, mh=64, out_width=32),
     "unsigned input": Case(x="UINT8", simd=8),
     "wide products, added from an odd number of sums": Case(
-        x="UINT8", w="INT9", block=24, mw=48, mh=24, simd=6, pe=2, in_width=6, out_width=4, requant=0, y="INT32",
+        x="UINT8", w="INT9", block=24, mw=48, mh=24, simd=6, pe=2, in_width=6, out_width=4, requant=0, y="INT32"
     ),
     "9-bit input does not pack": Case(x="INT9", shift=25),
     "INT16 input": Case(x="INT16", y="INT16", shift=26),
@@ -108,8 +116,7 @@ CASES = {
     "padded sides": Case(block=16, mw=12, mh=10, simd=4, pe=2, in_width=4, out_width=2, keep=1.0),
     "rows that end in the middle of a word": Case(block=16, mw=12, mh=16, simd=8, pe=4, in_width=4, out_width=16, keep=1.0),
     "padded classifier of one token": Case(
-        block=16, mw=48, mh=10, simd=4, pe=2, in_width=4, out_width=2, requant=0, y="INT32",
-        tokens=1, group=1, keep=1.0,
+        block=16, mw=48, mh=10, simd=4, pe=2, in_width=4, out_width=2, requant=0, y="INT32", tokens=1, group=1, keep=1.0
     ),
     "dense": Case(keep=1.0, lanes=4, group=4),
     "nothing kept": Case(keep=0.0),
@@ -117,17 +124,15 @@ CASES = {
     "one full column over more lanes than columns": Case(mh=8, mask=[[1]] * 4, lanes=4, out_width=4),
     "very uneven": Case(mw=64, mask=[[1, 0, 0, r == 3] for r in range(8)], lanes=4),
     "more lanes than blocks": Case(mask=np.eye(4)[:, ::-1] * [[1], [0], [1], [0]], lanes=4),
-    "two tokens at once, odd rows": Case(
-        block=16, mw=48, mh=64, simd=8, pe=8, group=4, tokens=7, out_width=32
-    ),
+    "two tokens at once, odd rows": Case(block=16, mw=48, mh=64, simd=8, pe=8, group=4, tokens=7, out_width=32),
     "four tokens at once, 96 elements a beat": Case(
-        block=16, mw=32, mh=96, simd=8, pe=16, group=8, tokens=19, lanes=3, out_width=96, keep=0.6,
+        block=16, mw=32, mh=96, simd=8, pe=16, group=8, tokens=19, lanes=3, out_width=96, keep=0.6
     ),
     "four tokens at once, sides that the block does not divide": Case(
-        block=16, mw=40, mh=40, simd=8, pe=16, group=4, tokens=9, lanes=2, out_width=40, keep=0.8,
+        block=16, mw=40, mh=40, simd=8, pe=16, group=4, tokens=9, lanes=2, out_width=40, keep=0.8
     ),
     "two tokens at once, raw accumulators, empty columns": Case(
-        mask=[[0, 1, 0, 1]] * 4, group=2, out_width=32, requant=0, y="INT32", tokens=4,
+        mask=[[0, 1, 0, 1]] * 4, group=2, out_width=32, requant=0, y="INT32", tokens=4
     ),
     "two tokens at once, three beats a row": Case(mh=48, out_width=16),
     "two tokens at once, frames of one token": Case(tokens=1, out_width=16, lanes=1),
@@ -158,9 +163,7 @@ BODY_CASES = {
     "9-bit input": Case(x="INT9", shift=25, group=1, pe=2),
     "INT16 input": Case(x="INT16", y="INT16", shift=26),
     "INT16 input, 3-bit weights": Case(x="INT16", w="INT3", simd=8, requant=0, y="INT32"),
-    "one weight a cycle": Case(
-        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
-    ),
+    "one weight a cycle": Case(tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16),
     "input narrower than SIMD": Case(simd=8, pe=2, in_width=2, out_width=8, group=4),
     "input wider than SIMD": Case(simd=2, pe=8, in_width=16, out_width=2, lanes=3),
     "empty columns": Case(mask=[[0, 1, 0, 0]] * 4, lanes=3),
@@ -220,10 +223,7 @@ def test_no_bubble_between_groups(lanes, group):
 
     So few blocks are cut between lanes at any SIMD of their rows.
     """
-    case = Case(
-        tokens=9, mw=64, mh=32, simd=2, pe=2, group=group, lanes=lanes, in_width=16, out_width=8,
-        keep=0.7, seed=5,
-    )
+    case = Case(tokens=9, mw=64, mh=32, simd=2, pe=2, group=group, lanes=lanes, in_width=16, out_width=8, keep=0.7, seed=5)
     checked = check_op(OP, case.attributes(), [case.stream()], case.initialisers())
     blocks = int((case.initialisers()[0].reshape(8, 8, 4, 8) != 0).any(axis=(1, 3)).sum())
     expected = math.ceil(9 / group) * math.ceil(blocks * 4 / lanes) * 4
@@ -243,8 +243,17 @@ def test_lanes_are_used_to_97_percent(lanes):
         counts = rng.binomial(24, shares)
         counts[0] = 24
         case = Case(
-            tokens=200, mw=384, mh=384, block=16, simd=2, pe=4, group=1, lanes=lanes, in_width=16,
-            out_width=16, more={"column_blocks": counts.tolist()},
+            tokens=200,
+            mw=384,
+            mh=384,
+            block=16,
+            simd=2,
+            pe=4,
+            group=1,
+            lanes=lanes,
+            in_width=16,
+            out_width=16,
+            more={"column_blocks": counts.tolist()},
         )
         op, _ = build_node(OP, case.attributes(), [])
         folding = op.folding()
@@ -297,10 +306,7 @@ def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "case, text",
     [
-        (
-            Case(block=16, simd=12),
-            r"SIMD 12 does not divide block size 16 \(node unit\): use 1, 2, 4, 8 or 16",
-        ),
+        (Case(block=16, simd=12), r"SIMD 12 does not divide block size 16 \(node unit\): use 1, 2, 4, 8 or 16"),
         (Case(pe=3), r"PE 3 does not divide block size 8 \(node unit\): use 1, 2, 4 or 8"),
         (Case(group=3), r"TOKENS 3 \(node unit\) is not possible: use 1, 2, 4, 8 or 16"),
         (Case(lanes=0), r"LANES 0 \(node unit\) must be at least 1"),
@@ -309,10 +315,7 @@ def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
         (Case(x="INT17"), r"input type INT17 \(node unit\)"),
         (Case(w="UINT8"), r"weight type UINT8 \(node unit\) is not possible: use INT2 to INT9"),
         # 32 products of up to 2^14 need 21 signed bits, a bias of 21 bits added makes 22
-        (
-            Case(requant=0, y="INT16"),
-            r"INT16 \(node unit\) does not hold the accumulators of 22 bits: use INT22",
-        ),
+        (Case(requant=0, y="INT16"), r"INT16 \(node unit\) does not hold the accumulators of 22 bits: use INT22"),
     ],
 )
 def test_a_fold_that_does_not_fit_is_named(case, text):
@@ -334,9 +337,7 @@ def test_values_outside_their_types_are_named():
 @pytest.mark.whole
 def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
     """Five drain entries of a fixed pattern once let Yosys prove that no lane is ever read."""
-    case = Case(
-        tokens=17, mw=64, mh=80, block=16, simd=2, pe=2, group=4, lanes=1, out_width=16, x="UINT8", keep=1.0
-    )
+    case = Case(tokens=17, mw=64, mh=80, block=16, simd=2, pe=2, group=4, lanes=1, out_width=16, x="UINT8", keep=1.0)
     op, model = build_node(OP, case.attributes(), case.initialisers())
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
@@ -354,15 +355,11 @@ ULTRA_CASES = {
     "words of 96 bits: three parts in four places": Case(block=24, mw=48, mh=48, simd=6, pe=2, lanes=1, in_width=12),
     "dense": Case(keep=1.0, lanes=4, group=4),
     "nothing kept": Case(keep=0.0),
-    "two banks": Case(
-        block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_style": "dsp48e2"}
-    ),
-    "eight banks of 60 bits, 4-bit": Case(
-        x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_style": "dsp48e2"}
-    ),
+    "two banks": Case(block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_style": "dsp48e2"}),
+    "eight banks of 60 bits, 4-bit": Case(x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_style": "dsp48e2"}),
     "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_style": "lut"}),
     "five rows of UltraRAM, program entries side by side": Case(
-        block=4, mw=272, mh=272, simd=4, pe=1, tokens=3, lanes=1, group=1, keep=1.0, in_width=4, out_width=1, shift=20,
+        block=4, mw=272, mh=272, simd=4, pe=1, tokens=3, lanes=1, group=1, keep=1.0, in_width=4, out_width=1, shift=20
     ),
 }
 

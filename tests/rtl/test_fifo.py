@@ -38,16 +38,16 @@ def check_depth(built):
     """As many beats as the FIFO is deep go in while its output stalls (2 where the depth is 1)."""
     stream, depth = built.op.in_streams()[0], built.op.get_nodeattr("depth")
     data = beats.pack(random_stream(stream, 1 + depth // stream.beats, 1), stream)
-    result = built.simulator.run(
-        {"in0_V": data}, {"out0_V": len(data)}, stimulus=Stimulus(stall=1.0), idle_limit=50
-    )
+    result = built.simulator.run({"in0_V": data}, {"out0_V": len(data)}, stimulus=Stimulus(stall=1.0), idle_limit=50)
     assert len(result.in_cycles["in0_V"]) == max(2, depth)
 
 
 @pytest.mark.parametrize(
     "depth, style",
-    spread([(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"),
-            (40960, "block")], several=True),
+    spread(
+        [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"), (40960, "block")],
+        several=True,
+    ),
 )
 def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
     check_depth(build_op(*inputs(depth, style, 1, "INT8")[:2]))

@@ -67,7 +67,12 @@ def network(each: bool, folder: Path, ram_style: str) -> Network:
 
 WRONG = ({}, {3: -1}, {3: 1}, {0: -1}, {1: 1, 2: -1, 5: 2}, {2: -3, 3: 5, 7: 1})
 """No frame, one with a beat lost, one with a beat too many, and several."""
-STIMULI = (Stimulus(), Stimulus(seed=3, pause=0.3, stall=0.3), Stimulus(seed=4, stall=0.6), Stimulus(seed=5, pause=0.1, stall=0.1, burst=30))
+STIMULI = (
+    Stimulus(),
+    Stimulus(seed=3, pause=0.3, stall=0.3),
+    Stimulus(seed=4, stall=0.6),
+    Stimulus(seed=5, pause=0.1, stall=0.1, burst=30),
+)
 
 
 def test_in_a_design_images_after_a_wrong_one_are_right(each, tmp_path):
@@ -99,7 +104,12 @@ def test_a_load_port_has_the_count_in_a_register(each, tmp_path):
             steps = [bus.load(words), bus.wait(3000), bus.write(load_port.WRONG_FRAMES, load_port.BEGIN), bus.wait(9), *state]
             stimulus = Stimulus(**vars(stimulus) | {"load_first": False})
             result = simulated.simulator.run(
-                {INPUT: given.fed}, {OUTPUT: wanted}, data_dir=tmp_path, stimulus=stimulus, idle_limit=9000, loads={BUS: np.concatenate(steps)}
+                {INPUT: given.fed},
+                {OUTPUT: wanted},
+                data_dir=tmp_path,
+                stimulus=stimulus,
+                idle_limit=9000,
+                loads={BUS: np.concatenate(steps)},
             )
             assert result.ok, (wrong, stimulus, result.deadlock, result.extra_beats, result.violations)
             assert result.loads[BUS].reads == (len(wrong), 0, load_port.OPEN, len(words) - 5)

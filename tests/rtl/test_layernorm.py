@@ -16,8 +16,16 @@ from tests.sampling import sampled, spread
 def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3):
     """Node attributes for an output scale of 1 / ``inverse``."""
     mult, shift = numerics.snap_ratio(inverse or (24.0 if out == "INT8" else 2.5))
-    return {"tokens": tokens, "channels": channels, "SIMD": simd, "roots": roots, "eps": eps,
-            "mult": int(mult), "shift": shift, "outputDataType": out}
+    return {
+        "tokens": tokens,
+        "channels": channels,
+        "SIMD": simd,
+        "roots": roots,
+        "eps": eps,
+        "mult": int(mult),
+        "shift": shift,
+        "outputDataType": out,
+    }
 
 
 def tokens_of_all_spreads(frames, tokens, channels, seed=1):
@@ -67,12 +75,7 @@ def test_equals_golden_model_at_its_interval(tokens, channels, simd, out, roots)
     assert checked.latency == times.last[-1] + 1
 
 
-SCALES = {
-    "saturates": (1, 60000.0),
-    "largest eps": ((1 << 51) - 1, 24.0),
-    "largest shift": (1, 2.0**-12),
-    "small outputs": (1 << 20, 0.5),
-}
+SCALES = {"saturates": (1, 60000.0), "largest eps": ((1 << 51) - 1, 24.0), "largest shift": (1, 2.0**-12), "small outputs": (1 << 20, 0.5)}
 
 
 def scaled_inputs(eps, inverse):
@@ -189,8 +192,11 @@ def test_encoders_share_a_unit(channels, simd, out, encoders):
 def shared(channels, simd, out, encoders):
     """Op type, and what each encoder needs."""
     return "VitLayerNorm", [
-        Use(attrs(tokens, channels, simd, out, eps, inverse), (),
-            lambda seed, tokens=tokens: (tokens_of_all_spreads(1, tokens, channels, seed),))
+        Use(
+            attrs(tokens, channels, simd, out, eps, inverse),
+            (),
+            lambda seed, tokens=tokens: (tokens_of_all_spreads(1, tokens, channels, seed),),
+        )
         for tokens, eps, inverse in encoders
     ]
 

@@ -21,15 +21,7 @@ from tests.rtl import (
     test_token_drop,
 )
 from tests.rtl.benches.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.rtl.benches.shared_helper import (
-    BuiltShared,
-    Use,
-    build_shared,
-    check_shared,
-    generate_moved,
-    generate_networks,
-    generate_shared,
-)
+from tests.rtl.benches.shared_helper import BuiltShared, Use, build_shared, check_shared, generate_moved, generate_networks, generate_shared
 from tests.sampling import sampled, spread
 
 MATRIX, ATTENTION = "BlockSparseMVAU", "PrunedAttention"
@@ -107,7 +99,9 @@ def test_loaded_branches_pass_frames_in_order(kind):
     test_switch.check(op, simulator_of(op), Path(keep.name))
 
 
-@pytest.mark.parametrize("name", ["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"])
+@pytest.mark.parametrize(
+    "name", ["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"]
+)
 def test_memories_filled_from_files_equal_loaded_ones(name):
     """Simulations of whole designs fill them at time 0."""
     op_type, uses = SHARED[name]
@@ -152,15 +146,29 @@ def test_what_is_built_in_of_a_loaded_unit_are_its_sizes():
 
 
 NETWORKS = {
-    "matrix": (MATRIX, [
-        [test_block_sparse_mvau.Case(tokens=7, mw=16, mh=32, group=4, lanes=2, simd=8, pe=8, shift=22, keep=0.4),
-         test_block_sparse_mvau.Case(tokens=3, mw=32, mh=16, group=4, lanes=2, simd=8, pe=8, shift=24, keep=0.9, seed=5)],
-        [test_block_sparse_mvau.Case(tokens=9, mw=48, mh=16, group=4, lanes=2, simd=8, pe=8, shift=23, keep=0.7, seed=6),
-         test_block_sparse_mvau.Case(tokens=1, mw=16, mh=48, group=4, lanes=2, simd=8, pe=8, shift=21, keep=1.0, seed=7)],
-    ]),
+    "matrix": (
+        MATRIX,
+        [
+            [
+                test_block_sparse_mvau.Case(tokens=7, mw=16, mh=32, group=4, lanes=2, simd=8, pe=8, shift=22, keep=0.4),
+                test_block_sparse_mvau.Case(tokens=3, mw=32, mh=16, group=4, lanes=2, simd=8, pe=8, shift=24, keep=0.9, seed=5),
+            ],
+            [
+                test_block_sparse_mvau.Case(tokens=9, mw=48, mh=16, group=4, lanes=2, simd=8, pe=8, shift=23, keep=0.7, seed=6),
+                test_block_sparse_mvau.Case(tokens=1, mw=16, mh=48, group=4, lanes=2, simd=8, pe=8, shift=21, keep=1.0, seed=7),
+            ],
+        ],
+    ),
     **{
         f"{name}, two and two": (SHARED[name][0], [SHARED[name][1][:2], SHARED[name][1][-2:]])
-        for name in ("attention, one_channel_group", "attention, scores_of_all", "LayerNorm, three roots in turn", "LayerNorm, all shifts", "lookup 0", "split 1")
+        for name in (
+            "attention, one_channel_group",
+            "attention, scores_of_all",
+            "LayerNorm, three roots in turn",
+            "LayerNorm, all shifts",
+            "lookup 0",
+            "split 1",
+        )
     },
 }
 """Op type, and what the encoders of each network need."""
@@ -200,7 +208,11 @@ def test_a_unit_alone_is_too_small_for_the_larger_network(name):
     both = generate_networks(op_type, all_uses)[0][0].rtl_parameters()
     alone = [generate_networks(op_type, [uses])[0][0].rtl_parameters() for uses in all_uses]
     for parameters in alone:
-        less = {key: (value, both[key]) for key, value in parameters.items() if key not in BETTER and isinstance(value, int) and value > both[key]}
+        less = {
+            key: (value, both[key])
+            for key, value in parameters.items()
+            if key not in BETTER and isinstance(value, int) and value > both[key]
+        }
         assert not less
     assert any(parameters != both for parameters in alone)
 
@@ -208,10 +220,12 @@ def test_a_unit_alone_is_too_small_for_the_larger_network(name):
 def matrices(*cases, **common):
     """Uses of a matrix unit by encoders: tokens, sides, shift and kept share of each."""
     fold = {"group": 4, "lanes": 2, "simd": 8, "pe": 8} | common
-    return test_block_sparse_mvau.uses([
-        test_block_sparse_mvau.Case(tokens=tokens, mw=mw, mh=mh, shift=shift, keep=keep, seed=i, **fold)
-        for i, (tokens, mw, mh, shift, keep) in enumerate(cases)
-    ])
+    return test_block_sparse_mvau.uses(
+        [
+            test_block_sparse_mvau.Case(tokens=tokens, mw=mw, mh=mh, shift=shift, keep=keep, seed=i, **fold)
+            for i, (tokens, mw, mh, shift, keep) in enumerate(cases)
+        ]
+    )
 
 
 def norms(*cases):
@@ -220,25 +234,31 @@ def norms(*cases):
 
 
 MOVED = {
-    "matrix": (MATRIX, matrices((9, 48, 32, 22, 1.0), (5, 32, 48, 23, 1.0)), [
-        matrices((9, 48, 32, 20, 1.0), (5, 32, 48, 25, 1.0)), matrices((1, 8, 16, 21, 0.9), (2, 16, 8, 24, 0.3)),
-    ]),
+    "matrix": (
+        MATRIX,
+        matrices((9, 48, 32, 22, 1.0), (5, 32, 48, 23, 1.0)),
+        [matrices((9, 48, 32, 20, 1.0), (5, 32, 48, 25, 1.0)), matrices((1, 8, 16, 21, 0.9), (2, 16, 8, 24, 0.3))],
+    ),
     "attention, many key groups": (
-        ATTENTION, test_pruned_attention.shared((17, 17, 4, 1, 1, 1, 8), (15, 15, 2, 1, 1, 1, 8), SIMD=8, PE=2), [
+        ATTENTION,
+        test_pruned_attention.shared((17, 17, 4, 1, 1, 1, 8), (15, 15, 2, 1, 1, 1, 8), SIMD=8, PE=2),
+        [
             test_pruned_attention.shared((1, 1, 1, 0, 4, 4, 8), (2, 2, 4, 1, 0.25, 0.25, 8), SIMD=8, PE=2),
             test_pruned_attention.shared((3, 3, 2, 1, 0.25, 4, 4), (17, 1, 3, 1, 4, 0.25, 6), SIMD=8, PE=2),
         ],
     ),
     "attention, a key a cycle": (
-        ATTENTION, test_pruned_attention.shared((17, 17, 2, 1, 1, 1, 8), (17, 1, 2, 0, 1, 1, 8), SIMD=8, PE=1), [
+        ATTENTION,
+        test_pruned_attention.shared((17, 17, 2, 1, 1, 1, 8), (17, 1, 2, 0, 1, 1, 8), SIMD=8, PE=1),
+        [
             test_pruned_attention.shared((1, 1, 1, 1, 1, 1, 8), (2, 1, 1, 0, 4, 1, 8), SIMD=8, PE=1),
             test_pruned_attention.shared((3, 3, 2, 0, 0.3, 1, 8), (5, 5, 1, 1, 1, 0.3, 3), SIMD=8, PE=1),
         ],
     ),
     "attention, keys of one group": (
-        ATTENTION, test_pruned_attention.shared((13, 13, 2, 1, 1, 1, 8), (13, 13, 2, 1, 1, 1, 8), PE=6), [
-            test_pruned_attention.shared((3, 3, 2, 1, 1, 1, 6), (1, 1, 1, 1, 1, 1, 8), PE=6),
-        ],
+        ATTENTION,
+        test_pruned_attention.shared((13, 13, 2, 1, 1, 1, 8), (13, 13, 2, 1, 1, 1, 8), PE=6),
+        [test_pruned_attention.shared((3, 3, 2, 1, 1, 1, 6), (1, 1, 1, 1, 1, 1, 8), PE=6)],
     ),
     "LayerNorm": ("VitLayerNorm", norms((17, 1), (9, 1)), [norms((1, 4), (17, 0.25)), norms((3, 0.25), (2, 1))]),
 }
@@ -293,4 +313,6 @@ def test_attention_of_fewer_or_more_tokens_has_room_with_and_without_scores(toke
     other.widen(own)
     other.move_into(own)
     places = {"LOAD_STAGES", "UNIT"}
-    assert {k: v for k, v in own.rtl_parameters().items() if k not in places} == {k: v for k, v in other.rtl_parameters().items() if k not in places}
+    assert {k: v for k, v in own.rtl_parameters().items() if k not in places} == {
+        k: v for k, v in other.rtl_parameters().items() if k not in places
+    }

@@ -19,14 +19,7 @@ CASES = [
 
 def inputs(source, target, simd, style):
     """Op type, attributes, a stream of every code and a random table."""
-    attrs = {
-        "tokens": 6,
-        "channels": 12,
-        "SIMD": simd,
-        "inputDataType": source,
-        "outputDataType": target,
-        "ram_style": style,
-    }
+    attrs = {"tokens": 6, "channels": 12, "SIMD": simd, "inputDataType": source, "outputDataType": target, "ram_style": style}
     probe, _ = build_node("VitLookup", attrs)
     lo, hi = int(probe.in_streams()[0].dtype.min()), int(probe.in_streams()[0].dtype.max())
     out = probe.out_streams()[0].dtype

@@ -71,11 +71,19 @@ class Array:
         """``vp_mac`` with its parameters."""
         m = self.mac
         values = {
-            "MAC_STYLE": f'"{self.mac_style}"', "LATENCY": m.latency, "CHAIN": m.chain,
-            "TOKENS_PER": m.tokens_per, "OUTPUTS_PER": m.outputs_per,
-            "TOKENS": m.tokens, "SIMD": m.simd, "PE": m.pe,
-            "X_BITS": m.x_bits, "X_SIGNED": f"1'b{m.x.signed():d}", "W_BITS": m.w_bits,
-            "ACC_BITS": m.acc_bits, "TAG_BITS": 1,
+            "MAC_STYLE": f'"{self.mac_style}"',
+            "LATENCY": m.latency,
+            "CHAIN": m.chain,
+            "TOKENS_PER": m.tokens_per,
+            "OUTPUTS_PER": m.outputs_per,
+            "TOKENS": m.tokens,
+            "SIMD": m.simd,
+            "PE": m.pe,
+            "X_BITS": m.x_bits,
+            "X_SIGNED": f"1'b{m.x.signed():d}",
+            "W_BITS": m.w_bits,
+            "ACC_BITS": m.acc_bits,
+            "TAG_BITS": 1,
         }
         return "vp_mac #(" + ", ".join(f".{k}({v})" for k, v in values.items()) + ")"
 
@@ -87,17 +95,28 @@ class Array:
         return x, w, m.tokens * m.pe * m.acc_bits
 
 
-def simulator(
-    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True, defines=()
-) -> Simulator:
+def simulator(array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True, defines=()) -> Simulator:
     """The array (or ``module`` in its place) after streams: a step a beat, weights in one piece."""
     m, (x, w, a) = array.mac, array.bits
     x_pad, w_pad, a_pad = (-(-n // 8) * 8 for n in (x, w, a))
     source = folder / "mac_harness.sv"
-    source.write_text(HARNESS.format(
-        a_pad=a_pad, x_top=x_pad - 1, w_top=w_pad - 1, a_top=a_pad - 1, x_bits=x, w_bits=w, a_bits=a,
-        chain=m.chain, pe=m.pe, simd=m.simd, part=m.simd // m.chain, w=m.w_bits, module=module or array.module,
-    ))
+    source.write_text(
+        HARNESS.format(
+            a_pad=a_pad,
+            x_top=x_pad - 1,
+            w_top=w_pad - 1,
+            a_top=a_pad - 1,
+            x_bits=x,
+            w_bits=w,
+            a_bits=a,
+            chain=m.chain,
+            pe=m.pe,
+            simd=m.simd,
+            part=m.simd // m.chain,
+            w=m.w_bits,
+            module=module or array.module,
+        )
+    )
     ports = [Port("in0_V", x_pad), Port("in1_V", w_pad), Port("in2_V", 8)]
     outputs = [Port("out0_V", a_pad)]
     return compile_top("mac_harness", [*sources, source], ports, outputs, lint=lint, defines=defines, optimise=not defines)
@@ -210,6 +229,7 @@ def random_steps(array: Array, rng: np.random.Generator) -> tuple[np.ndarray, np
 
 def test_products_share_slices_as_their_widths_allow():
     """Cascade lengths by hand: the fields hold 18 bits at 8 bits, 11 at four products of 4 x 4 bits."""
+
     def packing(tokens, simd, pe, x, w):
         m = Dsp48e2Mac(tokens, simd, pe, DataType[x], DataType[w], 24)
         return m.tokens_per, m.outputs_per, m.chain, m.dsp
@@ -254,7 +274,9 @@ def test_a_broken_body_is_caught(name, good, bad, tmp_path):
         run(sim, array, x, w, np.ones(len(x), bool))
 
 
-@pytest.mark.parametrize("array", sampled([Array("dsp48e2", 2, 8, 2, "INT8", "INT8"), Array("dsp48e2", 2, 16, 4, "INT8", "INT8")], 1), ids=["2x8x2", "2x16x4"])
+@pytest.mark.parametrize(
+    "array", sampled([Array("dsp48e2", 2, 8, 2, "INT8", "INT8"), Array("dsp48e2", 2, 16, 4, "INT8", "INT8")], 1), ids=["2x8x2", "2x16x4"]
+)
 def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
     """Yosys' netlist, its DSP48E2 instances kept, with the project's model and Yosys' own cell models."""
     x_bits, w_bits, a_bits = array.bits
@@ -266,13 +288,16 @@ def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
     )
     netlist = tmp_path / "mac_netlist.v"
     cells = Path(importlib.util.find_spec("pyosys").origin).parent / "share/xilinx/cells_sim.v"
-    script = "\n".join([
-        "from pyosys import libyosys as ys", "d = ys.Design()",
-        f"ys.run_pass('read_slang -D VP_SYNTH --top mac_netlist {' '.join(map(str, [*MAC_FILES, top]))}', d)",
-        "ys.run_pass('synth_xilinx -family xcup -noiopad -flatten -top mac_netlist', d)",
-        f"ys.run_pass('select -assert-count {array.mac.dsp} t:DSP48E2', d)",
-        f"ys.run_pass('write_verilog -noattr {netlist}', d)",
-    ])
+    script = "\n".join(
+        [
+            "from pyosys import libyosys as ys",
+            "d = ys.Design()",
+            f"ys.run_pass('read_slang -D VP_SYNTH --top mac_netlist {' '.join(map(str, [*MAC_FILES, top]))}', d)",
+            "ys.run_pass('synth_xilinx -family xcup -noiopad -flatten -top mac_netlist', d)",
+            f"ys.run_pass('select -assert-count {array.mac.dsp} t:DSP48E2', d)",
+            f"ys.run_pass('write_verilog -noattr {netlist}', d)",
+        ]
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     sources = [rtl_source("vp_dsp48e2_model.sv"), cells, netlist]

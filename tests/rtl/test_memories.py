@@ -25,9 +25,7 @@ class Words:
     def cycle(self, enables: int, address: int, zero: bool = False) -> int | None:
         """One clock edge; what is at the output after it."""
         before = [0 if zero else self.contents[address], *self.registers]
-        self.registers = [
-            before[i] if enables >> i & 1 else held for i, held in enumerate(self.registers)
-        ]
+        self.registers = [before[i] if enables >> i & 1 else held for i, held in enumerate(self.registers)]
         return self.registers[-1]
 
 
@@ -126,7 +124,7 @@ def test_rom_moves_words_as_its_enables_say(tmp_path, latency):
 def test_other_latencies_stop_the_elaboration(tmp_path, kind, latency):
     ports = {
         "ram": "input wire we, input wire [2:0] waddr, input wire [7:0] wdata, input wire re, input wire zero,"
-               " input wire [2:0] raddr, output wire [7:0] rdata",
+        " input wire [2:0] raddr, output wire [7:0] rdata",
         "rom": "input wire en, input wire [2:0] addr, output wire [7:0] data",
     }[kind]
     names = ", ".join(f".{part.split()[-1]}" for part in ports.split(","))

@@ -18,9 +18,7 @@ SEED = int(os.environ.get("VITPRUNE_FOLD_SEED", "1"))
 """Draws the shapes of :func:`test_drawn_folds`."""
 
 
-def attributes(
-    tokens, queries, heads, head_dim, simd, pe, scores=1, bits=8, out_bits=None, logit_bits=8, **more
-):
+def attributes(tokens, queries, heads, head_dim, simd, pe, scores=1, bits=8, out_bits=None, logit_bits=8, **more):
     """Attributes with scales that use the ranges: logits of random codes fill theirs, some O saturate."""
     spread = np.sqrt(head_dim) * (2**bits / np.sqrt(12)) ** 2
     mult, shift = snap_ratio(2 ** (logit_bits - 1) / (2.5 * spread))

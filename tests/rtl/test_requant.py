@@ -46,8 +46,16 @@ def precise_inputs():
     """Codes at which one more or one less in the multiplier of any channel gives another output."""
     mult = np.random.default_rng(4).integers(1 << 16, 1 << 17, 12)
     x = np.stack([deciding(np.arange(-(1 << 15), 1 << 15), m, 23, 8) for m in mult.tolist()], axis=-1)
-    attrs = {"tokens": len(x), "channels": 12, "SIMD": 3, "shift": 23, "per_channel": 1, "mult_bits": 17,
-             "inputDataType": "INT16", "outputDataType": "INT8"}
+    attrs = {
+        "tokens": len(x),
+        "channels": 12,
+        "SIMD": 3,
+        "shift": 23,
+        "per_channel": 1,
+        "mult_bits": 17,
+        "inputDataType": "INT16",
+        "outputDataType": "INT8",
+    }
     return "VitRequant", attrs, [x[None]], [mult]
 
 
@@ -63,16 +71,32 @@ def test_every_bit_of_every_multiplier_counts():
 def tie_inputs():
     """x / 128 at every tie, and one beside each: the output is the even neighbour, and the nearer one."""
     x = (64 + 128 * np.arange(-128, 128))[:, None] + np.array([-1, 0, 1])
-    attrs = {"tokens": 64, "channels": 12, "SIMD": 4, "shift": 23, "per_channel": 0, "mult_bits": 17,
-             "inputDataType": "INT16", "outputDataType": "INT8"}
+    attrs = {
+        "tokens": 64,
+        "channels": 12,
+        "SIMD": 4,
+        "shift": 23,
+        "per_channel": 0,
+        "mult_bits": 17,
+        "inputDataType": "INT16",
+        "outputDataType": "INT8",
+    }
     return "VitRequant", attrs, [x.reshape(1, 64, 12)], [np.array([1 << 16])]
 
 
 def near_tie_inputs():
     """Codes whose product with their channel's multiplier is a tie, or one off."""
     pairs = near_ties(16, 17, 23, 8)[:60]
-    attrs = {"tokens": 1, "channels": len(pairs), "SIMD": 4, "shift": 23, "per_channel": 1, "mult_bits": 17,
-             "inputDataType": "INT16", "outputDataType": "INT8"}
+    attrs = {
+        "tokens": 1,
+        "channels": len(pairs),
+        "SIMD": 4,
+        "shift": 23,
+        "per_channel": 1,
+        "mult_bits": 17,
+        "inputDataType": "INT16",
+        "outputDataType": "INT8",
+    }
     return "VitRequant", attrs, [pairs[:, 0].reshape(1, 1, -1)], [pairs[:, 1]]
 
 

@@ -15,22 +15,15 @@ from tests.rtl.benches.precision import near_ties
 from tests.sampling import spread
 
 
-def build(
-    folder, body: str, leaves: list[str], in_bits: int, out_bits: list[int], name: str = "block"
-) -> Simulator:
+def build(folder, body: str, leaves: list[str], in_bits: int, out_bits: list[int], name: str = "block") -> Simulator:
     """A top with one input and one stream per entry of ``out_bits`` around ``body``."""
     ports = [f"input wire [{in_bits - 1}:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready"]
     for i, bits in enumerate(out_bits):
-        ports.append(
-            f"output wire [{bits - 1}:0] out{i}_V_tdata, output wire out{i}_V_tvalid,"
-            f" input wire out{i}_V_tready"
-        )
+        ports.append(f"output wire [{bits - 1}:0] out{i}_V_tdata, output wire out{i}_V_tvalid, input wire out{i}_V_tready")
     text = f"module {name}(input wire ap_clk, input wire ap_rst_n, {', '.join(ports)});\n{body}\nendmodule\n"
     (folder / f"{name}.sv").write_text(text)
     sources = [rtl_source(f"{leaf}.sv") for leaf in leaves] + [folder / f"{name}.sv"]
-    return compile_top(
-        name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)]
-    )
+    return compile_top(name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)])
 
 
 def simple(folder, module: str, parameters: str, leaves: list[str], in_bits: int, out_bits: int) -> Simulator:
@@ -52,21 +45,25 @@ FIFO_LEAVES = ["vp_skid", "vp_ram", "vp_fifo"]
 
 @pytest.mark.parametrize(
     "depth, style",
-    spread([
-        (1, "auto"),
-        (2, "auto"),
-        (3, "auto"),
-        (4, "auto"),
-        (17, "auto"),
-        (64, "auto"),
-        (3, "block"),
-        (4, "block"),
-        (65, "block"),
-        (200, "auto"),
-        (1025, "auto"),
-        (100, "distributed"),
-        (40, "ultra"),
-    ], 3, several=True),
+    spread(
+        [
+            (1, "auto"),
+            (2, "auto"),
+            (3, "auto"),
+            (4, "auto"),
+            (17, "auto"),
+            (64, "auto"),
+            (3, "block"),
+            (4, "block"),
+            (65, "block"),
+            (200, "auto"),
+            (1025, "auto"),
+            (100, "distributed"),
+            (40, "ultra"),
+        ],
+        3,
+        several=True,
+    ),
 )
 def test_fifo_keeps_order_holds_its_depth_and_never_bubbles(tmp_path, depth, style):
     check_fifo(tmp_path, depth, style)
@@ -167,9 +164,7 @@ REQUANT = [
 
 
 @pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed, span", spread(REQUANT, 3, several=True))
-def test_requantiser_rounds_half_to_even_and_saturates(
-    tmp_path, acc_bits, mult_bits, shift, out_bits, signed, span
-):
+def test_requantiser_rounds_half_to_even_and_saturates(tmp_path, acc_bits, mult_bits, shift, out_bits, signed, span):
     lanes = 2
     padded = -(-lanes * out_bits // 8) * 8
     body = f"""
@@ -207,16 +202,13 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     data[:, lanes * 8 : lanes * 8 + packed_mult.shape[1]] = packed_mult
     bottom, top = (-(1 << (out_bits - 1)), (1 << (out_bits - 1)) - 1) if signed else (0, (1 << out_bits) - 1)
     exact = [
-        [round(Fraction(int(a) * int(m), 1 << shift - i % (span + 1))) for a, m in zip(*rows)]
-        for i, rows in enumerate(zip(acc, mult))
+        [round(Fraction(int(a) * int(m), 1 << shift - i % (span + 1))) for a, m in zip(*rows)] for i, rows in enumerate(zip(acc, mult))
     ]
     expected = np.array([[min(max(v, bottom), top) for v in row] for row in exact])
     result = sim.run({"in0_V": data}, {"out0_V": n}, stimulus=Stimulus(seed=3, pause=0.2, stall=0.2))
     got = unpack_elements(result.outputs["out0_V"], lanes, out_bits, signed)
     wrong = np.argwhere(got != expected)
-    assert len(wrong) == 0, [
-        (acc[tuple(w)], mult[tuple(w)], got[tuple(w)], expected[tuple(w)]) for w in wrong[:3]
-    ]
+    assert len(wrong) == 0, [(acc[tuple(w)], mult[tuple(w)], got[tuple(w)], expected[tuple(w)]) for w in wrong[:3]]
 
 
 @pytest.mark.parametrize("a_bits, b_bits", spread([(27, 18), (12, 7), (40, 18), (30, 27), (60, 20)], several=True))

@@ -24,8 +24,16 @@ LATE_SCORES = (
 def attrs(tokens, channels, simd, k, heads=2, ranking="auto"):
     """Node attributes; the score type holds the sum over ``heads`` of at most 2**16 each."""
     mult, shift = numerics.head_mean_constant(heads)
-    return {"tokens": tokens, "channels": channels, "SIMD": simd, "k": k, "mult": mult, "shift": shift,
-            "scoreDataType": f"UINT{(heads << 16).bit_length()}", "ranking": ranking}
+    return {
+        "tokens": tokens,
+        "channels": channels,
+        "SIMD": simd,
+        "k": k,
+        "mult": mult,
+        "shift": shift,
+        "scoreDataType": f"UINT{(heads << 16).bit_length()}",
+        "ranking": ranking,
+    }
 
 
 def attention_scores(frames, tokens, heads, seed=1):
@@ -91,10 +99,22 @@ def tied_scores(n, heads, k):
     return s
 
 
-@pytest.mark.parametrize("n,k,heads,ranking", spread([
-    (11, 1, 2, "insert"), (11, 4, 2, "insert"), (11, 7, 3, "insert"), (11, 9, 2, "insert"),
-    (60, 58, 1, "histogram"), (60, 30, 1, "histogram"), (60, 7, 1, "histogram"),
-], 4, several=True))
+@pytest.mark.parametrize(
+    "n,k,heads,ranking",
+    spread(
+        [
+            (11, 1, 2, "insert"),
+            (11, 4, 2, "insert"),
+            (11, 7, 3, "insert"),
+            (11, 9, 2, "insert"),
+            (60, 58, 1, "histogram"),
+            (60, 30, 1, "histogram"),
+            (60, 7, 1, "histogram"),
+        ],
+        4,
+        several=True,
+    ),
+)
 def test_ties_of_every_kind(n, k, heads, ranking):
     shape = attrs(n, 32, 8, k, heads, ranking)
     check_op("VitTokenDrop", shape, [codes(12, n, 32), tied_scores(n, heads, k)], patterns=LATE_SCORES[:2], interval=False)
@@ -191,7 +211,10 @@ def test_row_zero_passes_before_any_score():
 
 def check_loaded_again(built):
     """Another network than the one that is there is loaded: what was made ready for the one before is forgotten."""
-    own = {name: built.op.get_nodeattr(name) for name in ("tokens", "channels", "SIMD", "k", "mult", "shift", "ranking", "least", "scoreDataType")}
+    own = {
+        name: built.op.get_nodeattr(name)
+        for name in ("tokens", "channels", "SIMD", "k", "mult", "shift", "ranking", "least", "scoreDataType")
+    }
     tokens, k, _ = own["least"]
     streams = [codes(3, own["tokens"], own["channels"]), attention_scores(3, own["tokens"], built.op.folding().heads)]
     helper.check_loaded_again(built, ("VitTokenDrop", own | {"tokens": tokens, "k": k, "loaded": 1}, ()), streams)
@@ -221,8 +244,7 @@ def _chosen(tokens, channels, simd, k, heads=6, **more):
 
 def test_ranking_is_the_cheapest_that_one_percent_hides():
     """DeiT-Small: the slower the fold the fewer levels; insertion where no search ends in time."""
-    slow, middle, fast, small = (_chosen(*shape) for shape in
-                                 ((197, 384, 1, 99), (197, 384, 8, 99), (197, 384, 48, 99), (17, 48, 4, 8)))
+    slow, middle, fast, small = (_chosen(*shape) for shape in ((197, 384, 1, 99), (197, 384, 8, 99), (197, 384, 48, 99), (17, 48, 4, 8)))
     assert len(slow.folding().ranking.digits) < len(middle.folding().ranking.digits)
     assert fast.folding().ranking.digits == small.folding().ranking.digits == ()
     for op, rest in ((slow, 13), (middle, 11)):  # sums in block RAM, in LUTRAM
@@ -306,18 +328,22 @@ def _drawn(seed):
     k = int(np.clip(round(n * rng.choice([0.1, 0.3, 0.5, 0.7, 0.9])), 1, n - 2))
     channels = simd * int(rng.choice([3, 8, 24, 48, 96, 128]))
     return attrs(n, channels, simd, k, int(rng.choice([1, 2, 3, 4, 6, 12]))) | {
-        "ram_style": str(rng.choice(["auto", "distributed", "block"]))}
+        "ram_style": str(rng.choice(["auto", "distributed", "block"]))
+    }
 
 
 FIXED = {
-    "insert": attrs(17, 48, 4, 8, 2), "dropped ranked": attrs(33, 64, 2, 28, 3),
-    "none dropped": attrs(12, 24, 4, 11, 3), "one dropped": attrs(12, 24, 8, 10, 1),
+    "insert": attrs(17, 48, 4, 8, 2),
+    "dropped ranked": attrs(33, 64, 2, 28, 3),
+    "none dropped": attrs(12, 24, 4, 11, 3),
+    "one dropped": attrs(12, 24, 8, 10, 1),
     "histograms": attrs(197, 384, 4, 99, 6),
 }
 
 
-@pytest.mark.parametrize("shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 1),
-                         ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))])
+@pytest.mark.parametrize(
+    "shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 1), ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))]
+)
 def test_estimates_agree_with_yosys(shape, tmp_path):
     """DSP and block RAM exact, LUT within 20 %."""
     op, found = _synthesised(shape, tmp_path)

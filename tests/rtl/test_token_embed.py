@@ -9,7 +9,11 @@ from tests.sampling import spread
 
 # Tokens in, constant tokens, channels, SIMD, ram_style.
 SHAPES = [
-    (5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto"), (128, 2, 24, 3, "auto"),
+    (5, 1, 12, 3, "auto"),
+    (4, 2, 6, 6, "block"),
+    (3, 0, 6, 1, "distributed"),
+    (1, 1, 4, 4, "auto"),
+    (128, 2, 24, 3, "auto"),
     (274, 1, 24, 3, "auto"),
 ]
 LATENCIES = [1, 3, 1, 1, 3, 4]

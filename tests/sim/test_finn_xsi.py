@@ -29,15 +29,7 @@ def lookup_and_fork() -> tuple[ModelWrapper, np.ndarray]:
     table = (np.arange(256) * 37) % 251
     shape = {"tokens": 4, "channels": 6, "SIMD": 3}
     nodes = [
-        make_node(
-            "VitLookup_rtl",
-            ["x", "table"],
-            ["y"],
-            name="VitLookup_0",
-            **shape,
-            inputDataType="INT8",
-            outputDataType="UINT8",
-        ),
+        make_node("VitLookup_rtl", ["x", "table"], ["y"], name="VitLookup_0", **shape, inputDataType="INT8", outputDataType="UINT8"),
         make_node("VitFork_rtl", ["y"], ["z0", "z1"], name="VitFork_0", **shape, inputDataType="UINT8"),
     ]
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 6)) for n in ("x", "y", "z0", "z1")]
@@ -115,8 +107,16 @@ def matrix_in_ultraram() -> tuple[ModelWrapper, np.ndarray]:
     types = [("INT4", "INT16"), ("INT16", "INT32")]
     nodes = [
         make_node(
-            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_{i}", **shape, requant=0,
-            ram_style="ultra", inputDataType=types[i][0], weightDataType="INT4", outputDataType=types[i][1],
+            "BlockSparseMVAU_rtl",
+            [x, f"w{i}", "bias"],
+            [y],
+            name=f"BlockSparseMVAU_{i}",
+            **shape,
+            requant=0,
+            ram_style="ultra",
+            inputDataType=types[i][0],
+            weightDataType="INT4",
+            outputDataType=types[i][1],
         )
         for i, (x, y) in enumerate([("x", "y"), ("y", "z")])
     ]
@@ -135,7 +135,10 @@ def test_weights_in_ultraram_are_loaded_in_node_and_stitched_simulation(tmp_path
     model, product = matrix_in_ultraram()
     model = model.transform(InsertLoadPort()).transform(PrepareIP(PART, 5.0))
     assert [node.op_type for node in model.graph.node] == [
-        "VitLoadPort_rtl", "BlockSparseMVAU_rtl", "BlockSparseMVAU_rtl", "VitLoadEnd_rtl",
+        "VitLoadPort_rtl",
+        "BlockSparseMVAU_rtl",
+        "BlockSparseMVAU_rtl",
+        "VitLoadEnd_rtl",
     ]
     x = np.random.default_rng(3).integers(-8, 8, (1, 4, 16)).astype(np.float32)
     for node in model.graph.node:

@@ -64,10 +64,7 @@ def test_edges_count_beats_and_fill_and_capture_data(tmp_path, data):
 
 def test_same_seed_same_run_other_seed_other_run(tmp_path, data):
     sim = chain(tmp_path)
-    runs = [
-        sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=s, pause=0.4, stall=0.4))
-        for s in (3, 3, 4)
-    ]
+    runs = [sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=s, pause=0.4, stall=0.4)) for s in (3, 3, 4)]
     assert np.array_equal(runs[0].out_cycles["out0_V"], runs[1].out_cycles["out0_V"])
     assert not np.array_equal(runs[0].out_cycles["out0_V"], runs[2].out_cycles["out0_V"])
     busy = 200 / runs[0].cycles
@@ -136,9 +133,7 @@ def test_long_runs_report_progress_and_stop_at_the_cycle_limit(tmp_path):
     data = np.zeros((300_000, 2), np.uint8)
     seen = []
     sim = chain(tmp_path)
-    assert sim.run(
-        {"in0_V": data}, {"out0_V": data}, progress=lambda cycles, beats: seen.append((cycles, beats))
-    ).ok
+    assert sim.run({"in0_V": data}, {"out0_V": data}, progress=lambda cycles, beats: seen.append((cycles, beats))).ok
     assert [cycles for cycles, _ in seen] == [65536 * i for i in range(1, 5)]
     assert all(cycles - 40 <= beats <= cycles for cycles, beats in seen)
     cut = sim.run({"in0_V": data}, {"out0_V": data}, max_cycles=1000)

@@ -124,8 +124,15 @@ endmodule
 """
     units, folder = in_a_row(tmp_path, gather)
     every, found = (
-        units.run({"net0": data[:3]}, {"net1": 1}, data_dir=folder, stimulus=Stimulus(stall=1, reset_at=200), idle_limit=300,
-                  skip=skip, record=True)
+        units.run(
+            {"net0": data[:3]},
+            {"net1": 1},
+            data_dir=folder,
+            stimulus=Stimulus(stall=1, reset_at=200),
+            idle_limit=300,
+            skip=skip,
+            record=True,
+        )
         for skip in (False, True)
     )
     assert np.array_equal(found.pins, every.pins) and len(found.pins) == 200 + found.cycles
@@ -150,8 +157,9 @@ endmodule
 """
     units, folder = in_a_row(tmp_path, late)
     every, found = (
-        units.run({"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=Stimulus(seed=5, pause=0.05, burst=100),
-                  skip=skip, record=True)
+        units.run(
+            {"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=Stimulus(seed=5, pause=0.05, burst=100), skip=skip, record=True
+        )
         for skip in (False, True)
     )
     assert np.array_equal(found.pins, every.pins) and found.evaluations["unit0"].skipped > 100
@@ -183,8 +191,7 @@ endmodule
     units, folder = in_a_row(tmp_path, counting)
     stimulus = Stimulus(seed=5, pause=0.05, stall=0.05, burst=100)
     every, found = (
-        units.run({"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=stimulus, skip=skip, record=True)
-        for skip in (False, True)
+        units.run({"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=stimulus, skip=skip, record=True) for skip in (False, True)
     )
     assert np.array_equal(found.pins, every.pins) and np.array_equal(found.outputs["net1"], every.outputs["net1"])
     counted, all_of_them = found.evaluations["unit0"], every.evaluations["unit0"]

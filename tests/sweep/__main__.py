@@ -10,16 +10,15 @@ from tests.sweep.check import MAKE, Draw, check_draw
 
 def main() -> int:
     options = _options()
-    draws = [
-        Draw(unit, options.seed * 1000 + i, options.runs)
-        for i in range(options.structures) for unit in options.unit or MAKE
-    ]
+    draws = [Draw(unit, options.seed * 1000 + i, options.runs) for i in range(options.structures) for unit in options.unit or MAKE]
     total, failed = 0, 0
     for number, (_, outcome) in enumerate(run_in_order(check_draw, draws, options.jobs)):
         total, failed = total + outcome.runs, failed + len(outcome.wrong)
         verdict = f"{len(outcome.wrong)} wrong" if outcome.wrong else "equal"
-        print(f"{number + 1:4} of {len(draws)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}"
-              f"  {outcome.text}", flush=True)
+        print(
+            f"{number + 1:4} of {len(draws)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}  {outcome.text}",
+            flush=True,
+        )
         print("".join(f"     {line}\n" for line in outcome.wrong), end="", flush=True)
     print(f"{len(draws)} structures, {total} runs, {failed} mismatches (seed {options.seed})")
     return 1 if failed else 0

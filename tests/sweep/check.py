@@ -45,8 +45,10 @@ def check(unit: str, seed: int, runs: int) -> Outcome:
         result, stimulus = structure.run(i)
         if not result.ok:
             beats = {name: len(m) for name, m in result.mismatches.items()}
-            wrong.append(f"run {i}, {stimulus}: wrong beats {beats}, too many {result.extra_beats}, handshake broken at"
-                         f" {result.violations}; {result.deadlock or 'no standstill'}")
+            wrong.append(
+                f"run {i}, {stimulus}: wrong beats {beats}, too many {result.extra_beats}, handshake broken at"
+                f" {result.violations}; {result.deadlock or 'no standstill'}"
+            )
     if not wrong:
         measured, estimate = structure.cycles()
         if abs(measured - estimate) > max(2, 0.02 * estimate):

@@ -27,16 +27,7 @@ from finn_vitprune.bench.resources import (
 )
 from finn_vitprune.bench.results import BenchResults, DropRow, FinnRow, MatrixRow
 from finn_vitprune.bench.table import tables
-from finn_vitprune.bench.units import (
-    PORT_SLACK,
-    ColumnsInOrder,
-    Unit,
-    build_node,
-    find_fold,
-    nearest_folds,
-    products_of,
-    with_mask,
-)
+from finn_vitprune.bench.units import PORT_SLACK, ColumnsInOrder, Unit, build_node, find_fold, nearest_folds, products_of, with_mask
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU_rtl
@@ -127,10 +118,10 @@ def test_masks_of_the_bundled_example_are_read():
     assert loaded and all(m.dtype == bool and 0 < m.sum() < m.size for m in loaded)
 
 
-@pytest.mark.parametrize("name, text", [
-    ("no.onnx", "model file .*no.onnx does not exist"),
-    ("no.pt", "no.pt: use the .onnx file that finn-vitprune export makes"),
-])
+@pytest.mark.parametrize(
+    "name, text",
+    [("no.onnx", "model file .*no.onnx does not exist"), ("no.pt", "no.pt: use the .onnx file that finn-vitprune export makes")],
+)
 def test_models_that_are_not_there_are_named(tmp_path, name, text):
     with pytest.raises(UserError, match=text):
         masks.load(tmp_path / name)
@@ -185,8 +176,7 @@ def test_ports_are_as_narrow_as_hardly_slows_a_mask():
 
 
 def test_columns_in_order_are_dealt_whole():
-    op, _ = build_node("BlockSparseMVAU", TINY.attributes(
-        {"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": 4, "in_width": 2, "out_width": 8}))
+    op, _ = build_node("BlockSparseMVAU", TINY.attributes({"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": 4, "in_width": 2, "out_width": 8}))
     plan = ColumnsInOrder(with_mask(op, half()).onnx_node).schedule()
     scale = sum(plan.column_blocks) // half().sum()  # a block may be counted in several parts
     assert [(p.column, p.lane, p.slot, p.first, p.count // scale) for p in plan.parts] == [
@@ -219,10 +209,7 @@ def test_part_of_a_run_has_the_folds_of_the_whole(monkeypatch):
     """The fold is searched for masks of all standard keep rates, whichever are run."""
     seen = []
     monkeypatch.setattr(plan, "find_fold", lambda unit, drawn: seen.append(drawn) or find_fold(unit, drawn))
-    folds = [
-        plan.bench_case(TINY, BenchPlan(EXAMPLE_MODEL, keeps=keeps, number=1), TRAINED).fold
-        for keeps in ((1.0, 0.7, 0.5), (0.5,))
-    ]
+    folds = [plan.bench_case(TINY, BenchPlan(EXAMPLE_MODEL, keeps=keeps, number=1), TRAINED).fold for keeps in ((1.0, 0.7, 0.5), (0.5,))]
     assert folds[0] == folds[1]
     assert [int(m.sum()) for m in seen[1]] == [24, 16, 16, 16, 12, 12, 12]
 
@@ -374,8 +361,13 @@ def test_each_limit_is_where_the_text_says(changes, missed):
 @pytest.mark.parametrize("bits, cycles, missed", [(530, 53.0, 0), (540, 53.0, 1), (530, 54.0, 1)])
 def test_half_of_the_blocks_is_held_against_dense(bits, cycles, missed):
     dense = row(cycles=Cycles(100.0, 100.0, 1.0, 1.0, 100.0, 100.0, 0.0, exact=True))
-    sparse = replace(dense, keep=0.5, mask="uniform", cycles=replace(dense.cycles, cycles=cycles),
-                     memory=replace(dense.memory, weight_bits=bits - 20, memory_bits=bits))
+    sparse = replace(
+        dense,
+        keep=0.5,
+        mask="uniform",
+        cycles=replace(dense.cycles, cycles=cycles),
+        memory=replace(dense.memory, weight_bits=bits - 20, memory_bits=bits),
+    )
     checks = Checks()
     tables([dense, sparse], [], [], checks)
     assert sum("of dense" in m for m in checks.missed) == missed
@@ -508,9 +500,7 @@ def test_rows_of_every_kind_survive_the_file(tmp_path):
     assert [BenchResults(tmp_path / "r.json").find(replace(r)) for r in kept] == kept
 
 
-@pytest.mark.parametrize(
-    "text", ["{}", "no JSON", '{"rows": [{"matrix": 1}], "token_drop": [], "finn": []}', "[]"]
-)
+@pytest.mark.parametrize("text", ["{}", "no JSON", '{"rows": [{"matrix": 1}], "token_drop": [], "finn": []}', "[]"])
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(UserError, match=r"--json-file .*r.json holds no results of bench-units"):

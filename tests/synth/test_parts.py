@@ -65,8 +65,7 @@ VU3P, VU31P, VP1202 = (394080, 2280, 720, 320), (439680, 2880, 672, 320), (90022
 
 
 @pytest.mark.parametrize(
-    "name,first,count",
-    [("xcu200", VU3P, 3), ("xcu50", VU31P, 2), ("xcu280", VU31P, 3), ("xcu55c", VU31P, 3), ("xcvp1802", VP1202, 4)],
+    "name,first,count", [("xcu200", VU3P, 3), ("xcu50", VU31P, 2), ("xcu280", VU31P, 3), ("xcu55c", VU31P, 3), ("xcvp1802", VP1202, 4)]
 )
 def test_the_first_die_is_that_of_the_one_die_part(name, first, count):
     dies = get_part(name).slr_offers()
@@ -147,7 +146,10 @@ def test_near_names_are_suggested(name, near):
 
 
 def test_nothing_near_says_what_to_do():
-    with pytest.raises(UserError, match="unknown part potato: boards are .*ZCU104, .*U250.*; `finn-vitprune doctor --parts` lists all parts; .* --part-resources FILE"):
+    with pytest.raises(
+        UserError,
+        match="unknown part potato: boards are .*ZCU104, .*U250.*; `finn-vitprune doctor --parts` lists all parts; .* --part-resources FILE",
+    ):
         get_part("potato")
 
 
@@ -181,10 +183,14 @@ def test_the_dies_of_an_own_part(tmp_path):
         ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 1.5}", "slrs is 1.5, a whole number"),
         ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: 3}", "dies must be a list"),
         ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: [{LUT: 1}]}", "SLR 0: FF, DSP, BRAM36, URAM missing"),
-        ("xcnew: {LUT: 2, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
-         "dies have 1 LUT together, the part 2"),
-        ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 2, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
-         "slrs is 2, but dies has 1"),
+        (
+            "xcnew: {LUT: 2, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
+            "dies have 1 LUT together, the part 2",
+        ),
+        (
+            "xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 2, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
+            "slrs is 2, but dies has 1",
+        ),
         ("[1, 2]", "expected"),
         ("{a: [", "is not YAML"),
         ("xcnew: {LUT: 1, FF: 2}", "DSP, BRAM36, URAM missing"),

@@ -100,9 +100,7 @@ def test_cell_table_counts_sites_not_cells():
         {"LUT6": 10, "LUT1": 1, "INV": 5, "SRL16E": 3, "RAM32M16": 2, "RAM64X1D": 1, "RAM64M8": 1, "FDRE": 7}
         | {"RAMB18E2": 3, "RAMB36E2": 2, "DSP48E2": 4, "URAM288": 1, "CARRY8": 6, "MUXF7": 9, "BUFG": 1}
     )
-    assert r == Resources(
-        LUT=10 + 1 + 3 + 16 + 2 + 8, FF=7, DSP=4, BRAM36=3.5, URAM=1, LUTRAM=26, SRL=3, carry=6
-    )
+    assert r == Resources(LUT=10 + 1 + 3 + 16 + 2 + 8, FF=7, DSP=4, BRAM36=3.5, URAM=1, LUTRAM=26, SRL=3, carry=6)
 
 
 def test_cells_without_a_known_size_are_refused():
@@ -153,9 +151,7 @@ def test_a_damaged_cache_entry_is_replaced(tmp_path):
 
 
 def test_equal_nodes_of_a_network_run_once(tmp_path):
-    jobs = [rom_node(tmp_path, f"node_{i}") for i in range(3)] + [
-        NodeJob("mult3", (write(tmp_path, "mult3", MULTIPLIERS),))
-    ]
+    jobs = [rom_node(tmp_path, f"node_{i}") for i in range(3)] + [NodeJob("mult3", (write(tmp_path, "mult3", MULTIPLIERS),))]
     found = list(map_many(jobs, workers=2))
     result = {job.top: netlist.resources for job, netlist in found}
     assert sorted(job.top for job, _ in found) == ["mult3", "node_0", "node_1", "node_2"]

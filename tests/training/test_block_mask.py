@@ -22,10 +22,7 @@ def test_elements_are_those_of_blocks_that_are_not_zero(rows, columns, block):
     matrix = (rng.random((rows, columns)) < 0.15) * rng.integers(-9, 9, (rows, columns))
     matrix[-1, -1] = 1
     by_hand = sum(
-        part.size
-        for r in range(0, rows, block)
-        for c in range(0, columns, block)
-        if (part := matrix[r : r + block, c : c + block]).any()
+        part.size for r in range(0, rows, block) for c in range(0, columns, block) if (part := matrix[r : r + block, c : c + block]).any()
     )
     assert BlockMask.of(matrix, block).elements(matrix.shape) == by_hand
 

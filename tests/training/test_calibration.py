@@ -293,8 +293,10 @@ def test_what_is_kept_makes_up_for_the_rest():
     assert torch.equal(weight[kept == 0], was[kept == 0])
     energy = gradients.square().sum(1, keepdim=True)
     importance = 0.5 + 0.5 * energy / energy.mean()
+
     def error(outputs):
         return float((importance * (outputs - wanted).square()).sum())
+
     after = x @ (weight * kept).T + bias
     assert error(after) < 0.5 * error(before)
     for _ in range(20):  # a minimum but for the damping

@@ -33,9 +33,7 @@ from tests.independent_counts import attention_macs_dense, count_graph, encoder_
 DEIT_SMALL = ViTConfig.dense(224, 3, 16, 384, 6, 12, 1000)
 DROPS = (3, 7, 10)
 SMALL = "deit_small_patch16_224"
-COMMAND = (
-    f"complexity {SMALL} --block-size 16 --block-keep 0.5 --token-keep 0.5 --drop-at 3,7,10"
-)
+COMMAND = f"complexity {SMALL} --block-size 16 --block-keep 0.5 --token-keep 0.5 --drop-at 3,7,10"
 EXAMPLE = Path(__file__).parents[2] / "builds" / "example" / "deit_digits.onnx"
 
 
@@ -60,9 +58,7 @@ def test_deit_small_has_the_published_size():
     assert (complexity.params_of(DEIT_SMALL, loads) + 25 * 2 * 384) / 1e6 == pytest.approx(21.975, abs=5e-4)
 
 
-@pytest.mark.parametrize(
-    "rate, counts", [("0.5", [101, 52, 28]), ("0.7", [140, 100, 72]), ("0.9", [180, 164, 149])]
-)
+@pytest.mark.parametrize("rate, counts", [("0.5", [101, 52, 28]), ("0.7", [140, 100, 72]), ("0.9", [180, 164, 149])])
 def test_token_counts_are_the_papers(rate, counts):
     config = reference.distilled(DEIT_SMALL).with_token_drop(rate, DROPS)
     assert [config.token_counts()[i - 1][1] for i in DROPS] == counts
@@ -95,15 +91,11 @@ def spread(block_keep: str, token_keep: str, heads: int) -> tuple[float, float]:
     config = reference.distilled(DEIT_SMALL).with_token_drop(token_keep, DROPS)
     none, one_each = (reference.planned(config, block_keep, (n,) * 12) for n in (0, 1))
     share = heads / 12
-    return tuple(
-        (1 - share) * getattr(none, name) + share * getattr(one_each, name) for name in ("params", "macs")
-    )
+    return tuple((1 - share) * getattr(none, name) + share * getattr(one_each, name) for name in ("params", "macs"))
 
 
 @pytest.mark.parametrize("block, block_keep, token_keep, published_params, published_macs, heads", ROWS)
-def test_reference_count_gives_the_published_table(
-    block, block_keep, token_keep, published_params, published_macs, heads
-):
+def test_reference_count_gives_the_published_table(block, block_keep, token_keep, published_params, published_macs, heads):
     """Within 0.5 %. Where only the sum of removed heads is published, they are spread evenly."""
     if isinstance(heads, tuple):
         config = reference.distilled(DEIT_SMALL).with_token_drop(token_keep, DROPS)
@@ -119,10 +111,7 @@ def test_reference_count_gives_the_published_table(
         assert abs(deviation) < 0.005
 
 
-@pytest.mark.parametrize(
-    "block_keep, heads, published",
-    [("1", 0, 21.975), ("0.5", 5, 14.395), ("0.5", 6, 14.297), ("0.5", 11, 13.804)],
-)
+@pytest.mark.parametrize("block_keep, heads, published", [("1", 0, 21.975), ("0.5", 5, 14.395), ("0.5", 6, 14.297), ("0.5", 11, 13.804)])
 def test_reference_parameters_are_exact_to_the_last_digit(block_keep, heads, published):
     assert round(spread(block_keep, "1", heads)[0] / 1e6, 3) == published
 
@@ -280,9 +269,7 @@ def test_the_papers_formulas_equal_the_count_without_their_other_terms(seed):
         alpha = Fraction(sum(cut_small[p].weights for p in parts[:3]), 3 * full)
         alpha_proj = Fraction(cut_small[parts[4]].weights, full)
         alpha_mlp = Fraction(shape.neurons, all_neurons)
-        paper = encoder_macs_pruned(
-            n, after, d, all_heads, shape.heads, dh, all_neurons, alpha, alpha_proj, alpha_mlp
-        )
+        paper = encoder_macs_pruned(n, after, d, all_heads, shape.heads, dh, all_neurons, alpha, alpha_proj, alpha_mlp)
         mlp = [(f"{name}.mlp.{m}", "") for m in ("fc1", "fc2")]
         others = 2 * n * d + 2 * after * d + n * (all_heads + n + d)
         assert sum(cut_small[p].macs for p in parts + mlp) == paper - others

@@ -12,15 +12,7 @@ from PIL import Image
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.training import data as data_sets
-from finn_vitprune.training.data import (
-    DEBIAN_FOLDER,
-    ArrayDataset,
-    Augmentation,
-    FolderDataset,
-    augment,
-    digits,
-    load_dataset,
-)
+from finn_vitprune.training.data import DEBIAN_FOLDER, ArrayDataset, Augmentation, FolderDataset, augment, digits, load_dataset
 
 torch.set_num_threads(1)
 PLAIN = Augmentation()
@@ -193,9 +185,7 @@ def test_mean_and_deviation_are_those_of_all_training_pixels():
     assert (limited.mean, limited.std) == (data.mean, data.std)
 
 
-@pytest.mark.parametrize(
-    "limit, counts", [(3, [1, 1, 1]), (8, [2, 3, 3]), (13, [2, 6, 5]), (22, [2, 10, 10])]
-)
+@pytest.mark.parametrize("limit, counts", [(3, [1, 1, 1]), (8, [2, 3, 3]), (13, [2, 6, 5]), (22, [2, 10, 10])])
 def test_a_subset_is_as_balanced_as_the_classes_allow(limit, counts):
     labels = np.repeat([1, 0, 2], [10, 2, 10])
     images = np.arange(22, dtype=np.uint8).reshape(22, 1, 1, 1)
@@ -231,16 +221,13 @@ def test_a_subset_that_does_not_fit(limit):
 @pytest.mark.parametrize("spec", ["imagenet", "digits:x", "npz", "imagefolder:", "fashion-mnist:", ""])
 def test_unknown_data_sets(spec):
     assert error_of(load_dataset, spec) == (
-        f"unknown data set {spec!r}: use digits, fashion-mnist, fashion-mnist:FOLDER, npz:FILE or "
-        "imagefolder:PATH"
+        f"unknown data set {spec!r}: use digits, fashion-mnist, fashion-mnist:FOLDER, npz:FILE or imagefolder:PATH"
     )
 
 
 def test_image_size_of_a_set_that_has_its_own():
     assert load_dataset("digits", image_size=8).image_size == (8, 8)
-    assert error_of(load_dataset, "digits", None, 32) == (
-        "model.image_size 32 x 32 is not that of digits (8 x 8): leave it out"
-    )
+    assert error_of(load_dataset, "digits", None, 32) == ("model.image_size 32 x 32 is not that of digits (8 x 8): leave it out")
 
 
 # --- Fashion-MNIST ---
@@ -285,7 +272,7 @@ def test_fashion_mnist_is_found_where_debian_or_torchvision_put_it(tmp_path, mon
     cache = tmp_path / ".cache/finn_vitprune/FashionMNIST/raw"
     assert error_of(load_dataset, "fashion-mnist") == (
         f"fashion-mnist: no train-images-idx3-ubyte[.gz] in {tmp_path / 'debian'} or {cache}: apt install "
-        "dataset-fashion-mnist, or give fashion-mnist:FOLDER, or download it with python -c \"from "
+        'dataset-fashion-mnist, or give fashion-mnist:FOLDER, or download it with python -c "from '
         "torchvision.datasets import FashionMNIST as F; F('~/.cache/finn_vitprune', download=True)\""
     )
     write_fashion(cache)
@@ -346,8 +333,7 @@ def test_missing_short_and_damaged_idx_files(tmp_path):
     assert "it starts with nothing and has 0 bytes" in error_of(load_dataset, f"fashion-mnist:{tmp_path}")
     labels.unlink()
     assert error_of(load_dataset, f"fashion-mnist:{tmp_path}") == (
-        f"missing {tmp_path}/t10k-labels-idx1-ubyte (or t10k-labels-idx1-ubyte.gz): use the four files of "
-        "Fashion-MNIST"
+        f"missing {tmp_path}/t10k-labels-idx1-ubyte (or t10k-labels-idx1-ubyte.gz): use the four files of Fashion-MNIST"
     )
     absent = tmp_path / "absent"
     message = f"fashion-mnist: no {IMAGES}[.gz] in {absent} or {absent}/FashionMNIST/raw: apt install"
@@ -426,9 +412,7 @@ def test_npz_arrays_that_do_not_fit(tmp_path, change, message):
 
 def test_npz_files_that_are_none(tmp_path):
     path = tmp_path / "a.npz"
-    assert error_of(load_dataset, f"npz:{path}") == (
-        f"cannot read npz:{path}: No such file or directory: use np.savez and plain arrays"
-    )
+    assert error_of(load_dataset, f"npz:{path}") == (f"cannot read npz:{path}: No such file or directory: use np.savez and plain arrays")
     assert "Is a directory" in error_of(load_dataset, f"npz:{tmp_path}")
     arrays = arrays_of()
     with path.open("wb") as file:
@@ -623,9 +607,7 @@ def test_folders_that_are_no_image_set(tmp_path):
     assert error_of(load_dataset, f"imagefolder:{tmp_path}") == (
         f"imagefolder:{tmp_path} needs the size of its images: set model.image_size, for instance 224"
     )
-    assert error_of(load_dataset, f"imagefolder:{tmp_path}/no", None, 16) == (
-        f"imagefolder:{tmp_path}/no: there is no such folder"
-    )
+    assert error_of(load_dataset, f"imagefolder:{tmp_path}/no", None, 16) == (f"imagefolder:{tmp_path}/no: there is no such folder")
     assert f"imagefolder:{tmp_path} has no folder val, validation or test: use PATH/train/" in error()
     (tmp_path / "val").mkdir()
     assert f"imagefolder:{tmp_path} has no folder train: use PATH/train/<class>/*.jpg and" in error()
@@ -633,9 +615,7 @@ def test_folders_that_are_no_image_set(tmp_path):
     assert error() == f"{tmp_path}/train has 0 class folder(s): use 2 or more"
     for name in "abcde":
         (tmp_path / "train" / name).mkdir()
-    assert error() == (
-        f"{tmp_path}/val lacks the class folder(s) a, b, c and 2 more: use the same classes in train and val"
-    )
+    assert error() == (f"{tmp_path}/val lacks the class folder(s) a, b, c and 2 more: use the same classes in train and val")
     for name in "abcdef":
         (tmp_path / "val" / name).mkdir()
     assert error() == f"{tmp_path}/train lacks the class folder(s) f: use the same classes in train and val"
@@ -667,9 +647,7 @@ def test_images_of_16_bits_are_refused_not_clipped(tmp_path):
     write_folder(tmp_path)
     Image.fromarray(np.full((20, 20), 40_000, np.uint16)).save(tmp_path / "val/a/i0.png")
     data = load_dataset(f"imagefolder:{tmp_path}", image_size=16)
-    assert error_of(data.test_sample) == (
-        f"image {tmp_path}/val/a/i0.png has more than 8 bits a channel (mode I;16): convert it to 8"
-    )
+    assert error_of(data.test_sample) == (f"image {tmp_path}/val/a/i0.png has more than 8 bits a channel (mode I;16): convert it to 8")
 
 
 def test_a_folder_of_classes_alone_is_split_by_seed(tmp_path):

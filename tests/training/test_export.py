@@ -46,9 +46,7 @@ def pruned(teacher, keep: str, block: int, drops: dict[str, tuple[int, ...]], im
 @pytest.fixture(scope="module", params=[8, 4], ids=["8bit", "4bit"])
 def small(request):
     torch.manual_seed(7)
-    teacher = VisionTransformer(
-        img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2
-    ).eval()
+    teacher = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2).eval()
     for parameter in teacher.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     images = torch.randint(0, 256, (24, 8, 8, 1)).float()
@@ -88,9 +86,7 @@ def test_metadata_comes_back_and_agrees_with_the_weights(small, tmp_path):
     read = ModelMetadata.read(model)
     assert read == metadata
     assert read.tokens == [{"in": 17, "mlp": 14}, {"in": 14, "mlp": 14}] and read.drop_points == {"1": 12}
-    weight = numpy_helper.to_array(
-        next(i for i in model.graph.initializer if i.name == "blocks.1.attn.proj.weight")
-    )
+    weight = numpy_helper.to_array(next(i for i in model.graph.initializer if i.name == "blocks.1.attn.proj.weight"))
     kept = read.kept_blocks["blocks.1.proj"].grid
     assert np.array_equal(kept, (weight.T.reshape(4, 8, -1, 8) != 0).any((1, 3)))
     assert 0 < kept.sum() <= 8
@@ -107,12 +103,16 @@ def test_two_exports_are_the_same_file(small):
 
 @pytest.mark.parametrize(
     "node, position",
-    spread([
-        ("blocks.0.attn.q_quant.Quant", 1),
-        ("blocks.1.mlp.fc2_quant.Quant", 1),
-        ("blocks.0.norm1.quant.Quant", 1),
-        ("blocks.0.attn.qkv.weight_quant.Quant", 0),
-    ], 3, several=True),
+    spread(
+        [
+            ("blocks.0.attn.q_quant.Quant", 1),
+            ("blocks.1.mlp.fc2_quant.Quant", 1),
+            ("blocks.0.norm1.quant.Quant", 1),
+            ("blocks.0.attn.qkv.weight_quant.Quant", 0),
+        ],
+        3,
+        several=True,
+    ),
 )
 def test_gate_refuses_a_graph_that_computes_something_else(small, node, position, tmp_path, monkeypatch):
     """A scale or weight changed by a fifth in the graph is found, and no file appears."""
@@ -176,9 +176,7 @@ def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     model = onnx.load(tmp_path / "deit_small.onnx")
     assert sum(n.op_type == "TokenDrop" for n in model.graph.node) == 3
     masks = kept_block_masks(frozen, 16)
-    assert all(
-        m.kept == 288 for k, m in masks.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6
-    )
+    assert all(m.kept == 288 for k, m in masks.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6)
     source = ModelWrapper(str(tmp_path / "deit_small.onnx"))
     started = time.perf_counter()
     lowered = lower(source)

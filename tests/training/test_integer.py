@@ -32,11 +32,9 @@ def test_reciprocal_square_root_over_all_magnitudes(seed):
 @pytest.mark.parametrize("dim", [16, 384])
 def test_layernorm(dim, bits):
     rng = np.random.default_rng(dim + bits)
-    x = np.concatenate([
-        rng.integers(-(2**15), 2**15, (20, dim)),
-        np.rint(rng.normal(0, 300, (20, dim))).astype(np.int64),
-        np.full((1, dim), 7),
-    ])
+    x = np.concatenate(
+        [rng.integers(-(2**15), 2**15, (20, dim)), np.rint(rng.normal(0, 300, (20, dim))).astype(np.int64), np.full((1, dim), 7)]
+    )
     constants = numerics.layernorm_constants(dim, 1e-6, 2.0**-11, 0.03)
     found = integer.layernorm(torch.from_numpy(x), *constants, bits)
     assert np.array_equal(found.numpy(), numerics.layernorm(x, *constants, bits))

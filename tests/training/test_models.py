@@ -21,15 +21,7 @@ torch.set_num_threads(1)
 
 def tiny_timm(seed: int = 0, **options) -> VisionTransformer:
     torch.manual_seed(seed)
-    options = {
-        "img_size": 8,
-        "patch_size": 4,
-        "in_chans": 3,
-        "num_classes": 5,
-        "embed_dim": 32,
-        "depth": 2,
-        "num_heads": 2,
-    } | options
+    options = {"img_size": 8, "patch_size": 4, "in_chans": 3, "num_classes": 5, "embed_dim": 32, "depth": 2, "num_heads": 2} | options
     model = VisionTransformer(**options).eval()
     for name, parameter in model.named_parameters():
         if "norm" in name or name.endswith("bias"):
@@ -122,14 +114,7 @@ def test_patch_order_is_row_major_then_y_x_c():
     config = ViTConfig.dense(4, 3, 2, 16, 2, 1, 4)
     batch = torch.arange(48.0).reshape(1, 4, 4, 3)
     patches = PrunedViT(config).patchify(batch)
-    by_hand = [
-        batch[0, 2 * r + y, 2 * c + x, ch]
-        for r in (0, 1)
-        for c in (0, 1)
-        for y in (0, 1)
-        for x in (0, 1)
-        for ch in (0, 1, 2)
-    ]
+    by_hand = [batch[0, 2 * r + y, 2 * c + x, ch] for r in (0, 1) for c in (0, 1) for y in (0, 1) for x in (0, 1) for ch in (0, 1, 2)]
     assert torch.equal(patches.flatten(), torch.stack(by_hand))
 
 
@@ -197,9 +182,7 @@ def test_every_step_of_an_encoder_is_the_integer_arithmetic():
     x_codes = np.rint(seen["blocks.0.drop.x"].astype(np.float64) / residual).astype(np.int64)
     dropped = numerics.token_drop(x_codes, scores, block.drop.k, dm, ds)
     assert np.array_equal(np.rint(seen["blocks.0.drop"].astype(np.float64) / residual), dropped)
-    assert len({tuple(r) for r in numerics.rank_tokens(scores, block.drop.k).tolist()}) > 1, (
-        "depends on the image"
-    )
+    assert len({tuple(r) for r in numerics.rank_tokens(scores, block.drop.k).tolist()}) > 1, "depends on the image"
 
 
 def test_frozen_exp_tables_lie_away_from_ties():
@@ -221,11 +204,7 @@ def test_freezing_changes_almost_nothing():
 @torch.no_grad()
 def test_residual_scale_is_a_quarter_of_the_range_and_saturations_are_counted():
     model, batch = frozen_tiny()
-    largest = max(
-        np.abs(codes(v, model.quantizers()[k])).max()
-        for k, v in record(model, batch).items()
-        if k.endswith("add2_quant")
-    )
+    largest = max(np.abs(codes(v, model.quantizers()[k])).max() for k, v in record(model, batch).items() if k.endswith("add2_quant"))
     assert largest <= 1.1 * 2**14
     with model.counting_saturations() as counts:
         model(batch)

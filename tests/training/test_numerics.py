@@ -193,9 +193,7 @@ def test_kept_tokens_where_float_goes_wrong():
     assert numerics.kept_tokens(0.55, 101) == 55
 
 
-@pytest.mark.parametrize(
-    "rate,counts", [(0.5, (101, 52, 28)), (0.7, (140, 100, 72)), (0.9, (180, 164, 149))]
-)
+@pytest.mark.parametrize("rate,counts", [(0.5, (101, 52, 28)), (0.7, (140, 100, 72)), (0.9, (180, 164, 149))])
 def test_published_token_counts(rate, counts):
     """FCCM 2024 artifact: tokens after each of three drops, from 198."""
     n = 198

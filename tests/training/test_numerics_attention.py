@@ -51,9 +51,7 @@ def _constants(bits, logit_bits, head_dim, ratio=1.5):
 
 
 @pytest.mark.parametrize("bits, logit_bits", [(8, 8), (4, 6), (4, 4), (6, 8)])
-@pytest.mark.parametrize(
-    "heads, queries, tokens, dim", [(1, 7, 7, 4), (3, 1, 9, 5), (2, 6, 6, 8), (2, 1, 1, 4)]
-)
+@pytest.mark.parametrize("heads, queries, tokens, dim", [(1, 7, 7, 4), (3, 1, 9, 5), (2, 6, 6, 8), (2, 1, 1, 4)])
 def test_attention_equals_exact_fractions(bits, logit_bits, heads, queries, tokens, dim):
     rng = np.random.default_rng(bits * 100 + tokens)
     lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1)

@@ -21,15 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.mark.parametrize(
     "rate, blocks, kept",
-    [
-        ("0.5", 64, 32),
-        ("0.55", 20, 11),
-        ("0.29", 100, 29),
-        ("0.7", 10, 7),
-        ("0.5", 7, 3),
-        ("0.01", 10, 1),
-        ("1", 9, 9),
-    ],
+    [("0.5", 64, 32), ("0.55", 20, 11), ("0.29", 100, 29), ("0.7", 10, 7), ("0.5", 7, 3), ("0.01", 10, 1), ("1", 9, 9)],
 )
 def test_kept_blocks_are_exact_where_float_products_are_not(rate, blocks, kept):
     """0.55 x 20 and 0.29 x 100 come out below the integer in float64."""
@@ -56,9 +48,7 @@ def test_block_size_error_names_encoder_matrix_and_choices():
     config = ViTConfig.dense(32, 3, 16, 384, 6, 12, 10)
     for block in (8, 16, 32, 64):
         check_block_size(config, block)
-    with pytest.raises(
-        UserError, match=r"block size 40 does not divide 384 \(encoder 1, W_q\): use 2, 4, 8, 16, 32 or 64"
-    ):
+    with pytest.raises(UserError, match=r"block size 40 does not divide 384 \(encoder 1, W_q\): use 2, 4, 8, 16, 32 or 64"):
         check_block_size(config, 40)
     with pytest.raises(UserError, match=r"block size 24 does not divide 64 \(encoder 1, head width of W_q\)"):
         check_block_size(config, 24)
@@ -116,9 +106,7 @@ def test_one_head_stays_when_all_would_die():
 
 def networks(seed: int, keep: str = "0.5") -> tuple[PrunedViT, PruneScores, torch.Tensor]:
     torch.manual_seed(seed)
-    teacher = VisionTransformer(
-        img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=3, num_heads=4
-    ).eval()
+    teacher = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=3, num_heads=4).eval()
     for parameter in teacher.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     config = config_of_timm(teacher).with_token_drop("0.7", (1, 2))
@@ -139,9 +127,7 @@ def test_small_model_equals_the_masked_one_exactly_with_dead_heads(seed):
     masks = scores.masks()
     model.calibrate(batch, masks)
     small = cut(model, masks)
-    assert any(s.heads < 4 for s in small.config.encoders) and all(
-        s.heads >= 1 for s in small.config.encoders
-    )
+    assert any(s.heads < 4 for s in small.config.encoders) and all(s.heads >= 1 for s in small.config.encoders)
     expected = model.double()(batch.double(), scores.double().masks())
     assert torch.equal(small.double()(batch.double()), expected)
     assert float(expected.std()) > 0
@@ -176,12 +162,7 @@ def test_magnitude_scores_rank_blocks_by_their_norm():
     model, scores, _ = networks(2)
     scores.set_to_magnitude(model)
     weight = model.blocks[1].attn.proj.weight
-    by_hand = torch.stack(
-        [
-            torch.stack([weight[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].norm() for c in range(4)])
-            for r in range(4)
-        ]
-    )
+    by_hand = torch.stack([torch.stack([weight[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].norm() for c in range(4)]) for r in range(4)])
     assert torch.allclose(scores.encoders[1].proj, by_hand)
 
 

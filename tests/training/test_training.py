@@ -38,13 +38,7 @@ TINY = {
     "batch_size": 128,
     "seed": 3,
     "model": {"patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 2},
-    "prune": {
-        "block_size": 8,
-        "block_keep": 0.5,
-        "neuron_keep": 0.5,
-        "token_keep": 0.5,
-        "drop_at": [1],
-    },
+    "prune": {"block_size": 8, "block_keep": 0.5, "neuron_keep": 0.5, "token_keep": 0.5, "drop_at": [1]},
     "teacher": {"epochs": 2, "lr": 3e-3},
     "student": {"epochs": 3, "warmup_epochs": 1, "hold_epochs": 1},
 }
@@ -73,10 +67,7 @@ def test_configuration_errors_are_one_clear_line(change, message):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (
-            {"prune": {"block_size": 24}},
-            r"block size 24 does not divide 64 \(encoder 1, W_q\): use 2, 4, 8 or 16",
-        ),
+        ({"prune": {"block_size": 24}}, r"block size 24 does not divide 64 \(encoder 1, W_q\): use 2, 4, 8 or 16"),
         ({"model": {"patch_size": 3}}, "model.patch_size 3 does not divide images of 8 x 8"),
         ({"model": {"heads": 5}}, "model.heads 5 does not divide model.dim 64"),
         ({"prune": {"drop_at": [4]}}, "encoder 4 of 4 cannot drop tokens"),
@@ -166,7 +157,9 @@ def test_progress_tells_epochs_and_steps_with_the_time_left(monkeypatch):
         display.step(0.25)
         display.epoch("accuracy 0.9")
     assert [s.split(", about")[0] for s in said] == [
-        "student epoch 2 of 3: loss 0.500, step 7 of 10", "student epoch 2 of 3: loss 0.250, step 8 of 10", "student epoch 2 of 3: accuracy 0.9",
+        "student epoch 2 of 3: loss 0.500, step 7 of 10",
+        "student epoch 2 of 3: loss 0.250, step 8 of 10",
+        "student epoch 2 of 3: accuracy 0.9",
     ]
 
 
@@ -320,9 +313,7 @@ def test_quantisation_starts_at_its_epoch(start_epoch, tmp_path):
 @pytest.mark.whole
 def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
     config = parse_config(
-        TINY
-        | {"quant": {"start_epoch": 2}}
-        | {"prune": TINY["prune"] | {"token_start_epoch": 1, "token_ramp_epochs": 1}}
+        TINY | {"quant": {"start_epoch": 2}} | {"prune": TINY["prune"] | {"token_start_epoch": 1, "token_ramp_epochs": 1}}
     )
     whole = training.train(config, tmp_path / "whole", console=QUIET)
     assert [h["token_keep"] for h in whole["student_history"]] == [1.0, 0.5, 0.5]
@@ -355,10 +346,13 @@ def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, 
     images = next(iter(run.data.test_batches(64)))
     with torch.no_grad():
         small = cut(run.student, masks)
-        assert torch.equal(small.double()(images.double()), run.student.double()(images.double(), [
-            dataclasses.replace(m, **{f.name: getattr(m, f.name).double() for f in dataclasses.fields(m)})
-            for m in masks
-        ]))
+        assert torch.equal(
+            small.double()(images.double()),
+            run.student.double()(
+                images.double(),
+                [dataclasses.replace(m, **{f.name: getattr(m, f.name).double() for f in dataclasses.fields(m)}) for m in masks],
+            ),
+        )
     kept = [int(m[::8, ::8].sum()) for e in masks for m in (*e.qkv.chunk(3), e.proj)]
     blocks = [kept_blocks(str(keep), 4)] * 8
     assert kept == blocks if scope == "local" else sum(kept) == kept_blocks(str(keep), 4 * 8)

@@ -48,7 +48,9 @@ def imagenet(tmp_path_factory):
 
 
 def config_of(data, path, **more):
-    return parse_config({"name": "x", "data": f"imagefolder:{data}", "model": {"timm": NAME, "image_size": SIDE}, "teacher": {"weights": str(path)} | more})
+    return parse_config(
+        {"name": "x", "data": f"imagefolder:{data}", "model": {"timm": NAME, "image_size": SIDE}, "teacher": {"weights": str(path)} | more}
+    )
 
 
 def test_classes_with_imagenets_names_take_their_rows(imagenet, tmp_path):
@@ -70,7 +72,9 @@ def test_other_classes_start_a_classifier_anew_and_need_training(imagenet, tmp_p
     found = teacher.make_teacher(config, config.load_data())
     assert found.head.weight.shape == (3, 192) and not torch.equal(found.head.weight, model.head.weight[:3])
     assert torch.equal(found.blocks[5].mlp.fc1.weight, model.blocks[5].mlp.fc1.weight)
-    with pytest.raises(UserError, match=r"deit.safetensors has other classes than imagefolder:.*: train a classifier of these \(teacher.epochs\)"):
+    with pytest.raises(
+        UserError, match=r"deit.safetensors has other classes than imagefolder:.*: train a classifier of these \(teacher.epochs\)"
+    ):
         teacher.make_teacher(config_of(tmp_path, path, epochs=0), config.load_data())
 
 
@@ -185,7 +189,10 @@ def test_the_error_of_the_features_is_that_of_normalised_encoders(tmp_path):
 def test_features_need_a_teacher_with_the_same_encoders(tmp_path):
     weights = tmp_path / "resnet.pth"
     torch.save(timm.create_model("resnet10t", num_classes=10, in_chans=1).state_dict(), weights)
-    of = {"teacher": {"distill_from": "resnet10t", "distill_weights": str(weights)}, "student": CONFIG["student"] | {"distill_features": 1.0}}
+    of = {
+        "teacher": {"distill_from": "resnet10t", "distill_weights": str(weights)},
+        "student": CONFIG["student"] | {"distill_features": 1.0},
+    }
     with pytest.raises(UserError, match="student.distill_features needs a teacher with the student's encoders"):
         TrainingRun(parse_config(CONFIG | of), tmp_path)
 

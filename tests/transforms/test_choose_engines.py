@@ -52,7 +52,10 @@ def test_the_choice_that_the_goal_wants_is_taken(specialised, goal, key):
 
 def test_what_fits_comes_first_then_what_the_goal_asks_for():
     def best(*plans, **options):
-        made = [PlannedDesign(None, None, EngineChoice(engines=1, frames_in_flight=1, interval_cycles=i, latency_cycles=latency, fits=f), p) for i, latency, f, p in plans]
+        made = [
+            PlannedDesign(None, None, EngineChoice(engines=1, frames_in_flight=1, interval_cycles=i, latency_cycles=latency, fits=f), p)
+            for i, latency, f, p in plans
+        ]
         return made.index(min(made, key=lambda plan: _rank(plan, PlanOptions(**options))))
 
     fast, soon, cheap, large = (10, 50, True, 3.0), (12, 20, True, 2.0), (30, 60, True, 1.0), (5, 5, False, 9.0)
@@ -79,7 +82,14 @@ def test_a_build_takes_auto_and_says_what_it_tried(tmp_path):
     model, _ = random_vit()
     model.save(str(tmp_path / "model.onnx"))
     settings = BuildSettings(engines="auto", goal="latency", synth="none", budget=SMALL)
-    options = BuildOptions(model=tmp_path / "model.onnx", output_dir=tmp_path / "b", fpga_part="ZCU104", target_fps=20_000, **dict(settings), estimate_only=True)
+    options = BuildOptions(
+        model=tmp_path / "model.onnx",
+        output_dir=tmp_path / "b",
+        fpga_part="ZCU104",
+        target_fps=20_000,
+        **dict(settings),
+        estimate_only=True,
+    )
     folder = build(options)
     assert [(choice.engines, choice.frames_in_flight) for choice in Summary.load(folder).plan.engines] == [(None, 1), (1, 1), (1, 2)]
     file = folder / "auto_folding_config.json"

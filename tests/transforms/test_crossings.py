@@ -47,16 +47,36 @@ def network():
     node("VitFork", ["x"], ["a0", "a1"], **shape, **wide, SIMD=2)
     node("VitLayerNorm", ["a0"], ["b"], **shape, SIMD=4, eps=3, mult=30000, shift=14, outputDataType="INT8")
     node("VitFork", ["b"], ["c0", "c1"], **shape, inputDataType="INT8", SIMD=4)
-    node("BlockSparseMVAU", ["c0", "w", "bias", "mult"], ["d"], tokens=TOKENS, MW=CHANNELS, MH=CHANNELS, block=4, SIMD=2,
-         PE=2, TOKENS=4, in_width=2, out_width=2, shift=20, mult_bits=16, column_blocks=[2, 2], inputDataType="INT8",
-         weightDataType="INT4", outputDataType="INT16")
-    node("VitRequant", ["c1", "m"], ["e"], **shape, SIMD=8, shift=6, per_channel=0, mult_bits=8, inputDataType="INT8",
-         outputDataType="INT16")
+    node(
+        "BlockSparseMVAU",
+        ["c0", "w", "bias", "mult"],
+        ["d"],
+        tokens=TOKENS,
+        MW=CHANNELS,
+        MH=CHANNELS,
+        block=4,
+        SIMD=2,
+        PE=2,
+        TOKENS=4,
+        in_width=2,
+        out_width=2,
+        shift=20,
+        mult_bits=16,
+        column_blocks=[2, 2],
+        inputDataType="INT8",
+        weightDataType="INT4",
+        outputDataType="INT16",
+    )
+    node(
+        "VitRequant", ["c1", "m"], ["e"], **shape, SIMD=8, shift=6, per_channel=0, mult_bits=8, inputDataType="INT8", outputDataType="INT16"
+    )
     node("VitAdd", ["d", "e"], ["f"], **shape, SIMD=1)
     node("VitAdd", ["f", "a1"], ["y"], **shape, SIMD=4)
     weights = {
-        "w": rng.integers(-7, 8, (CHANNELS, CHANNELS)), "bias": rng.integers(-99, 99, CHANNELS),
-        "mult": rng.integers(1 << 14, 1 << 16, CHANNELS), "m": np.array([90]),
+        "w": rng.integers(-7, 8, (CHANNELS, CHANNELS)),
+        "bias": rng.integers(-99, 99, CHANNELS),
+        "mult": rng.integers(1 << 14, 1 << 16, CHANNELS),
+        "m": np.array([90]),
     }
     info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, TOKENS, CHANNELS)) for n in ("x", "y")]
     model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "residual", info[:1], info[1:])))
@@ -163,9 +183,7 @@ def test_where_the_crossings_stand():
 def test_bits_at_each_cut():
     """By hand: width of the narrower end of each stream over the cut, a1 (2 x 16 bits) past all of them."""
     a1 = 32
-    assert crossing_bits(network()).tolist() == [
-        a1 + 2 * 16, a1 + 4 * 8, a1 + 2 * 8 + 4 * 8, a1 + 16 + 4 * 8, a1 + 16 + 16, a1 + 16,
-    ]
+    assert crossing_bits(network()).tolist() == [a1 + 2 * 16, a1 + 4 * 8, a1 + 2 * 8 + 4 * 8, a1 + 16 + 4 * 8, a1 + 16 + 16, a1 + 16]
 
 
 def test_what_stands_in_each_slr():

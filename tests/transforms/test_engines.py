@@ -111,9 +111,13 @@ CASES = ((1, 1), (1, 2), ((2, 2), 2))
 """Engines, and images in flight."""
 
 
-@pytest.fixture(scope="module", params=[
-    pytest.param(case, marks=[pytest.mark.xdist_group(f"engines {case}")] + [pytest.mark.whole] * (case == (1, 2))) for case in CASES
-], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(case, marks=[pytest.mark.xdist_group(f"engines {case}")] + [pytest.mark.whole] * (case == (1, 2))) for case in CASES
+    ],
+    ids=str,
+)
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
     return build_last(planned(specialised, engines, frames), tensors, tmp_path_factory.mktemp("engine"))
@@ -163,7 +167,12 @@ def test_images_that_wait_come_at_the_planned_interval(built):
 def test_images_leave_whatever_beats_of_the_next_one_do_not_come(built, share):
     """One to three images, and the first beats of another: one, half of them, all but one."""
     more = 1 + int(share * (built.op.in_streams()[0].beats - 2))
-    for images, stimulus in ((1, Stimulus()), (2, Stimulus()), (2, Stimulus(seed=7, pause=0.01, burst=300)), (3, Stimulus(seed=8, stall=0.2))):
+    for images, stimulus in (
+        (1, Stimulus()),
+        (2, Stimulus()),
+        (2, Stimulus(seed=7, pause=0.01, burst=300)),
+        (3, Stimulus(seed=8, stall=0.2)),
+    ):
         result = built.run(images, stimulus, more)
         assert result.ok, (images, more, stimulus, result.deadlock)
 
@@ -185,7 +194,9 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     die = {"LUT": 100_000, "FF": 200_000, "DSP": 800, "BRAM36": 200, "URAM": 40}
     (folder / "part.json").write_text(json.dumps({PART: {k: 2 * v for k, v in die.items()} | {"dies": [die, die]}}))
-    return build(BuildOptions(model=None, output_dir=folder / "b", fpga_part=PART, target_fps=62_000, **dict(of_two(folder / "b", max_images=24))))
+    return build(
+        BuildOptions(model=None, output_dir=folder / "b", fpga_part=PART, target_fps=62_000, **dict(of_two(folder / "b", max_images=24)))
+    )
 
 
 def of_two(folder: Path, **more: object) -> BuildSettings:
@@ -393,7 +404,16 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
 
     def again(name, content):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        return build(BuildOptions(model=None, output_dir=tmp_path / name, fpga_part=PART, folding=tmp_path / f"{name}.json", estimate_only=True, **dict(settings)))
+        return build(
+            BuildOptions(
+                model=None,
+                output_dir=tmp_path / name,
+                fpga_part=PART,
+                folding=tmp_path / f"{name}.json",
+                estimate_only=True,
+                **dict(settings),
+            )
+        )
 
     same, first = (Summary.load(folder).nodes for folder in (again("same", folds), two))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
@@ -430,7 +450,9 @@ def test_weights_of_engines_are_loaded(two, tmp_path, request):
     designs = []
     for simulation in ("whole", "units") if request.config.getoption("--whole") else ("whole",):
         settings = of_two(two, max_images=5, simulation=simulation)
-        folder = build(BuildOptions(model=None, output_dir=tmp_path / simulation, fpga_part=PART, folding=tmp_path / "folds.json", **dict(settings)))
+        folder = build(
+            BuildOptions(model=None, output_dir=tmp_path / simulation, fpga_part=PART, folding=tmp_path / "folds.json", **dict(settings))
+        )
         found = Summary.load(folder).verify
         assert found.rtl_mismatches == 0 and found.class_changes == 0 and found.images == 5
         contents = Contents.load(folder / "runtime_weights")

@@ -31,12 +31,19 @@ from tests.vit_models import random_vit
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loadable")]
 PART = "xczu7ev-ffvc1156-2-e"
 NETWORKS = {
-    "built": {"seed": 1, "keep": "0.5"}, "reserved": {"seed": 2, "keep": "0.75"}, "not reserved": {"seed": 5, "keep": "0.5"},
-    "larger": {"seed": 3, "keep": "1.0"}, "deeper": {"seed": 4, "depth": 4}, "wider": {"seed": 6, "dim": 64},
+    "built": {"seed": 1, "keep": "0.5"},
+    "reserved": {"seed": 2, "keep": "0.75"},
+    "not reserved": {"seed": 5, "keep": "0.5"},
+    "larger": {"seed": 3, "keep": "1.0"},
+    "deeper": {"seed": 4, "depth": 4},
+    "wider": {"seed": 6, "dim": 64},
 }
 DROPPING = {
-    "half": {"seed": 1}, "dense": {"seed": 7, "keep": "1.0", "drop_at": ()}, "most": {"seed": 8, "keep": "0.6", "token_keep": "0.9"},
-    "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
+    "half": {"seed": 1},
+    "dense": {"seed": 7, "keep": "1.0", "drop_at": ()},
+    "most": {"seed": 8, "keep": "0.6", "token_keep": "0.9"},
+    "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"},
+    "elsewhere": {"seed": 3, "drop_at": (1, 2)},
 }
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
 SEEDS = {
@@ -74,10 +81,15 @@ def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
 def design(networks, tmp_path_factory) -> Path:
     """A design on one engine, made for two networks."""
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=(networks["reserved"][0],), synth="none")
-    return build(BuildOptions(
-        model=networks["built"][0], output_dir=tmp_path_factory.mktemp("design") / "b", fpga_part=PART, target_fps=100_000,
-        **dict(settings),
-    ))
+    return build(
+        BuildOptions(
+            model=networks["built"][0],
+            output_dir=tmp_path_factory.mktemp("design") / "b",
+            fpga_part=PART,
+            target_fps=100_000,
+            **dict(settings),
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +101,19 @@ def dropping(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
 @pytest.fixture(scope="module")
 def roomy(dropping, tmp_path_factory) -> Path:
     """A design on one engine with room for the dense network."""
-    return build(BuildOptions(
-        model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("roomy") / "b", fpga_part=PART, target_fps=60_000,
-        engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4,
-    ))
+    return build(
+        BuildOptions(
+            model=dropping["half"][0],
+            output_dir=tmp_path_factory.mktemp("roomy") / "b",
+            fpga_part=PART,
+            target_fps=60_000,
+            engines=1,
+            frames_in_flight=2,
+            reserve=("dense",),
+            synth="none",
+            max_images=4,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +126,33 @@ def small(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
 def pipeline(small, tmp_path_factory) -> Path:
     """A pipeline made for both: each unit has its own hardware, each matrix unit a single program, which it reads ahead."""
     settings = BuildSettings(reserve=(small["second"][0],), synth="none", max_images=2, stalled_images=1, traced_images=1)
-    return build(BuildOptions(
-        model=small["first"][0], output_dir=tmp_path_factory.mktemp("pipeline") / "b", fpga_part=PART, target_fps=100_000,
-        **dict(settings),
-    ))
+    return build(
+        BuildOptions(
+            model=small["first"][0],
+            output_dir=tmp_path_factory.mktemp("pipeline") / "b",
+            fpga_part=PART,
+            target_fps=100_000,
+            **dict(settings),
+        )
+    )
 
 
 @pytest.fixture(scope="module")
 def shared_and_alone(dropping, tmp_path_factory) -> Path:
     """The same on an engine of two encoders, and units of the third's own."""
-    return build(BuildOptions(
-        model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("shared") / "b", fpga_part=PART, target_fps=60_000,
-        encoders_per_engine=(2, 1), frames_in_flight=2, reserve=("dense",), synth="none", max_images=4,
-    ))
+    return build(
+        BuildOptions(
+            model=dropping["half"][0],
+            output_dir=tmp_path_factory.mktemp("shared") / "b",
+            fpga_part=PART,
+            target_fps=60_000,
+            encoders_per_engine=(2, 1),
+            frames_in_flight=2,
+            reserve=("dense",),
+            synth="none",
+            max_images=4,
+        )
+    )
 
 
 def logits(model: Path, images: np.ndarray) -> np.ndarray:
@@ -156,7 +191,9 @@ def test_the_folding_file_of_a_plan_is_taken_where_the_network_that_is_reserved_
     assert Summary.load(folded.path).resources == Summary.load(planned.path).resources
 
 
-@pytest.mark.parametrize("name, simulation", sampled([("not reserved", "whole"), ("reserved", "whole"), ("reserved", "units")], 1, several=True))
+@pytest.mark.parametrize(
+    "name, simulation", sampled([("not reserved", "whole"), ("reserved", "whole"), ("reserved", "units")], 1, several=True)
+)
 def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, simulation, tmp_path):
     model, images = networks[name]
     contents_of(model, design).contents.write(tmp_path / "c.bin")
@@ -191,10 +228,16 @@ def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, 
 def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
     """Room is made for the folds of the file, those of nodes outside of the engine among them."""
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
-    again = build(BuildOptions(
-        model=dropping["half"][0], output_dir=tmp_path / "b", fpga_part=PART, folding=roomy / "auto_folding_config.json",
-        stop_step="step_stitch", **dict(settings),
-    ))
+    again = build(
+        BuildOptions(
+            model=dropping["half"][0],
+            output_dir=tmp_path / "b",
+            fpga_part=PART,
+            folding=roomy / "auto_folding_config.json",
+            stop_step="step_stitch",
+            **dict(settings),
+        )
+    )
     words = [len(contents_of(dropping["dense"][0], folder).contents.data) for folder in (roomy, again)]
     assert words[1] == pytest.approx(words[0], rel=0.1)
 
@@ -267,7 +310,10 @@ def test_the_commands_say_what_they_did(design, networks, tmp_path, capsys):
     assert run(["contents", str(networks["larger"][0]), "--for", str(design), "-o", str(tmp_path / "no.bin")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "no.bin").exists()
     before = (model := networks["reserved"][0]).read_bytes()
-    assert run(["contents", str(model), "--for", str(design), "-o", str(model)]) == 2 and run(["contents", str(model), "--for", str(design), "-o", str(out)]) == 0
+    assert (
+        run(["contents", str(model), "--for", str(design), "-o", str(model)]) == 2
+        and run(["contents", str(model), "--for", str(design), "-o", str(out)]) == 0
+    )
     assert "is there already and is no file of contents" in capsys.readouterr().err and model.read_bytes() == before
     assert run(["build", str(networks["built"][0]), "--reserve", str(tmp_path / "none.onnx"), "-o", str(tmp_path / "b")]) == 2
     assert "none.onnx" in capsys.readouterr().err and not (tmp_path / "b").exists()
@@ -280,9 +326,10 @@ def test_the_settings_tell_what_a_design_is_made_for(design, networks):
 
 @pytest.mark.whole
 def test_a_design_with_contents_built_in_is_no_place_for_another_network(networks, tmp_path):
-    folder = build(BuildOptions(
-        model=networks["built"][0], output_dir=tmp_path / "b", fpga_part=PART, target_fps=20_000, stop_step="step_stitch",
-        synth="none",
-    ))
+    folder = build(
+        BuildOptions(
+            model=networks["built"][0], output_dir=tmp_path / "b", fpga_part=PART, target_fps=20_000, stop_step="step_stitch", synth="none"
+        )
+    )
     with pytest.raises(UserError, match="--loadable, or --reserve"):
         contents_of(networks["reserved"][0], folder)

@@ -122,12 +122,16 @@ def test_scales_two_shifts_away_and_any_number_of_tokens_have_room(dealt):
 
 
 @pytest.mark.parametrize("dealt", sampled(DEALS, 1))
-@pytest.mark.parametrize("kind, parameter", [("PrunedAttention", "LOGIT_"), ("BlockSparseMVAU", "SPAN|SHIFT"), ("VitLayerNorm", "MOST_E|LEAST_SHIFT")])
+@pytest.mark.parametrize(
+    "kind, parameter", [("PrunedAttention", "LOGIT_"), ("BlockSparseMVAU", "SPAN|SHIFT"), ("VitLayerNorm", "MOST_E|LEAST_SHIFT")]
+)
 def test_scales_that_are_further_away_are_refused_with_the_unit_and_what_helps(dealt, kind, parameter):
     own = flat(**VIT, seed=1)
     made = design(own, dealt, loadable=True)
     far = rescaled(own, 6, kind)
-    with pytest.raises(UserError, match=rf"unit .* needs ({parameter})\w* \d+ for this network, the design has \d+: build the design with --reserve"):
+    with pytest.raises(
+        UserError, match=rf"unit .* needs ({parameter})\w* \d+ for this network, the design has \d+: build the design with --reserve"
+    ):
         contents(made, far)
     assert len(contents(design(own, dealt, [far], loadable=True), far).data), "what the refusal names does help"
 

@@ -103,8 +103,11 @@ def test_runner_equals_qonnx_execution():
     from qonnx.core.onnx_exec import execute_onnx
 
     source, images = random_vit()
-    names = [n.output[0] for n in source.graph.node if n.op_type in ("Quant", "TokenDrop") and n.input[0] not in
-             {i.name for i in source.graph.initializer}]
+    names = [
+        n.output[0]
+        for n in source.graph.node
+        if n.op_type in ("Quant", "TokenDrop") and n.input[0] not in {i.name for i in source.graph.initializer}
+    ]
     fast = QonnxRunner(source, names).run(images[:2])
     for i, image in enumerate(images[:2]):
         slow = execute_onnx(source, {source.graph.input[0].name: image[None].astype(np.float32)}, True)
@@ -150,8 +153,17 @@ def with_zero_point(quantiser: str, zero: float | list[float]):
     return broken(change)[0]
 
 
-@pytest.mark.parametrize("quantiser", ["blocks.0.norm1.quant", "blocks.0.attn.q_quant", "blocks.0.mlp.pre_quant",
-                                       "blocks.0.add1_quant", "blocks.1.attn.out_quant", "blocks.0.mlp.fc1.weight_quant"])
+@pytest.mark.parametrize(
+    "quantiser",
+    [
+        "blocks.0.norm1.quant",
+        "blocks.0.attn.q_quant",
+        "blocks.0.mlp.pre_quant",
+        "blocks.0.add1_quant",
+        "blocks.1.attn.out_quant",
+        "blocks.0.mlp.fc1.weight_quant",
+    ],
+)
 def test_a_zero_point_is_refused_where_no_table_can_hold_it(quantiser):
     assert "zero point 3" in unmapped(with_zero_point(quantiser, 3))
 
@@ -217,8 +229,10 @@ def test_erf_form_of_gelu_maps_to_the_same_table():
             if model.get_initializer(f"gelu_{name}") is None:
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"gelu_{name}"))
         chain = [
-            helper.make_node("Div", [x, "gelu_sqrt2"], [y + "a"]), helper.make_node("Erf", [y + "a"], [y + "b"]),
-            helper.make_node("Add", [y + "b", "gelu_one"], [y + "c"]), helper.make_node("Mul", [x, y + "c"], [y + "d"]),
+            helper.make_node("Div", [x, "gelu_sqrt2"], [y + "a"]),
+            helper.make_node("Erf", [y + "a"], [y + "b"]),
+            helper.make_node("Add", [y + "b", "gelu_one"], [y + "c"]),
+            helper.make_node("Mul", [x, y + "c"], [y + "d"]),
             helper.make_node("Mul", [y + "d", "gelu_half"], [y]),
         ]
         model.graph.node.remove(node)
@@ -249,7 +263,9 @@ def layer(*nodes, output, constants=(), columns=40):
         *nodes,
     ]
     graph = helper.make_graph(
-        made, "layer", [helper.make_tensor_value_info("x", 1, [1, 4, 6])],
+        made,
+        "layer",
+        [helper.make_tensor_value_info("x", 1, [1, 4, 6])],
         [helper.make_tensor_value_info(output, 1, None)],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()],
     )
@@ -311,9 +327,7 @@ MALFORMED = {
     "no target": (helper.make_node("Reshape", ["y", ""], ["part0"]), [1], "input 1 is missing"),
     "not a constant": (helper.make_node("Reshape", ["c", "y"], ["part0"]), [1], "input 1 (y) must be a constant"),
     "not made": (helper.make_node("Relu", ["nowhere"], ["part0"]), [1], "input nowhere has no producer before it"),
-    "too large": (
-        helper.make_node("Expand", ["y", "c"], ["part0"]), [10**6, 10**6, 1, 1, 1], "more than 33,554,432 elements"
-    ),
+    "too large": (helper.make_node("Expand", ["y", "c"], ["part0"]), [10**6, 10**6, 1, 1, 1], "more than 33,554,432 elements"),
     "padded": (helper.make_node("Pad", ["y", "c"], ["part0"]), [0, 0, 0, 0, 1, 0], "Pad of a stream of codes"),
 }
 
@@ -381,9 +395,7 @@ def test_operators_that_change_nothing_leave_the_hardware_graph_as_it_is(case):
     constants = {"c": np.array(constant), "one": [1], "four": [4], "two": [2], "least": [np.iinfo(np.int64).min]}
     plain = lower(layer(output="y", constants=constants.items()))
     edited = lower(layer(*nodes, output="z", constants=constants.items()))
-    assert edited.model.model.SerializeToString(deterministic=True) == plain.model.model.SerializeToString(
-        deterministic=True
-    )
+    assert edited.model.model.SerializeToString(deterministic=True) == plain.model.model.SerializeToString(deterministic=True)
     assert np.array_equal(edited.matches[-1].index, plain.matches[-1].index)
 
 
@@ -405,7 +417,8 @@ def test_softmax_numerators_in_another_order_do_not_reach_the_values():
 def test_every_value_has_a_name_of_its_own_in_messages():
     """Messages name a value by its ``kind``, never by its class."""
     kinds = [
-        v.kind for v in vars(values).values()
+        v.kind
+        for v in vars(values).values()
         if isinstance(v, type) and issubclass(v, Symbolic) and v not in (Symbolic, Indexed, values.OfLogits)
     ]
     assert len(kinds) == len(set(kinds)) >= 20

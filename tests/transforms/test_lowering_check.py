@@ -142,8 +142,7 @@ def test_a_fault_stops_the_build_with_exit_code_1_and_leaves_counts_but_no_summa
 
 
 @pytest.mark.parametrize(
-    "distance, off, allowed",
-    [(0.0, 1, True), (9e-4, 1, True), (2e-3, 1, False), (9e-4, 2, False), (-9e-4, 1, True), (-2e-3, 1, False)],
+    "distance, off, allowed", [(0.0, 1, True), (9e-4, 1, True), (2e-3, 1, False), (9e-4, 2, False), (-9e-4, 1, True), (-2e-3, 1, False)]
 )
 def test_a_code_may_differ_by_one_within_a_thousandth_of_a_tie(distance, off, allowed):
     assert TIE_TOLERANCE == 1e-3

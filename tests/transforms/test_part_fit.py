@@ -112,8 +112,7 @@ def test_what_a_tool_counted_decides_where_it_ran(small_build):
 def test_no_part_is_named_where_none_is_large_enough():
     assert smallest_part(Resources(LUT=10**8)) is None
     used = Resources(LUT=50_000, DSP=300)
-    holds = [row["LUT"] for row in part_table().values() if row["family"] == "UltraScale+"
-             and row["LUT"] >= 50_000 and row["DSP"] >= 300]
+    holds = [row["LUT"] for row in part_table().values() if row["family"] == "UltraScale+" and row["LUT"] >= 50_000 and row["DSP"] >= 300]
     assert part_table()[smallest_part(used)]["LUT"] == min(holds)
 
 

@@ -161,8 +161,16 @@ def test_candidates_are_those_that_none_beats(seed):
 def test_candidates_of_a_matrix_unit_hold_for_every_mask_of_as_many_blocks(seed):
     rng = np.random.default_rng(seed)
     rows, columns, kept = 6, 8, int(rng.integers(8, 40))
-    attributes = {"tokens": int(rng.integers(5, 40)), "MW": rows * 8, "MH": columns * 8, "block": 8, "shift": 20,
-                  "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8"}
+    attributes = {
+        "tokens": int(rng.integers(5, 40)),
+        "MW": rows * 8,
+        "MH": columns * 8,
+        "block": 8,
+        "shift": 20,
+        "inputDataType": "INT8",
+        "weightDataType": "INT8",
+        "outputDataType": "INT8",
+    }
     units = []
     for _ in range(3):
         counts = np.bincount(rng.permutation(rows * columns)[:kept] % columns, minlength=columns)
@@ -184,15 +192,28 @@ def test_candidates_of_a_matrix_unit_hold_for_every_mask_of_as_many_blocks(seed)
             assert fold.fold.lane_slots >= fold.fold.schedule.lane_slots and fold.fold.lane_blocks >= fold.fold.schedule.lane_blocks
 
 
-@pytest.mark.parametrize(("tokens", "interval", "bits"), [
-    (n, interval, bits) for n in (197, 100, 52, 28) for interval, bits in ((46_000, 8), (21_400, 4))
-])
+@pytest.mark.parametrize(
+    ("tokens", "interval", "bits"), [(n, interval, bits) for n in (197, 100, 52, 28) for interval, bits in ((46_000, 8), (21_400, 4))]
+)
 def test_keys_and_values_take_at_most_twice_their_bits(tokens, interval, bits):
     """Two ping-pong buffers of N x 2 H D' codes, H = 6, D' = 64, whatever candidate is chosen."""
-    op, _ = build_node("PrunedAttention", {
-        "tokens": tokens, "queries": tokens, "heads": 6, "head_dim": 64, "scores": 0, "logit_mult": 1000, "logit_shift": 16,
-        "recip_num": 1 << 30, "recip_shift": 40, "inputDataType": f"INT{bits}", "outputDataType": f"INT{bits}",
-    }, [])
+    op, _ = build_node(
+        "PrunedAttention",
+        {
+            "tokens": tokens,
+            "queries": tokens,
+            "heads": 6,
+            "head_dim": 64,
+            "scores": 0,
+            "logit_mult": 1000,
+            "logit_shift": 16,
+            "recip_num": 1 << 30,
+            "recip_shift": 40,
+            "inputDataType": f"INT{bits}",
+            "outputDataType": f"INT{bits}",
+        },
+        [],
+    )
     candidates = op.folding().candidates(interval, Styles())
     assert candidates and all(c.cycles <= interval for c in candidates)
     codes = 2 * tokens * 2 * 6 * 64 * bits
@@ -261,7 +282,7 @@ def test_the_bisection_finds_the_smallest_that_fits(seed):
     least, most = sorted(map(int, rng.integers(1, 5_000, 2)))
     border, first = int(rng.integers(least, most + 200)), int(rng.integers(least, most + 1))
     tried = []
-    steps = Steps(lambda i, n: int(i * 1.15 ** 2**n) + 1, lambda i, n: int(i / 1.15 ** 2**n))
+    steps = Steps(lambda i, n: int(i * 1.15**2**n) + 1, lambda i, n: int(i / 1.15**2**n))
     found = smallest(lambda i: tried.append(i) or i >= border, least, first, most, steps)
     assert found == (border if border <= most else None)
     assert all(least <= i <= most for i in tried) and len(tried) < 30

@@ -354,7 +354,7 @@ def test_layers_that_share_a_unit_are_planned_as_data(specialised):
     apart, joined = search.problem, search.problem.joined(*names)
     assert [unit.name for unit in joined.units] == [unit.name for unit in apart.units if unit.name != names[1]]
     shared = {unit.name: unit for unit in apart.units}
-    (index, unit), = ((i, unit) for i, unit in enumerate(joined.units) if unit.name == names[0])
+    ((index, unit),) = ((i, unit) for i, unit in enumerate(joined.units) if unit.name == names[0])
     assert unit.macs == sum(shared[name].macs for name in names) and len(unit.folding.each) == 2 * engine_encoders
     found = solve(joined, interval)
     fold = found.foldings[index].fold

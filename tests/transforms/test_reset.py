@@ -180,8 +180,9 @@ def test_a_host_may_begin_as_soon_as_the_reset_ends(stages):
 def test_registers_are_counted_and_are_no_shift_register(tmp_path):
     found = {}
     for stages in (2, 8):
-        op, _, keep = generate_op("VitFIFO", {"tokens": 4, "channels": 8, "SIMD": 2, "inputDataType": "INT8", "depth": 40,
-                                              "reset_stages": stages})
+        op, _, keep = generate_op(
+            "VitFIFO", {"tokens": 4, "channels": 8, "SIMD": 2, "inputDataType": "INT8", "depth": 40, "reset_stages": stages}
+        )
         found[stages] = map_node(NodeJob("dut", tuple(map(Path, op.get_rtl_file_list(abspath=True)))))
         keep.cleanup()
     few, many = found[2], found[8]

@@ -37,9 +37,7 @@ SIZES = ("tokens", "channels", "MW", "MH", "heads", "queries", "first", "k", "mu
 def hardware(tmp_path, **options) -> ModelWrapper:
     """The flat network of a random ViT."""
     model, _ = random_vit(**VIT | options)
-    cfg = DataflowBuildConfig(
-        output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=PART
-    )
+    cfg = DataflowBuildConfig(output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=PART)
     return flat_hardware(model, cfg).hardware
 
 

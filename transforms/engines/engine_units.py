@@ -144,7 +144,10 @@ class _Units:
             q, kv = sorted((getCustomOp(self.nodes[name]) for name in qkv.nodes[encoder]), key=lambda op: op.get_nodeattr("MH"))
             channels = [op.get_nodeattr("MH") for op in (q, kv)]
             return self._changed(
-                self._first(unit.role), tokens=kv.get_nodeattr("tokens"), channels=sum(channels), first=channels[0],
+                self._first(unit.role),
+                tokens=kv.get_nodeattr("tokens"),
+                channels=sum(channels),
+                first=channels[0],
                 first_tokens=q.get_nodeattr("tokens"),
             )
         return None
@@ -238,9 +241,7 @@ class _Units:
         done, waiting = {ENTRY}, dict(self.roles)
         found = []
         while waiting:
-            ready = [
-                name for name in waiting if all(source[0] in done for source, sink in self.edges if sink[0] == name)
-            ]
+            ready = [name for name in waiting if all(source[0] in done for source, sink in self.edges if sink[0] == name)]
             for name in ready:
                 found.append(waiting.pop(name))
                 done.add(name)
@@ -279,8 +280,13 @@ class _Units:
         self._switch(switch_name(name), rows, ways, x, tokens, branches, role.depths[0])
         score_ways = [f"{name}_scores_{i}" for i in range(len(drops))]
         self._switch(
-            f"{name}_score_switch", scores, score_ways, s, [op.in_streams()[1].tokens if op else 0 for op in role.ops],
-            [max(0, b - passing) for b in branches], role.depths[1],
+            f"{name}_score_switch",
+            scores,
+            score_ways,
+            s,
+            [op.in_streams()[1].tokens if op else 0 for op in role.ops],
+            [max(0, b - passing) for b in branches],
+            role.depths[1],
         )
         ends = [ways[0]] if passing else []
         for i, (_, op) in enumerate(drops):
@@ -299,9 +305,7 @@ class _Units:
             channels=x.channels, SIMD=x.simd, inputDataType=x.dtype.name, frames=2 * self.frames,
         ))  # fmt: skip
 
-    def _switch(
-        self, name: str, source: str, ways: Sequence[str], stream, tokens: list[int], branches: list[int], depth: int
-    ) -> None:
+    def _switch(self, name: str, source: str, ways: Sequence[str], stream, tokens: list[int], branches: list[int], depth: int) -> None:
         tags = self.tags
         node = make_node(
             "VitSwitch_rtl", [source, tags], [*ways, self._next_tags()], name=name, tokens=tokens, branches=branches,

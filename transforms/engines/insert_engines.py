@@ -123,7 +123,11 @@ def _graph(model: ModelWrapper, nodes: list[NodeProto], name: str, source: str, 
     tensors = {t for node in nodes for t in (*node.input, *node.output)}
     info = {v.name: v for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     graph = helper.make_graph(
-        nodes, name, [info[source]], [info[sink]], initializer=[t for t in model.graph.initializer if t.name in tensors],
+        nodes,
+        name,
+        [info[source]],
+        [info[sink]],
+        initializer=[t for t in model.graph.initializer if t.name in tensors],
         value_info=[info[t] for t in sorted(tensors) if t in info and t not in (source, sink)],
     )
     graph.quantization_annotation.extend(q for q in model.graph.quantization_annotation if q.tensor_name in tensors)

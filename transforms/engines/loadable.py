@@ -157,7 +157,11 @@ def check_same_hardware(made: VitOp, needed: VitOp) -> None:
     has, needs = _parameters(made), _parameters(needed)
     for name in has:
         if has[name] != needs[name]:
-            use = RESERVE if _can_be_both(made, needed) else "that is built in, and --reserve does not help: this network needs a design of its own"
+            use = (
+                RESERVE
+                if _can_be_both(made, needed)
+                else "that is built in, and --reserve does not help: this network needs a design of its own"
+            )
             raise UserError(f"unit {made.label} needs {name} {needs[name]} for this network, the design has {has[name]}: {use}")
 
 

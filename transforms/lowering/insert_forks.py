@@ -28,9 +28,7 @@ class InsertForks(Transformation):
         tokens, channels = model.get_tensor_shape(source)[-2:]
         datatype = model.get_tensor_datatype(source)
         outputs = [new_tensor(model, (1, tokens, channels), datatype) for _ in range(2)]
-        fork = make_node(
-            "VitFork", [source], outputs, tokens=tokens, channels=channels, inputDataType=datatype.name
-        )
+        fork = make_node("VitFork", [source], outputs, tokens=tokens, channels=channels, inputDataType=datatype.name)
         first = min(position(model, n) for n, _ in readers)
         model.graph.node.insert(first, fork)
         node, i = readers.pop(0)

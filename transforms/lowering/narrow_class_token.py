@@ -74,8 +74,7 @@ def _select(model: ModelWrapper, tensor: str, index: int) -> str:
     datatype = model.get_tensor_datatype(tensor)
     out = new_tensor(model, (1, 1, channels), datatype)
     model.graph.node.append(
-        make_node("VitSelectToken", [tensor], [out], tokens=tokens, channels=channels, index=index,
-                  inputDataType=datatype.name)
+        make_node("VitSelectToken", [tensor], [out], tokens=tokens, channels=channels, index=index, inputDataType=datatype.name)
     )
     return out
 

@@ -45,9 +45,7 @@ class HardwareGraph:
         name = self.fresh(stem)
         values = np.asarray(values)
         wide = values.size and np.abs(values).max() >= 1 << 24
-        self.initialisers.append(
-            numpy_helper.from_array(values.astype(np.float64 if wide else np.float32), name)
-        )
+        self.initialisers.append(numpy_helper.from_array(values.astype(np.float64 if wide else np.float32), name))
         self.datatypes[name] = datatype
         return name
 
@@ -74,9 +72,7 @@ class HardwareGraph:
         """The finished model with annotations, nodes in the order they were added."""
         infos = dict(self.value_infos)
         inputs, outputs = [infos.pop(graph_input)], [infos.pop(graph_output)]
-        graph = helper.make_graph(
-            self.nodes, name, inputs, outputs, self.initialisers, value_info=list(infos.values())
-        )
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.initialisers, value_info=list(infos.values()))
         opsets = [helper.make_opsetid("", 17)] + [
             helper.make_opsetid(d, 1) for d in ("finn.custom_op.fpgadataflow", "finn.custom_op.fpgadataflow.rtl")
         ]
@@ -147,8 +143,7 @@ class Lowering(Pass):
         inputs = [i.name for i in graph.input if i.name not in self.values]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise UserError(
-                f"the model has {len(inputs)} inputs and {len(graph.output)} outputs; one image in and one "
-                "logit vector out are supported"
+                f"the model has {len(inputs)} inputs and {len(graph.output)} outputs; one image in and one logit vector out are supported"
             )
         name = inputs[0]
         shape = self.source.get_tensor_shape(name)
@@ -204,8 +199,7 @@ class Lowering(Pass):
 
     # --- helpers for rules ---
 
-    def new_stream(self, op_type: str, inputs: list[str], stem: str, scale: float, bits: int, signed: bool,
-                   **attributes) -> Codes:
+    def new_stream(self, op_type: str, inputs: list[str], stem: str, scale: float, bits: int, signed: bool, **attributes) -> Codes:
         """Add a node with one output stream and return the value of that output."""
         out = self.graph.fresh(stem)
         self.graph.add(op_type, inputs, [out], **attributes)
@@ -243,8 +237,15 @@ class Lowering(Pass):
         key = ("select", value.tensor, token)
         if key not in self._built:
             self._built[key] = self.new_stream(
-                "VitSelectToken", [value.tensor], "select", value.scale, value.bits, value.signed,
-                tokens=value.tokens, channels=value.channels, index=token,
+                "VitSelectToken",
+                [value.tensor],
+                "select",
+                value.scale,
+                value.bits,
+                value.signed,
+                tokens=value.tokens,
+                channels=value.channels,
+                index=token,
                 inputDataType=datatype(value.bits, value.signed),
             )
         return replace(self._built[key], index=ordered(value.shape))
@@ -259,9 +260,7 @@ class Lowering(Pass):
         if key not in self._built:
             if value.narrow:
                 raise Reason("activations must use the full range of codes (narrow range is for weights)")
-            self._built[key] = self.matrix_unit(
-                acc, columns, np.full(len(columns), value.scale), value.bits, value.signed
-            )
+            self._built[key] = self.matrix_unit(acc, columns, np.full(len(columns), value.scale), value.bits, value.signed)
         result = replace(self._built[key], index=ordered(value.shape))
         if not any(m.qonnx == value.tensor for m in self.matches):
             self.record(result, value.tensor)
@@ -293,17 +292,39 @@ class Lowering(Pass):
             stream = self.matrix_unit(acc, np.arange(len(acc.bias)), common, 32, True)
         return replace(stream, index=acc.index)
 
-    def _unit(self, stem: str, acc: Acc, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None, shift: int,
-              scale: float, bits: int, signed: bool) -> Codes:
+    def _unit(
+        self,
+        stem: str,
+        acc: Acc,
+        weights: np.ndarray,
+        bias: np.ndarray,
+        mult: np.ndarray | None,
+        shift: int,
+        scale: float,
+        bits: int,
+        signed: bool,
+    ) -> Codes:
         x, kind = acc.x, f"INT{weight_bits(weights)}"
         inputs = [x.tensor, self.graph.constant("weights", weights, kind), self.graph.constant("bias", bias, "INT32")]
         if mult is not None:
             inputs.append(self.graph.constant("mult", mult, "UINT17"))
         block = int(self.source.get_metadata_prop("block_size") or 8)
         return self.new_stream(
-            "BlockSparseMVAU", inputs, stem, scale, bits, signed, tokens=x.tokens, MW=x.channels, MH=weights.shape[1],
-            block=block, requant=int(mult is not None), shift=shift, inputDataType=datatype(x.bits, x.signed),
-            weightDataType=kind, outputDataType=datatype(bits, signed),
+            "BlockSparseMVAU",
+            inputs,
+            stem,
+            scale,
+            bits,
+            signed,
+            tokens=x.tokens,
+            MW=x.channels,
+            MH=weights.shape[1],
+            block=block,
+            requant=int(mult is not None),
+            shift=shift,
+            inputDataType=datatype(x.bits, x.signed),
+            weightDataType=kind,
+            outputDataType=datatype(bits, signed),
         )
 
 

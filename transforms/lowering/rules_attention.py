@@ -133,9 +133,7 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
     qkv = lowering.matrix_unit(merged, np.arange(3 * width), out_scale, q.bits, True)
     tensors = [lowering.graph.fresh("query"), lowering.graph.fresh("keyvalue")]
     code = datatype(q.bits, True)
-    lowering.graph.add(
-        "VitSplit", [qkv.tensor], tensors, tokens=x.tokens, channels=3 * width, first=width, inputDataType=code
-    )
+    lowering.graph.add("VitSplit", [qkv.tensor], tensors, tokens=x.tokens, channels=3 * width, first=width, inputDataType=code)
     _record_heads(lowering, q, tensors[0], width, 0, columns[0])
     _record_heads(lowering, k, tensors[1], 2 * width, 0, columns[1])
     _record_heads(lowering, v, tensors[1], 2 * width, width, columns[2])
@@ -148,9 +146,21 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
     outputs = [out, scores_tensor(logits)]
     score_bits = numerics.SCORE_BITS + 1 + int(heads - 1).bit_length()
     lowering.graph.add(
-        "PrunedAttention", [*tensors, table], outputs, tokens=x.tokens, queries=x.tokens, heads=heads,
-        head_dim=head_dim, scores=1, logit_mult=int(mult[0]), logit_shift=shift, logit_bits=logits.bits,
-        recip_num=num, recip_shift=recip_shift, inputDataType=code, outputDataType=datatype(bits, True),
+        "PrunedAttention",
+        [*tensors, table],
+        outputs,
+        tokens=x.tokens,
+        queries=x.tokens,
+        heads=heads,
+        head_dim=head_dim,
+        scores=1,
+        logit_mult=int(mult[0]),
+        logit_shift=shift,
+        logit_bits=logits.bits,
+        recip_num=num,
+        recip_shift=recip_shift,
+        inputDataType=code,
+        outputDataType=datatype(bits, True),
         scoreDataType=f"UINT{score_bits}",
     )
     lowering.attentions.append(AttentionMatch(out, logits.tensor, logits.scale, attended.e.tensor))

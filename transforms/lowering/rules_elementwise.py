@@ -24,9 +24,7 @@ def as_table(lowering: Lowering, value) -> CodeTable:
         return value
     x = lowering.stream(value)
     if x.bits > TABLE_BITS:
-        raise Reason(
-            f"an element-wise function needs codes of at most {TABLE_BITS} bits, got {x.bits}: add a Quant before it"
-        )
+        raise Reason(f"an element-wise function needs codes of at most {TABLE_BITS} bits, got {x.bits}: add a Quant before it")
     lo, hi = numerics.int_range(x.bits, x.signed)
     return CodeTable(x.index, x, np.arange(lo, hi + 1) * x.scale)
 
@@ -46,10 +44,7 @@ def residual_sum(lowering: Lowering, node: Node, values: list):
     if (a.tokens, a.channels) != (b.tokens, b.channels):
         raise Reason("the two branches differ in shape")
     if a.scale != b.scale or a.bits != 16 or b.bits != 16:
-        raise Reason(
-            f"residual branches must be INT16 at one scale, got INT{a.bits} at {a.scale:g} and INT{b.bits} at "
-            f"{b.scale:g}"
-        )
+        raise Reason(f"residual branches must be INT16 at one scale, got INT{a.bits} at {a.scale:g} and INT{b.bits} at {b.scale:g}")
     return CodeSum(a.index, a, b)
 
 
@@ -58,9 +53,7 @@ def positions_alone(lowering: Lowering, node: Node, values: list):
     """Positions without prefix tokens."""
     x = lowering.stream(values[0])
     if values[1].shape != (1, x.tokens, x.channels):
-        raise Reason(
-            f"a constant of shape {list(values[1].shape)} is added to {x.tokens} tokens: positions are one row each"
-        )
+        raise Reason(f"a constant of shape {list(values[1].shape)} is added to {x.tokens} tokens: positions are one row each")
     positions = values[1].value.reshape(x.tokens, x.channels)
     return Rows(ordered((1, x.tokens, x.channels)), np.zeros((0, x.channels)), x, positions)
 

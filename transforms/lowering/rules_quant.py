@@ -74,9 +74,7 @@ def parameters(node: Node, values: list) -> Quantiser[np.ndarray]:
 
 def _symmetric(found: Quantiser[Scale]) -> Quantiser[Scale]:
     if found.zero != 0:
-        raise Reason(
-            f"zero point {found.zero}: quantisation must be symmetric (zero point 0) but where a function's output is quantised"
-        )
+        raise Reason(f"zero point {found.zero}: quantisation must be symmetric (zero point 0) but where a function's output is quantised")
     return found
 
 
@@ -91,12 +89,21 @@ def _with_zero_point(node: Node, values: list) -> Quantiser[float]:
     return Quantiser(float(found.scale.reshape(-1)[0]), found.bits, found.signed, found.narrow, found.zero)
 
 
-def _unit(lowering: Lowering, node: Node, op_type: str, x: Codes, inputs: list[str], to: Quantiser[float],
-          value: Indexed, stem: str, **attributes) -> Codes:
+def _unit(
+    lowering: Lowering, node: Node, op_type: str, x: Codes, inputs: list[str], to: Quantiser[float], value: Indexed, stem: str, **attributes
+) -> Codes:
     """A node that reads the stream ``x`` (and ``inputs``) and stands for ``value`` quantised by ``to``."""
     stream = lowering.new_stream(
-        op_type, [x.tensor, *inputs], stem, to.scale, to.bits, to.signed, channels=x.channels,
-        inputDataType=datatype(x.bits, x.signed), outputDataType=to.datatype, **attributes,
+        op_type,
+        [x.tensor, *inputs],
+        stem,
+        to.scale,
+        to.bits,
+        to.signed,
+        channels=x.channels,
+        inputDataType=datatype(x.bits, x.signed),
+        outputDataType=to.datatype,
+        **attributes,
     )
     return _finish(lowering, node, stream, value.index, to.zero)
 
@@ -157,9 +164,7 @@ def layernorm(lowering: Lowering, node: Node, values: list):
         raise Reason("the quantiser of a LayerNorm output is unsigned: use a signed one")
     x = lowering.stream(replace(normed.x, index=normed.index))
     eps, mult, shift = numerics.layernorm_constants(x.channels, normed.eps, x.scale, to.scale)
-    return _unit(
-        lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift
-    )
+    return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift)
 
 
 @RULES.rule("Quant", CodeTable)
@@ -194,9 +199,7 @@ def token_embedding(lowering: Lowering, node: Node, values: list):
         lowering.graph.constant(stem, np.rint(array / to.scale).astype(np.int64), "INT16")
         for stem, array in (("prefix", rows.prefix), ("positions", rows.positions))
     ]
-    return _unit(
-        lowering, node, "VitTokenEmbed", x, inputs, to, rows, "embed", tokens_in=x.tokens, prefix=len(rows.prefix)
-    )
+    return _unit(lowering, node, "VitTokenEmbed", x, inputs, to, rows, "embed", tokens_in=x.tokens, prefix=len(rows.prefix))
 
 
 @RULES.rule("Quant", MeanOfTokens)
@@ -206,10 +209,7 @@ def token_mean(lowering: Lowering, node: Node, values: list):
     if not to.signed or not x.signed:
         raise Reason("a mean over tokens is signed, and so are its tokens")
     mult, shift = lowering.requant_constants(np.array(x.scale / ((x.tokens - first) * to.scale)))
-    return _unit(
-        lowering, node, "VitTokenMean", x, [], to, values[0], "mean", tokens=x.tokens, first=first, mult=int(mult),
-        shift=shift,
-    )
+    return _unit(lowering, node, "VitTokenMean", x, [], to, values[0], "mean", tokens=x.tokens, first=first, mult=int(mult), shift=shift)
 
 
 @RULES.rule("Quant", QueryKey)

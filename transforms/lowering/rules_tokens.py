@@ -13,18 +13,7 @@ from finn_vitprune.graph.rules import ANY, Const, Rules, axis_of, constant, numb
 from finn_vitprune.graph.walk import all_constant, evaluated
 from finn_vitprune.transforms.lowering.rules import Lowering
 from finn_vitprune.transforms.lowering.rules_attention import scores_tensor
-from finn_vitprune.transforms.lowering.values import (
-    Codes,
-    Image,
-    MeanOfTokens,
-    Numerator,
-    QAcc,
-    QConst,
-    Rows,
-    RowSum,
-    Shares,
-    TokenScores,
-)
+from finn_vitprune.transforms.lowering.values import Codes, Image, MeanOfTokens, Numerator, QAcc, QConst, Rows, RowSum, Shares, TokenScores
 
 RULES = Rules()
 
@@ -134,8 +123,19 @@ def token_drop(lowering: Lowering, node: Node, values: list):
     scores_stream = scores_tensor(scores.logits)
     lowering.record(Codes(ordered(scores.shape), scores_stream, x.tokens, 1, 1.0, 0, False), node.inputs[1])
     stream = lowering.new_stream(
-        "VitTokenDrop", [x.tensor, scores_stream], "kept", x.scale, 16, True, tokens=x.tokens,
-        channels=x.channels, k=k, mult=mult, shift=shift, inputDataType="INT16", outputDataType="INT16",
+        "VitTokenDrop",
+        [x.tensor, scores_stream],
+        "kept",
+        x.scale,
+        16,
+        True,
+        tokens=x.tokens,
+        channels=x.channels,
+        k=k,
+        mult=mult,
+        shift=shift,
+        inputDataType="INT16",
+        outputDataType="INT16",
         scoreDataType=lowering.graph.datatypes[scores_stream],
     )
     lowering.record(stream, node.outputs[0])

@@ -19,8 +19,14 @@ class TidyLowered(Transformation):
     """
 
     def apply(self, model: ModelWrapper):
-        for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores(), InsertForks(), SortGraph(),
-                               GiveUniqueNodeNames()):
+        for transformation in (
+            DropUnusedScores(),
+            NarrowClassToken(),
+            DropUnusedScores(),
+            InsertForks(),
+            SortGraph(),
+            GiveUniqueNodeNames(),
+        ):
             model = model.transform(transformation)
         for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
             getCustomOp(node).plan(model.get_initializer(node.input[1]))

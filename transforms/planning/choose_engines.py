@@ -62,9 +62,7 @@ def choose_engines(
     return best.model, best.said.model_copy(update={"engines": [p.choice for p in found]})
 
 
-def planned_design(
-    model: ModelWrapper, part: Part, options: PlanOptions, engines: int | None, in_flight: int = 1
-) -> PlannedDesign:
+def planned_design(model: ModelWrapper, part: Part, options: PlanOptions, engines: int | None, in_flight: int = 1) -> PlannedDesign:
     """Plan ``model``, which stays as it is, on so many engines (None: hardware for every encoder).
 
     Args:
@@ -72,14 +70,13 @@ def planned_design(
     Raises:
         UserError: the encoders cannot be dealt so.
     """
-    if engines is None:
-        folded = ModelWrapper(model.model, make_deepcopy=True)
-    else:
-        folded = model.transform(DealEncoders(engines, in_flight))
+    folded = ModelWrapper(model.model, make_deepcopy=True) if engines is None else model.transform(DealEncoders(engines, in_flight))
     found, said = plan(folded, part, options)
     found.write(folded)
     latency = latency_cycles(folded.transform(InsertStreams()))
-    choice = EngineChoice(engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits)
+    choice = EngineChoice(
+        engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits
+    )
     return PlannedDesign(folded, said, choice, float(found.used.sum(0) @ prices_of(room_of(part, options.budget))))
 
 

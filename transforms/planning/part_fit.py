@@ -22,7 +22,7 @@ def estimated(model: ModelWrapper) -> dict[str, Resources]:
 
 
 def part_fit(
-    model: ModelWrapper, part: Part, counted: dict[str, Resources] | None = None, method: str = ESTIMATE, relief: Sequence[str] = (),
+    model: ModelWrapper, part: Part, counted: dict[str, Resources] | None = None, method: str = ESTIMATE, relief: Sequence[str] = ()
 ) -> PartFit:
     """How the hardware graph ``model``, FIFOs and width converters in it, fits ``part``.
 

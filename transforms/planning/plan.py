@@ -38,9 +38,7 @@ MOST_PARTS = 6
 """Larger parts that are tried."""
 
 
-def plan(
-    model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
-) -> tuple[Plan, Planned]:
+def plan(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None) -> tuple[Plan, Planned]:
     """Plan the hardware graph ``model``, its ops specialised, its encoders in engines or not; it stays as it is.
 
     Args:

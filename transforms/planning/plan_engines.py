@@ -96,9 +96,7 @@ class EngineSearch:
         latency: whether it is for a short latency, not a short interval. report: takes a line for each plan that is counted.
     """
 
-    def __init__(
-        self, graph: EngineGraph, problem: Problem, latency: bool, report: Callable[[str], None] = lambda text: None
-    ) -> None:
+    def __init__(self, graph: EngineGraph, problem: Problem, latency: bool, report: Callable[[str], None] = lambda text: None) -> None:
         self.graph, self.problem, self.latency, self.report = graph, problem, latency, report
         alone = max(engine.batch for engine in engines_of(graph.model)) == 1
         self.standing = Standing(np.zeros_like(problem.room), (), 2.0 if alone else 1.25)

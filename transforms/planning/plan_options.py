@@ -37,10 +37,7 @@ class PlanOptions:
     def styles(self, part: Part) -> Styles:
         """What units may use on the part."""
         every = Styles()
-        return Styles(
-            mac=(self.mac_style,) if self.mac_style else every.mac,
-            ram=every.ram if part.URAM else every.without_ultra.ram,
-        )
+        return Styles(mac=(self.mac_style,) if self.mac_style else every.mac, ram=every.ram if part.URAM else every.without_ultra.ram)
 
     def less(self, planned: np.ndarray, used: np.ndarray, budget: Budget, part: Part) -> Self | None:
         """The same with less to use, so that what came on top of a plan may fit ``budget``; None where nothing would be left.

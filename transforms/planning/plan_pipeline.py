@@ -272,7 +272,7 @@ def units_of(model: ModelWrapper) -> list[PlanUnit]:
 
 
 def _steps(end: float) -> Steps:
-    return Steps(lambda i, n: int(i * STRIDE ** 2**n) + 1, lambda i, n: int(i / STRIDE ** 2**n), end)
+    return Steps(lambda i, n: int(i * STRIDE**2**n) + 1, lambda i, n: int(i / STRIDE**2**n), end)
 
 
 def _without_values(model: ModelWrapper) -> ModelWrapper:

@@ -157,9 +157,7 @@ class Problem:
     catalogue: Catalogue = field(default_factory=Catalogue, compare=False, repr=False)
 
     @classmethod
-    def of(
-        cls, units: Sequence[PlanUnit], room: np.ndarray, prices: np.ndarray, styles: Styles, places: Sequence[int] = ()
-    ) -> Problem:
+    def of(cls, units: Sequence[PlanUnit], room: np.ndarray, prices: np.ndarray, styles: Styles, places: Sequence[int] = ()) -> Problem:
         """With nothing between the units, all in the first place unless ``places`` says another one."""
         return cls(tuple(units), tuple(places) or (0,) * len(units), room, np.zeros_like(room), prices, styles)
 

@@ -77,10 +77,7 @@ def crossing_bits(model: ModelWrapper) -> np.ndarray:
     place = {node.name: i for i, node in enumerate(model.graph.node)}
     change = np.zeros(len(place), dtype=np.int64)
     for edge in stream_edges(model):
-        width = min(
-            getCustomOp(edge.producer).out_streams()[edge.output].width,
-            getCustomOp(edge.consumer).in_streams()[edge.input].width,
-        )
+        width = min(getCustomOp(edge.producer).out_streams()[edge.output].width, getCustomOp(edge.consumer).in_streams()[edge.input].width)
         change[place[edge.producer.name]] += width
         change[place[edge.consumer.name]] -= width
     return np.cumsum(change)[:-1]

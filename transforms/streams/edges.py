@@ -32,12 +32,7 @@ def stream_edges(model: ModelWrapper) -> list[StreamEdge]:
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             readers[name] = (node, i)
-    return [
-        StreamEdge(node, o, *readers[name], name)
-        for node in model.graph.node
-        for o, name in enumerate(node.output)
-        if name in readers
-    ]
+    return [StreamEdge(node, o, *readers[name], name) for node in model.graph.node for o, name in enumerate(node.output) if name in readers]
 
 
 def insert_between(model: ModelWrapper, edge: StreamEdge, op_type: str, **attributes) -> NodeProto:

@@ -30,7 +30,9 @@ class HardwareOnly(Transformation):
 def _end_at(model: ModelWrapper, streams: list[str], ends, way: str) -> None:
     """Let ``ends``, the inputs or the outputs of the graph, be the one stream that there is."""
     if len(streams) != 1:
-        raise UserError(f"the hardware has {len(streams)} streams {way} the host ({', '.join(streams)}): a model needs one input and one output")
+        raise UserError(
+            f"the hardware has {len(streams)} streams {way} the host ({', '.join(streams)}): a model needs one input and one output"
+        )
     info = model.get_tensor_valueinfo(streams[0])
     end = helper.make_tensor_value_info(streams[0], info.type.tensor_type.elem_type, model.get_tensor_shape(streams[0]))
     if info in model.graph.value_info:

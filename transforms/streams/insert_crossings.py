@@ -29,8 +29,14 @@ class InsertCrossings(Transformation):
                 source = getCustomOp(edge.producer).out_streams()[edge.output]
                 sink = getCustomOp(edge.consumer).in_streams()[edge.input]
                 insert_between(
-                    model, edge, "VitCrossing_rtl", tokens=source.tokens, channels=source.channels,
-                    SIMD=min(source.simd, sink.simd), stages=STAGES_A_BORDER * borders, inputDataType=source.dtype.name,
+                    model,
+                    edge,
+                    "VitCrossing_rtl",
+                    tokens=source.tokens,
+                    channels=source.channels,
+                    SIMD=min(source.simd, sink.simd),
+                    stages=STAGES_A_BORDER * borders,
+                    inputDataType=source.dtype.name,
                 )
         return model, False
 

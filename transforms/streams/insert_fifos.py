@@ -75,7 +75,14 @@ class InsertFifos(Transformation):
                 stream = op.in_streams()[edge.input]
                 simd = max(stream.simd, getCustomOp(edge.producer).out_streams()[edge.output].simd)
                 insert_between(
-                    model, edge, "VitFIFO_rtl", tokens=stream.tokens, channels=stream.channels, SIMD=simd,
-                    depth=-(-depth * stream.simd // simd), inputDataType=stream.dtype.name, **beside(edge),
+                    model,
+                    edge,
+                    "VitFIFO_rtl",
+                    tokens=stream.tokens,
+                    channels=stream.channels,
+                    SIMD=simd,
+                    depth=-(-depth * stream.simd // simd),
+                    inputDataType=stream.dtype.name,
+                    **beside(edge),
                 )
         return model, False

@@ -16,7 +16,12 @@ class InsertStreams(Transformation):
 
     def apply(self, model: ModelWrapper):
         for transformation in (
-            InsertCrossings(), SetFifoDepths(), InsertFifos(), InsertWidthConverters(), SortGraph(), GiveUniqueNodeNames(),
+            InsertCrossings(),
+            SetFifoDepths(),
+            InsertFifos(),
+            InsertWidthConverters(),
+            SortGraph(),
+            GiveUniqueNodeNames(),
         ):
             model = model.transform(transformation, make_deepcopy=False)
         return model, False

@@ -18,7 +18,14 @@ class InsertWidthConverters(Transformation):
             sink = getCustomOp(edge.consumer).in_streams()[edge.input]
             if source.simd != sink.simd:
                 insert_between(
-                    model, edge, "VitWidthConverter_rtl", tokens=source.tokens, channels=source.channels,
-                    in_simd=source.simd, out_simd=sink.simd, inputDataType=source.dtype.name, **beside(edge),
+                    model,
+                    edge,
+                    "VitWidthConverter_rtl",
+                    tokens=source.tokens,
+                    channels=source.channels,
+                    in_simd=source.simd,
+                    out_simd=sink.simd,
+                    inputDataType=source.dtype.name,
+                    **beside(edge),
                 )
         return model, False

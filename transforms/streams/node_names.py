@@ -12,10 +12,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.transforms.streams.edges import StreamEdge, stream_edges
 
-BETWEEN = {
-    "VitFIFO": "FIFO", "VitWidthConverter": "width converter", "VitCrossing": "SLR crossing",
-    "VitSelectToken": "token selection",
-}
+BETWEEN = {"VitFIFO": "FIFO", "VitWidthConverter": "width converter", "VitCrossing": "SLR crossing", "VitSelectToken": "token selection"}
 """Words for ops that stand between units, by op type. They are called by the unit that they feed."""
 UNITS = {
     "BlockSparseMVAU": "matrix unit", "PrunedAttention": "attention", "VitLayerNorm": "LayerNorm", "VitLookup": "activation",
@@ -115,7 +112,9 @@ class _Naming:
         place = {n.name: i for i, n in enumerate(self.nodes)}
         ends: dict[str, int] = {}
         for node in reversed(self.nodes):
-            found = [place[e.consumer.name] if kind_of(e.consumer) == "VitAdd" else ends.get(e.consumer.name) for e in self.after[node.name]]
+            found = [
+                place[e.consumer.name] if kind_of(e.consumer) == "VitAdd" else ends.get(e.consumer.name) for e in self.after[node.name]
+            ]
             if known := [end for end in found if end is not None]:
                 ends[node.name] = min(known)
         encoder, whole = 0, True

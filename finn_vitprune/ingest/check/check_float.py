@@ -45,9 +45,7 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
         lines.append(f"sizes that the file leaves open were assumed: {shapes}")
     rows = _rows(found, rejections)
-    return Checked(
-        path.name, model.kind, model.opset, rows, tuple(rejections), structure, size, tuple(lines)
-    )
+    return Checked(path.name, model.kind, model.opset, rows, tuple(rejections), structure, size, tuple(lines))
 
 
 def judged(model: ModelFile, path: Path) -> tuple[Recognition, list[Rejection]]:

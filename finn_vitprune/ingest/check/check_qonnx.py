@@ -95,9 +95,7 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
             size = _size(walk.source, walk.lowered, hardware, structure)
     notes = () if not rejections else _float_form(model)
     planned, fit = (None, None) if hardware is None or part is None else _fit(hardware, part, budget)
-    return Checked(
-        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit, planned
-    )
+    return Checked(path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit, planned)
 
 
 class NodeByNode:
@@ -140,10 +138,7 @@ class NodeByNode:
             encoder = sum(i >= b for b in bounds)
             last = encoder == len(bounds)
             places.append(EMBEDDING if encoder == 0 else CLASSIFIER if last else encoder)
-        return tuple(
-            row if row.answer == FOLDED else replace(row, place=p)
-            for row, p in zip(self.rows, places, strict=True)
-        )
+        return tuple(row if row.answer == FOLDED else replace(row, place=p) for row, p in zip(self.rows, places, strict=True))
 
 
 def _answer(step: Step, built: list[str]) -> Answer:

@@ -15,12 +15,7 @@ from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 
-INPUT_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-}
+INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
 MEAN_AND_STD = 0.5, 0.25
 """Normalisation of the pixels of :func:`probe`, near every usual one."""
 
@@ -46,9 +41,7 @@ def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Rejection | None:
     return None
 
 
-def file_input(
-    vit: RecognisedViT, images: np.ndarray, mean: Sequence[float], std: Sequence[float]
-) -> np.ndarray:
+def file_input(vit: RecognisedViT, images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """What the file takes for uint8 images ``[F, H, W, C]``: normalised, or plain where it does so itself."""
     if vit.scaling is not None:
         x = images.astype(np.float64) * (vit.scaling.pixel_range / 255.0)

@@ -23,11 +23,7 @@ def gaps(network: Network, vit: RecognisedViT) -> list[Rejection]:
         found.append(Rejection.at(network.embedding.embedded.node, text, advice))
     if not 2 <= vit.config.dim <= MAX_DIM:
         norm = network.encoders[0][0].norm
-        found.append(
-            Rejection.at(
-                norm.node, f"tokens of width {vit.config.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"
-            )
-        )
+        found.append(Rejection.at(norm.node, f"tokens of width {vit.config.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"))
     if gcd(vit.config.dim, vit.config.head_dim, *mlp_widths) < 2:
         attended = network.encoders[0][0].attended
         widths = f"width {vit.config.dim}, head width {vit.config.head_dim} and MLP width {mlp_widths[0]}"
@@ -44,9 +40,7 @@ def notes(vit: RecognisedViT, part: Part | None = None) -> list[str]:
     if vit.gelu == "tanh":
         lines.append("GELU in its tanh form becomes exact GELU (they differ by at most 0.0005)")
     if vit.distilled_head:
-        lines.append(
-            "the distillation classifier is left out: logits come from the class token's classifier alone"
-        )
+        lines.append("the distillation classifier is left out: logits come from the class token's classifier alone")
     if vit.untrained_head:
         lines.append("the head is untrained (all its weights are zero): every image gets the same logits")
     if vit.scaling is not None:

@@ -150,8 +150,12 @@ def fit_dict(fit: PartFit) -> dict[str, object]:
     """The JSON form of what a build takes of a part."""
     used = {kind: getattr(fit.used, kind) for kind in KINDS} | {"FF": None}
     return {
-        "part": fit.part.name, "method": fit.method, "used": used, "fits": not fit.short,
-        "short": [asdict(s) for s in fit.short], "help": list(fit.help),
+        "part": fit.part.name,
+        "method": fit.method,
+        "used": used,
+        "fits": not fit.short,
+        "short": [asdict(s) for s in fit.short],
+        "help": list(fit.help),
     }
 
 

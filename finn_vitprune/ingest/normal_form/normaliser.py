@@ -61,9 +61,7 @@ class Normalised:
 class Normaliser(Pass):
     """State of one pass."""
 
-    def __init__(
-        self, source: ModelFile, image: tuple[int, ...] | Rejection, rules: Rules, policy: CollectAll | None = None
-    ) -> None:
+    def __init__(self, source: ModelFile, image: tuple[int, ...] | Rejection, rules: Rules, policy: CollectAll | None = None) -> None:
         """``image`` is the shape of the one input, all dimensions known, or why it is not an image."""
         super().__init__(rules, source.constants, source.path.parent, policy or CollectAll(PLAIN))
         self.source = source

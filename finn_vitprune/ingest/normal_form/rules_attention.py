@@ -48,9 +48,7 @@ def softmax(state: Normaliser, node: Node, values: list):
     view = values[0]
     axis = node.attributes.get("axis", -1 if state.source.opset >= 13 else 1)
     if axis_of(axis, view.index.ndim) != view.index.ndim - 1:
-        raise Reason(
-            f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported"
-        )
+        raise Reason(f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported")
     if not isinstance(view.term, Scores):
         return _probabilities(state, node, view)
     line = functions.affine(view.fn)
@@ -91,9 +89,7 @@ def attention(state: Normaliser, node: Node, values: list):
     """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
     attributes = node.attributes
     if any(v is not None for v in values[4:6]):
-        raise Reason(
-            "keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder"
-        )
+        raise Reason("keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder")
     if attributes.get("softcap", 0.0):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = values[0].index.ndim == 3

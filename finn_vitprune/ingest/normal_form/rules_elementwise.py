@@ -35,9 +35,7 @@ from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 
 RULES = Rules()
 UNARY = (
-    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus "
-    "Mish Swish "
-    "Gelu FastGelu QuickGelu"
+    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus Mish Swish Gelu FastGelu QuickGelu"
 )
 ROTARY = "the hardware adds learned positions once, before the first encoder"
 
@@ -83,17 +81,13 @@ def with_constant(state: Normaliser, node: Node, values: list):
     by_column = isinstance(view.term, (Linear, Norm, Pixels, Embedded))
     if array.size == 1 or (not by_column and np.all(array == array.reshape(-1)[0])):
         operands = [_samples(view), np.asarray(array.reshape(-1)[0], np.float64)]
-        return _with_function(
-            state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
-        )
+        return _with_function(state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands)))
     array = array.astype(np.float32)
     if node.op_type == "Add" or (node.op_type == "Sub" and not constant_first):
         return _offset(state, view, array if node.op_type == "Add" else -array)
     if node.op_type == "Mul" or (node.op_type == "Div" and not constant_first):
         return _scale(state, view, array if node.op_type == "Mul" else 1.0 / array)
-    raise Reason(
-        f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are supported there"
-    )
+    raise Reason(f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are supported there")
 
 
 def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
@@ -125,11 +119,7 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
     if isinstance(view.term, Sum) and all(isinstance(s.term, Linear) for s in (view.term.a, view.term.b)):
         raise Reason("parallel blocks: the sum of two branches is scaled before it joins the residual stream")
     if column is None and isinstance(view.term, (Linear, Norm)) and view.index.ndim >= 3:
-        raise Reason(
-            "rotary position embedding: queries or keys are multiplied by a table that differs from token "
-            "to token",
-            ROTARY,
-        )
+        raise Reason("rotary position embedding: queries or keys are multiplied by a table that differs from token to token", ROTARY)
     raise Reason(
         f"a constant of shape {list(array.shape)} scales the result of node {view.term.node.name} "
         f"({view.term.node.op_type}), which no layer can absorb"
@@ -178,11 +168,8 @@ def subtract(state: Normaliser, node: Node, values: list):
     if a.same_as(b):
         return _with_function(state, a, _samples(a) - _samples(b))
     if isinstance(a.term, (Attended, Softmax)) and isinstance(b.term, (Attended, Softmax)):
-        raise Reason(
-            "differential attention: one attention is taken from another", "use a plain ViT or DeiT"
-        )
-    raise Reason(f"the difference of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
-                 "place in a ViT encoder")
+        raise Reason("differential attention: one attention is taken from another", "use a plain ViT or DeiT")
+    raise Reason(f"the difference of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no place in a ViT encoder")
 
 
 @RULES.rule("Mul Div", View, View)
@@ -206,9 +193,7 @@ def product(state: Normaliser, node: Node, values: list):
     excitation = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
     if node.op_type == "Mul" and excitation is not None and min(sizes) < max(sizes):
         raise Reason(
-            f"squeeze-and-excitation: {excitation.shape[1]} channels are multiplied by a gate that is computed from "
-            "the image",
+            f"squeeze-and-excitation: {excitation.shape[1]} channels are multiplied by a gate that is computed from the image",
             CONVOLUTIONAL,
         )
-    raise Reason(f"{node.op_type} of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
-                 "place in a ViT encoder")
+    raise Reason(f"{node.op_type} of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no place in a ViT encoder")

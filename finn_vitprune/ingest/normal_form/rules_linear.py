@@ -62,15 +62,11 @@ def convolution(state: Normaliser, node: Node, values: list):
     special = dilated or node.attributes.get("group", 1) != 1
     if kernel != stride or padded or special:
         text = f"kernel {kernel}, stride {stride}, group {node.attributes.get('group', 1)}"
-        raise Reason(
-            f"a convolution that is not a patch embedding ({text}{', padded' if padded else ''})",
-            CONVOLUTION_HELP,
-        )
+        raise Reason(f"a convolution that is not a patch embedding ({text}{', padded' if padded else ''})", CONVOLUTION_HELP)
     if kernel != [1, 1] and not isinstance(view.term, Pixels):
         source = view.term.node
         raise Reason(
-            f"convolutional stem: a convolution of kernel {kernel} on the result of node {source.name} "
-            f"({source.op_type})",
+            f"convolutional stem: a convolution of kernel {kernel} on the result of node {source.name} ({source.op_type})",
             "only a patch embedding on the image itself is supported",
         )
     patches, height, width = _patches(view, weight.shape)
@@ -86,8 +82,7 @@ def _patches(view: View, weight_shape: tuple[int, ...]) -> tuple[View, int, int]
         raise Reason(f"an input of shape {list(view.shape)} for a kernel of {in_channels} channels")
     if not ph or not pw or height % ph or width % pw:
         raise Reason(
-            f"patches of {ph} x {pw} do not divide an image of {height} x {width}",
-            "resize images to a multiple of the patch size",
+            f"patches of {ph} x {pw} do not divide an image of {height} x {width}", "resize images to a multiple of the patch size"
         )
     h, w = height // ph, width // pw
 
@@ -97,9 +92,7 @@ def _patches(view: View, weight_shape: tuple[int, ...]) -> tuple[View, int, int]
     return view.moved(gather), h, w
 
 
-def linear(
-    state: Normaliser, node: Node, view: View, weight: np.ndarray, bias: np.ndarray | None = None
-) -> View:
+def linear(state: Normaliser, node: Node, view: View, weight: np.ndarray, bias: np.ndarray | None = None) -> View:
     """``view W + bias`` over the last axis of ``view``; columns that it leaves out get zero weights."""
     if weight.ndim != 2 or weight.shape[0] != view.shape[-1]:
         raise Reason(f"weights of shape {list(weight.shape)} do not fit inputs of shape {list(view.shape)}")

@@ -43,9 +43,7 @@ def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[T
         if array is not None and len(array) != x.term.columns:
             raise Reason(f"gamma or beta of {len(array)} entries for {x.term.columns} channels", DAMAGED)
     eps = float(f"{eps:.6g}")  # of a float32: 1e-06, not 9.99999997e-07
-    made = Norm(
-        found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed
-    )
+    made = Norm(found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed)
     return View(ordered(x.shape), made)
 
 
@@ -109,9 +107,7 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
         return _over_channels(state, last).moved(lambda a: a.reshape(shape))
     pooled = whole_rows(plain(state, last.moved(lambda a: np.moveaxis(a, -1, 0))))
     if pooled is None:
-        raise Reason(
-            f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens"
-        )
+        raise Reason(f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens")
     term = plain(state, last).term
     rows = np.arange(term.rows) if pooled.rows is None else np.array(pooled.rows)
     made = Mean(1, term.columns, state.node, x=as_rows(term, rows))
@@ -145,12 +141,7 @@ def centred(state: Normaliser, x: View, mean: View) -> View:
         raise Reason("the mean of another tensor is subtracted")
     key = ("centred", id(term))
     width = x.index.shape[-1]
-    made = state.once(
-        key,
-        lambda: Statistic(
-            term.rows, width, state.node, kind="centred", x=term.x, absorbed=(term,)
-        ),
-    )
+    made = state.once(key, lambda: Statistic(term.rows, width, state.node, kind="centred", x=term.x, absorbed=(term,)))
     return View(ordered(x.shape), made)
 
 
@@ -182,9 +173,7 @@ def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
         return _norm(state, plain(state, x), eps, None, None)
     if not isinstance(x.term, Statistic) or x.term.kind != "centred" or x.fn is not None or not is_whole(x):
         raise Reason("a LayerNorm divides something else than its centred input")
-    if x.term.x.term is not statistic.x.term or not np.array_equal(
-        x.term.x.index.reshape(-1), statistic.x.index.reshape(-1)
-    ):
+    if x.term.x.term is not statistic.x.term or not np.array_equal(x.term.x.index.reshape(-1), statistic.x.index.reshape(-1)):
         raise Reason("a LayerNorm divides by the variance of another tensor")
     source = x.term.x.moved(lambda a: a.reshape(x.shape))
     return _norm(state, source, eps, None, None, absorbed=(x.term, spread.term))

@@ -63,9 +63,7 @@ def _joined(state: Normaliser, node: Node, values: list[Const | View], axis: int
             raise Reason(f"patches of nodes {base.x.node.name} and {piece.x.node.name} are joined")
     source, token, position = (np.concatenate(p) for p in zip(*parts))
     absorbed = tuple(p for p in pieces if isinstance(p, Embedded))
-    made = Embedded(
-        len(source), base.columns, node, x=base.x, source=source, token=token, position=position, absorbed=absorbed
-    )
+    made = Embedded(len(source), base.columns, node, x=base.x, source=source, token=token, position=position, absorbed=absorbed)
     leading = values[0].shape[: rank - 2]
     return View(ordered((*leading, len(source), base.columns)), made)
 
@@ -83,12 +81,7 @@ def as_embedded(state: Normaliser, view: View) -> Embedded:
     rows = np.arange(term.rows) if found.rows is None else np.array(found.rows)
     if isinstance(term, Embedded):
         return replace(
-            term,
-            rows=len(rows),
-            source=term.source[rows],
-            token=term.token[rows],
-            position=term.position[rows],
-            absorbed=(term,),
+            term, rows=len(rows), source=term.source[rows], token=term.token[rows], position=term.position[rows], absorbed=(term,)
         )
     if isinstance(term, Linear) and isinstance(term.x.term, Patches):
         none = np.zeros((len(rows), term.columns), np.float32)
@@ -103,9 +96,7 @@ def add_position(state: Normaliser, view: View, array: np.ndarray) -> View:
     """A constant row for every token."""
     tokens = as_embedded(state, view)
     added = np.broadcast_to(array, view.shape).reshape(tokens.rows, tokens.columns)
-    made = replace(
-        tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed)
-    )
+    made = replace(tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed))
     return View(ordered(view.shape), made)
 
 

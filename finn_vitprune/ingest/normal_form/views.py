@@ -9,17 +9,7 @@ import numpy as np
 from finn_vitprune.graph.node import Reason
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import (
-    Activation,
-    HeadView,
-    Linear,
-    Norm,
-    Opaque,
-    Pixels,
-    Term,
-    TokenRows,
-    View,
-)
+from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Norm, Opaque, Pixels, Term, TokenRows, View
 
 
 def is_whole(view: View) -> bool:
@@ -77,15 +67,12 @@ def heads(view: View, what: str) -> HeadView:
     rows = rows[:, :, 0]
     if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
         raise Reason(
-            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the "
-            f"{view.term.rows} tokens "
-            "attend apart",
+            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the {view.term.rows} tokens attend apart",
             "every token must see every other: use a plain ViT or DeiT, not Swin or another windowed one",
         )
     if not np.array_equal(rows[0], np.arange(view.term.rows)):
         raise Reason(
-            f"{what} takes {rows.shape[1]} of the {view.term.rows} tokens (class attention or attention "
-            "pooling)",
+            f"{what} takes {rows.shape[1]} of the {view.term.rows} tokens (class attention or attention pooling)",
             "the hardware attends from all tokens to all: use a plain ViT or DeiT",
         )
     return HeadView(view.term, columns[:, 0, :])
@@ -128,9 +115,7 @@ def plain(state: Normaliser, view: View) -> View:
     if line is None:
         key = ("activation", id(term), view.fn.tobytes())
         name, node = functions.name_of(view.fn), view.by or state.node
-        made = state.once(
-            key, lambda: Activation(term.rows, term.columns, node, x=term, name=name, absorbed=(term,))
-        )
+        made = state.once(key, lambda: Activation(term.rows, term.columns, node, x=term, name=name, absorbed=(term,)))
     elif isinstance(term, (Linear, Norm, Pixels)):
         made = state.once(("affine", id(term), *line), lambda: scaled(term, *line))
     elif isinstance(term, Opaque):

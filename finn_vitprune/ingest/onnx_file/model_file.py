@@ -103,9 +103,7 @@ def _check_calls(model: ModelProto, path: Path) -> None:
 
     onnx's inliner does not end on a function that calls itself, and unfolds a million nodes for minutes.
     """
-    calls = {
-        (f.domain, f.name): Counter((n.domain, n.op_type) for n in _with_bodies(f.node)) for f in model.functions
-    }
+    calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in _with_bodies(f.node)) for f in model.functions}
     graph = ("the graph", "")
     calls[graph] = Counter((n.domain, n.op_type) for n in _with_bodies(model.graph.node))
     sizes: dict[tuple[str, str], int] = {}
@@ -125,10 +123,7 @@ def _opset(model: ModelProto, path: Path) -> int:
     if not versions:
         raise UserError(f"{path} does not say its opset: give it opset_import, {low} to {high}")
     if not low <= versions[0] <= high:
-        raise UserError(
-            f"{path} has opset {versions[0]}, {low} to {high} are read: "
-            "export again, or use onnx.version_converter"
-        )
+        raise UserError(f"{path} has opset {versions[0]}, {low} to {high} are read: export again, or use onnx.version_converter")
     return versions[0]
 
 

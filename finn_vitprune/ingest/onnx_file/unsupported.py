@@ -5,10 +5,7 @@ from __future__ import annotations
 from finn_vitprune.graph.node import Node
 
 CONVOLUTIONAL = "use a plain ViT or DeiT: of convolutions, only the patch embedding has a place in the hardware"
-_FUSED = (
-    "it is an operator that ONNX Runtime's optimiser made",
-    "give the file from before that optimisation",
-)
+_FUSED = ("it is an operator that ONNX Runtime's optimiser made", "give the file from before that optimisation")
 
 REASONS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
@@ -39,8 +36,7 @@ REASONS: dict[str, tuple[str, str]] = {
 
 
 IMAGE_OPS = frozenset(
-    "MaxPool AveragePool LpPool GlobalMaxPool ConvTranspose DepthToSpace SpaceToDepth Upsample Resize Pad "
-    "RoiAlign DeformConv".split()
+    "MaxPool AveragePool LpPool GlobalMaxPool ConvTranspose DepthToSpace SpaceToDepth Upsample Resize Pad RoiAlign DeformConv".split()
 )
 """Ops of convolutional networks."""
 
@@ -52,15 +48,10 @@ def why_not(node: Node) -> tuple[str, str]:
     if node.domain.startswith("finn."):
         return "it is a hardware op of FINN, the file is lowered", "give the QONNX file that `build` takes"
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
-        return (
-            f"operator {node.op_type} of domain {node.domain} is not known here",
-            "export the model with standard ONNX operators",
-        )
+        return (f"operator {node.op_type} of domain {node.domain} is not known here", "export the model with standard ONNX operators")
     if node.op_type in IMAGE_OPS:
         return f"{node.op_type}{_sizes(node)} is a part of convolutional networks", CONVOLUTIONAL
-    return REASONS.get(
-        node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", "")
-    )
+    return REASONS.get(node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", ""))
 
 
 def _sizes(node: Node) -> str:

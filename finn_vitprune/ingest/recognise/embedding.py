@@ -30,26 +30,20 @@ def match_embedding(embedded: Embedded) -> Embedding:
         if order is not None:
             break
     else:
-        raise NotRecognised.at(
-            layer, f"the patches of an input of shape {list(pixels.shape)} are in another order", PATCHES
-        )
+        raise NotRecognised.at(layer, f"the patches of an input of shape {list(pixels.shape)} are in another order", PATCHES)
     channels, size, _ = shape[1:]
     patch = size // isqrt(patches.rows)
     weight = layer.weight[order].T.reshape(-1, channels, patch, patch)
     bias = np.zeros(layer.columns, np.float32) if layer.bias is None else layer.bias
     scaling = _scaling(pixels, layer, channels, channels_last)
-    return Embedding(
-        embedded, layer, patches, size, channels, patch, channels_last, prefix, weight, bias, scaling
-    )
+    return Embedding(embedded, layer, patches, size, channels, patch, channels_last, prefix, weight, bias, scaling)
 
 
 def _prefix(embedded: Embedded, patches: int) -> int:
     source = embedded.source
     prefix = int((source == -1).sum())
     if not np.array_equal(source, np.r_[np.full(prefix, -1), np.arange(patches)]):
-        raise NotRecognised.at(
-            embedded, "prefix tokens and patches are in another order", "class token first, then patches"
-        )
+        raise NotRecognised.at(embedded, "prefix tokens and patches are in another order", "class token first, then patches")
     if prefix > MAX_PREFIX:
         raise NotRecognised.at(
             embedded,
@@ -86,8 +80,6 @@ def _scaling(pixels: Pixels, layer: Linear, channels: int, channels_last: bool) 
         full = np.full(pixels.columns, default, np.float32) if array is None else array
         by_channel = full.reshape(-1, channels).T if channels_last else full.reshape(channels, -1)
         if not np.all(by_channel == by_channel[:, :1]):
-            raise NotRecognised.at(
-                layer, "pixels are scaled by other numbers from place to place", "one number a channel"
-            )
+            raise NotRecognised.at(layer, "pixels are scaled by other numbers from place to place", "one number a channel")
         parts.append(tuple(float(v) for v in by_channel[:, 0]))
     return InputScaling(*parts)

@@ -8,18 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import (
-    Activation,
-    Attended,
-    Embedded,
-    Linear,
-    Mean,
-    Norm,
-    Patches,
-    Probabilities,
-    Sum,
-    Term,
-)
+from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Embedded, Linear, Mean, Norm, Patches, Probabilities, Sum, Term
 from finn_vitprune.models.config import ViTConfig
 
 ACTIVATION_HELP = "the hardware is built for models with GELU"

@@ -63,23 +63,14 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
         raise NotRecognised(text)
     if len(model.inputs) != 1:
         names = ", ".join(i.name for i in model.inputs) or "none"
-        raise NotRecognised(
-            Rejection(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE)
-        )
+        raise NotRecognised(Rejection(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE))
     image = model.inputs[0]
     shape = image.shape
     if shape is None or len(shape) != 4:
         found = "no shape" if shape is None else f"{len(shape)} dimensions"
         raise NotRecognised(Rejection(image.name, "input", f"the input has {found}", ONE_IMAGE))
     if shape[0] not in (None, 1):
-        raise NotRecognised(
-            Rejection(
-                image.name,
-                "input",
-                f"batch size {shape[0]} is fixed",
-                "export with batch size 1, or an open one",
-            )
-        )
+        raise NotRecognised(Rejection(image.name, "input", f"batch size {shape[0]} is fixed", "export with batch size 1, or an open one"))
     known = [d for d in shape[1:] if d is not None]
     return (1, *known) if len(known) == 3 else _completed(model, image.name, shape)
 

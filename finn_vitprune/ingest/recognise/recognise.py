@@ -117,9 +117,7 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         return Classifier(x.term, heads, mean, True, probabilities), mean.x.term
     norm = x.term
     if not isinstance(norm, Norm):
-        raise NotRecognised.at(
-            head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm"
-        )
+        raise NotRecognised.at(head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm")
     if mean is None:
         rows = norm.x.rows if norm.x.rows is not None else x.rows
         if rows != (0,):
@@ -194,9 +192,7 @@ def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Embedded]:
     if isinstance(x, Embedded):
         return found, x
     if isinstance(x, Linear) and isinstance(x.x.term, Patches):
-        raise NotRecognised.at(
-            x, "patches enter the first encoder without positions", "use a model with a position embedding"
-        )
+        raise NotRecognised.at(x, "patches enter the first encoder without positions", "use a model with a position embedding")
     if isinstance(x, Norm):
         if isinstance(x.x.term, (Embedded, Linear)):
             raise NotRecognised.at(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
@@ -216,9 +212,7 @@ def _branch(add: Sum) -> tuple[AttentionBranch | MlpBranch, Term]:
     if any(isinstance(t, Norm) for t in terms):
         raise NotRecognised.at(add, "post-norm: a LayerNorm stands at the end of a branch", PLAIN)
     if all(isinstance(t, (Sum, Embedded)) for t in terms):
-        raise NotRecognised.at(
-            add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN
-        )
+        raise NotRecognised.at(add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN)
     raise NotRecognised.at(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
 
 
@@ -235,9 +229,7 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBr
             raise NotRecognised.at(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
         return MlpBranch(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
-        raise NotRecognised.at(
-            last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN
-        )
+        raise NotRecognised.at(last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN)
     raise NotRecognised.at(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
 
 
@@ -253,9 +245,7 @@ def _attention_norm(attended: Attended, rest: Term) -> Norm:
         layers.append(layer)
     norms = [_norm_of(layer, rest) for layer in layers]
     if any(n is not norms[0] for n in norms):
-        raise NotRecognised.at(
-            attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN
-        )
+        raise NotRecognised.at(attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN)
     return norms[0]
 
 
@@ -264,15 +254,11 @@ def _norm_of(layer: Linear, rest: Term) -> Norm:
     norm = layer.x.term
     if not isinstance(norm, Norm) or layer.x.rows is not None:
         post = "post-norm: " if isinstance(norm, (Sum, Embedded)) else ""
-        raise NotRecognised.at(
-            layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN
-        )
+        raise NotRecognised.at(layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN)
     if norm is rest:
         raise NotRecognised.at(norm, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     if norm.x.term is not rest or norm.x.rows is not None:
-        raise NotRecognised.at(
-            norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN
-        )
+        raise NotRecognised.at(norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN)
     return norm
 
 

@@ -74,9 +74,7 @@ def _unanswered(surveyed: Surveyed) -> tuple[int, int]:
 
 
 class _Survey(CollectAll):
-    def __init__(
-        self, source: ModelFile, image: tuple[int, ...] | None, assumed: dict[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, source: ModelFile, image: tuple[int, ...] | None, assumed: dict[str, tuple[int, ...]]) -> None:
         super().__init__(PLAIN)
         self.assumed = assumed
         self.reads = Counter(i for node in source.nodes for i in set(node.inputs))
@@ -232,9 +230,7 @@ def _assumed(source: ModelFile, height: int, width: int) -> dict[str, tuple[int,
         image = len(tensor.shape) == 4
         standard = (1, channels, height, width) if image else (1,)
         filled = [*standard, *[ASSUMED_LENGTH] * len(tensor.shape)]
-        found[tensor.name] = tuple(
-            1 if image and i == 0 else d or f for i, (d, f) in enumerate(zip(tensor.shape, filled))
-        )
+        found[tensor.name] = tuple(1 if image and i == 0 else d or f for i, (d, f) in enumerate(zip(tensor.shape, filled)))
     return found
 
 

@@ -6,14 +6,7 @@ import numpy as np
 
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
-from finn_vitprune.ingest.recognise.network import (
-    GELUS,
-    AttentionBranch,
-    MlpBranch,
-    Network,
-    NotRecognised,
-    RecognisedViT,
-)
+from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBranch, Network, NotRecognised, RecognisedViT
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
@@ -71,18 +64,14 @@ def _pooling(network: Network) -> Pooling:
     for first, pooling in ((prefix, Pooling.PATCHES), (0, Pooling.ALL)):
         if rows == tuple(range(first, tokens)):
             return pooling
-    raise NotRecognised.at(
-        mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token"
-    )
+    raise NotRecognised.at(mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token")
 
 
 def _same(values: list, network: Network, what: str):
     for i, value in enumerate(values):
         if value != values[0]:
             term = network.encoders[i][0].attended
-            raise NotRecognised.at(
-                term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same"
-            )
+            raise NotRecognised.at(term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same")
     return values[0]
 
 
@@ -90,9 +79,7 @@ def _same_eps(network: Network) -> float:
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
     for norm in norms:
         if norm.eps != norms[0].eps:
-            raise NotRecognised.at(
-                norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all"
-            )
+            raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
     return norms[0].eps
 
 
@@ -129,9 +116,7 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBr
     heads, width = views[0].columns.shape
     if any(v.columns.shape != (heads, width) for v in views):
         shapes = ", ".join(f"{v.columns.shape[0]} x {v.columns.shape[1]}" for v in views)
-        raise NotRecognised.at(
-            attention.attended, f"queries, keys and values have {shapes} heads x width", "they must be the same"
-        )
+        raise NotRecognised.at(attention.attended, f"queries, keys and values have {shapes} heads x width", "they must be the same")
     scale = soft.scores.factor * soft.factor * width**0.5
     parts = [_columns(v) for v in views]
     if abs(scale - 1.0) > EXACT:
@@ -160,11 +145,4 @@ def _mlp(weights: dict[str, np.ndarray], name: str, mlp: MlpBranch) -> None:
 def _check_finite(weights: dict[str, np.ndarray]) -> None:
     for name, array in weights.items():
         if not np.isfinite(array).all():
-            raise NotRecognised(
-                Rejection(
-                    name,
-                    "weights",
-                    f"{name} holds an infinite value",
-                    "the file is damaged, or the model diverged",
-                )
-            )
+            raise NotRecognised(Rejection(name, "weights", f"{name} holds an infinite value", "the file is damaged, or the model diverged"))

@@ -46,6 +46,10 @@ class EndCheck(SelfCheck):
         engine_design.check_end(self._end, simulator)
 
 
-ENGINE = Unit("engine", VitEngineEntry_rtl.RTL_TOP, 160, (
-    *(EngineCheck(name, tuple) for name in SHAPES), *(EndCheck(name, tuple) for name in ENDS),
-), parts=(VitEngineExit_rtl.RTL_TOP,))
+ENGINE = Unit(
+    "engine",
+    VitEngineEntry_rtl.RTL_TOP,
+    160,
+    (*(EngineCheck(name, tuple) for name in SHAPES), *(EndCheck(name, tuple) for name in ENDS)),
+    parts=(VitEngineExit_rtl.RTL_TOP,),
+)

@@ -35,11 +35,19 @@ class LoadCheck(SelfCheck):
         self.check(replace(_design(self.fold), simulator=simulator))
 
 
-LOAD = Unit("load", VitLoadPort_rtl.RTL_TOP, 18, tuple(
-    LoadCheck(f"{check.__name__.removeprefix('check_')}, {fold}", tuple, fold=fold, check=check)
-    for fold in FOLDS
-    for check in (load_design.check_loads, load_design.check_refusals, load_design.check_registers, load_design.check_reload)
-), parts=("vp_load_region", VitLoadEnd_rtl.RTL_TOP), also=("vp_load_region.sv",), written=(
-    ("vp_load_port.sv", "state_q == DRAINING && idle;", "state_q == DRAINING;"),  # a load starts while frames are inside
-    ("vp_load_region.sv", "if (load_in[33]) filled_q <= 1'b0;\n            else if", "if"),
-))
+LOAD = Unit(
+    "load",
+    VitLoadPort_rtl.RTL_TOP,
+    18,
+    tuple(
+        LoadCheck(f"{check.__name__.removeprefix('check_')}, {fold}", tuple, fold=fold, check=check)
+        for fold in FOLDS
+        for check in (load_design.check_loads, load_design.check_refusals, load_design.check_registers, load_design.check_reload)
+    ),
+    parts=("vp_load_region", VitLoadEnd_rtl.RTL_TOP),
+    also=("vp_load_region.sv",),
+    written=(
+        ("vp_load_port.sv", "state_q == DRAINING && idle;", "state_q == DRAINING;"),  # a load starts while frames are inside
+        ("vp_load_region.sv", "if (load_in[33]) filled_q <= 1'b0;\n            else if", "if"),
+    ),
+)

@@ -50,41 +50,63 @@ LOADED = ("UltraRAM, two banks", "rows fewer than a group, one row, other sides 
 SHARED = (
     *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
     *(loaded(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC[:2]})) for name in LOADED),
-    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"),
-                {"frames": 40, "patterns": matrix.BURSTS}),
+    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"), {"frames": 40, "patterns": matrix.BURSTS}),
 )
 SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
-MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 63, (
-    _matrix("three lanes", matrix.Case(
-        lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
-    )),
-    _with_mac("4 by 4 bits, four products a slice", "dsp48e2"),
-    *(_matrix(name, matrix.CASES[name]) for name in (
-        "input narrower than SIMD, output wider than PE",
-        "input wider than SIMD, output narrower than PE",
-    )),
-    _with_mac("INT16 input, 3-bit weights", "lut"),
-    _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
-    *SHARED,
-    *(_matrix(name, matrix.CASES[name]) for name in (
-        "wide ports", "three steps an entry", "rows that end in the middle of a word", "two tokens at once, three beats a row", "padded sides", "unsigned output",
-        "INT16 output", "raw accumulators", "one of everything",
-        "one token a group, output wider than a block", "unsigned input", "wide products, added from an odd number of sums",
-        "9-bit input does not pack", "many tokens a group", "empty columns", "very uneven",
-    )),
-    SelfCheck("halves", _halves),
-    _matrix("loaded, dsp48e2", matrix.Case(keep=0.6, more={"mac_style": "dsp48e2", "loaded": 1})),
-    replace(_matrix("loaded again", matrix.LOADED_AGAIN), more=matrix.check_other_program),
-    _ultra("words of 96 bits: three parts in four places"),
-    _ultra("two banks"),
-    _ultra("one weight a cycle: a word of less than 32 bits"),
-    _with_mac("INT16 input", "dsp48e2"),
-    _with_mac("unsigned input", "lut"),
-    _with_mac("unsigned input", "dsp48e2"),
-    _with_mac("blocks cut between lanes", "dsp48e2"),
-    *(_matrix(f"weights read in {latency} cycles, {mac_style}", matrix.read_ahead(mac_style, style, words))
-      for mac_style, style, words, latency in (
-          ("portable", "block", 608, 2), ("dsp48e2", "ultra", 4112, 3), ("lut", "ultra", 16400, 4),
-      )),
-    _matrix("groups of one step", matrix.one_step("ultra", 4097)),
-), also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"))
+MATRIX = Unit(
+    "matrix",
+    BlockSparseMVAU_rtl.RTL_TOP,
+    63,
+    (
+        _matrix("three lanes", matrix.Case(lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3)),
+        _with_mac("4 by 4 bits, four products a slice", "dsp48e2"),
+        *(
+            _matrix(name, matrix.CASES[name])
+            for name in ("input narrower than SIMD, output wider than PE", "input wider than SIMD, output narrower than PE")
+        ),
+        _with_mac("INT16 input, 3-bit weights", "lut"),
+        _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
+        *SHARED,
+        *(
+            _matrix(name, matrix.CASES[name])
+            for name in (
+                "wide ports",
+                "three steps an entry",
+                "rows that end in the middle of a word",
+                "two tokens at once, three beats a row",
+                "padded sides",
+                "unsigned output",
+                "INT16 output",
+                "raw accumulators",
+                "one of everything",
+                "one token a group, output wider than a block",
+                "unsigned input",
+                "wide products, added from an odd number of sums",
+                "9-bit input does not pack",
+                "many tokens a group",
+                "empty columns",
+                "very uneven",
+            )
+        ),
+        SelfCheck("halves", _halves),
+        _matrix("loaded, dsp48e2", matrix.Case(keep=0.6, more={"mac_style": "dsp48e2", "loaded": 1})),
+        replace(_matrix("loaded again", matrix.LOADED_AGAIN), more=matrix.check_other_program),
+        _ultra("words of 96 bits: three parts in four places"),
+        _ultra("two banks"),
+        _ultra("one weight a cycle: a word of less than 32 bits"),
+        _with_mac("INT16 input", "dsp48e2"),
+        _with_mac("unsigned input", "lut"),
+        _with_mac("unsigned input", "dsp48e2"),
+        _with_mac("blocks cut between lanes", "dsp48e2"),
+        *(
+            _matrix(f"weights read in {latency} cycles, {mac_style}", matrix.read_ahead(mac_style, style, words))
+            for mac_style, style, words, latency in (
+                ("portable", "block", 608, 2),
+                ("dsp48e2", "ultra", 4112, 3),
+                ("lut", "ultra", 16400, 4),
+            )
+        ),
+        _matrix("groups of one step", matrix.one_step("ultra", 4097)),
+    ),
+    also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"),
+)

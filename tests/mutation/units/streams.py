@@ -56,47 +56,78 @@ def _branches(kind: str) -> tuple[BranchCheck, ...]:
 
 
 STREAM_UNITS = (
-    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE + 1, (
-        *_all(test_requant.inputs, test_requant.CASES),
-        SelfCheck("ties", test_requant.tie_inputs),
-        SelfCheck("one beside ties", test_requant.near_tie_inputs),
-        SelfCheck("last bits of multipliers", test_requant.precise_inputs),
-    ), written=(
-        ("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),
-    )),
-    Unit("lookup", VitLookup_rtl.RTL_TOP, 2 * SAMPLE, (
-        *_shared(test_lookup.shared, test_lookup.CASES[:1]), *_all(test_lookup.inputs, test_lookup.CASES),
-        *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
-    )),
-    Unit("FIFO", VitFIFO_rtl.RTL_TOP, SAMPLE + 4, _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth),
-         also=("vp_stream_fifo.sv",)),
-    Unit("fork", VitFork_rtl.RTL_TOP, SAMPLE,
-         _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
-    Unit("width converter", VitWidthConverter_rtl.RTL_TOP, SAMPLE,
-         _all(test_width_converter.inputs, test_width_converter.CASES)),
-    Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
-         _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
-    Unit("frame check", VitFrameCheck_rtl.RTL_TOP, 2 * SAMPLE, tuple(
-        FrameCheckCheck(name, lambda check=check: check.attributes) for name, check in CHECKS.items()
-    )),
-    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE + 7, (
-        *_all(test_token_embed.inputs, test_token_embed.SHAPES), SelfCheck("loaded", test_token_embed.loaded_inputs),
-    ), also=("vp_row_rom.sv", "vp_choose.sv", "vp_loaded_ram.sv")),
-    Unit("select", VitSelectToken_rtl.RTL_TOP, 2 * SAMPLE, (
-        *_all(test_select_token.inputs, test_select_token.SHAPES),
-        *_shared(test_select_token.shared, test_select_token.SHARED),
-        SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
-    )),
+    Unit(
+        "requant",
+        VitRequant_rtl.RTL_TOP,
+        SAMPLE + 1,
+        (
+            *_all(test_requant.inputs, test_requant.CASES),
+            SelfCheck("ties", test_requant.tie_inputs),
+            SelfCheck("one beside ties", test_requant.near_tie_inputs),
+            SelfCheck("last bits of multipliers", test_requant.precise_inputs),
+        ),
+        written=(("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),),
+    ),
+    Unit(
+        "lookup",
+        VitLookup_rtl.RTL_TOP,
+        2 * SAMPLE,
+        (
+            *_shared(test_lookup.shared, test_lookup.CASES[:1]),
+            *_all(test_lookup.inputs, test_lookup.CASES),
+            *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
+        ),
+    ),
+    Unit(
+        "FIFO",
+        VitFIFO_rtl.RTL_TOP,
+        SAMPLE + 4,
+        _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth),
+        also=("vp_stream_fifo.sv",),
+    ),
+    Unit("fork", VitFork_rtl.RTL_TOP, SAMPLE, _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
+    Unit("width converter", VitWidthConverter_rtl.RTL_TOP, SAMPLE, _all(test_width_converter.inputs, test_width_converter.CASES)),
+    Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE, _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
+    Unit(
+        "frame check",
+        VitFrameCheck_rtl.RTL_TOP,
+        2 * SAMPLE,
+        tuple(FrameCheckCheck(name, lambda check=check: check.attributes) for name, check in CHECKS.items()),
+    ),
+    Unit(
+        "token embed",
+        VitTokenEmbed_rtl.RTL_TOP,
+        SAMPLE + 7,
+        (*_all(test_token_embed.inputs, test_token_embed.SHAPES), SelfCheck("loaded", test_token_embed.loaded_inputs)),
+        also=("vp_row_rom.sv", "vp_choose.sv", "vp_loaded_ram.sv"),
+    ),
+    Unit(
+        "select",
+        VitSelectToken_rtl.RTL_TOP,
+        2 * SAMPLE,
+        (
+            *_all(test_select_token.inputs, test_select_token.SHAPES),
+            *_shared(test_select_token.shared, test_select_token.SHARED),
+            SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
+        ),
+    ),
     Unit("add", VitAdd_rtl.RTL_TOP, SAMPLE, _all(test_add.inputs, test_add.SHAPES)),
-    Unit("split", VitSplit_rtl.RTL_TOP, 2 * SAMPLE, (
-        *_all(test_split.inputs, test_split.SHAPES), *_shared(test_split.shared, test_split.SHARED),
-    )),
+    Unit(
+        "split",
+        VitSplit_rtl.RTL_TOP,
+        2 * SAMPLE,
+        (*_all(test_split.inputs, test_split.SHAPES), *_shared(test_split.shared, test_split.SHARED)),
+    ),
     Unit("switch", VitSwitch_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitSwitch")),
     Unit("merge", VitMerge_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitMerge")),
-    Unit("token mean", VitTokenMean_rtl.RTL_TOP, SAMPLE, (
-        *_all(test_token_mean.inputs, test_token_mean.CASES),
-        SelfCheck("ends of the range", test_token_mean.extreme_inputs),
-        SelfCheck("stalled output", partial(test_token_mean.inputs, 6, 1, 4, 4, "INT8", "INT8", 70000, 19),
-                  more=check_frame_taken),
-    )),
+    Unit(
+        "token mean",
+        VitTokenMean_rtl.RTL_TOP,
+        SAMPLE,
+        (
+            *_all(test_token_mean.inputs, test_token_mean.CASES),
+            SelfCheck("ends of the range", test_token_mean.extreme_inputs),
+            SelfCheck("stalled output", partial(test_token_mean.inputs, 6, 1, 4, 4, "INT8", "INT8", 70000, 19), more=check_frame_taken),
+        ),
+    ),
 )

@@ -155,9 +155,7 @@ def generate(shape: Shape) -> Engine:
         return type(ops[0]).share(name, ops, [source, tags], [f"{name}_y", f"{name}_tags"], frames=2 * shape.batch)
 
     def port(end: str, tokens: Sequence[int], inputs: list[str], outputs: list[str]) -> NodeProto:
-        return make_node(
-            f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), batch=shape.batch, **codes
-        )
+        return make_node(f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), batch=shape.batch, **codes)
 
     beats_of = shape.batch * shape.channels // shape.simd
     tag = {"tokens": 1, "channels": 1, "SIMD": 1, "inputDataType": "UINT8"}
@@ -203,8 +201,11 @@ def _hdl(model: ModelWrapper, folder: Path) -> list[str]:
         bits = netlist.nets[tensor][1]
         ports += [f"{forth} wire [{bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid", f"{back} wire {name}_tready"]
     body = [
-        *netlist.declarations(), *netlist.joined_in("images", SOURCE), *netlist.joined_out("done", SINK),
-        *netlist.joined_out("tag_copy", TAG_COPY), *netlist.instances(),
+        *netlist.declarations(),
+        *netlist.joined_in("images", SOURCE),
+        *netlist.joined_out("done", SINK),
+        *netlist.joined_out("tag_copy", TAG_COPY),
+        *netlist.instances(),
     ]
     (folder / "engine.v").write_text("module engine (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n")
     units = (op.get_rtl_file_list(abspath=True) for op in ops)
@@ -248,7 +249,9 @@ def check_engine(engine: Engine) -> None:
     planned = engine_cycles(engine.model)
     ends = result.out_cycles[SINK].reshape(IMAGES, -1)[:, -1]
     measured = (ends[first - 1 + 2 * most] - ends[first - 1]) / (2 * most)
-    slack = len(engine.shape.selected) + 1  # with units of a cycle each a frame waits for its tag, about a cycle an encoder; the model has no tags
+    slack = (
+        len(engine.shape.selected) + 1
+    )  # with units of a cycle each a frame waits for its tag, about a cycle an encoder; the model has no tags
     assert 0 <= measured - planned.interval <= slack, f"an image every {measured} cycles, planned are {planned.interval}"
     alone = engine.run(1)[0].latency()
     assert 0 <= alone - planned.latency <= slack, f"a lone image takes {alone} cycles, planned are {planned.latency}"

@@ -139,8 +139,12 @@ CHECKS = {
 }
 PORTS = ("in0_V", "out0_V")
 CASES = (
-    *(Stimulus(seed=i, pause=0.3, stall=0.3) for i in range(3)), Stimulus(seed=4, stall=0.6), Stimulus(seed=5, pause=0.6),
-    Stimulus(seed=6, stall=0.2, burst=20), Stimulus(seed=7, pause=0.2, stall=0.2, reset_at=37), Stimulus(seed=8, reset_at=22),
+    *(Stimulus(seed=i, pause=0.3, stall=0.3) for i in range(3)),
+    Stimulus(seed=4, stall=0.6),
+    Stimulus(seed=5, pause=0.6),
+    Stimulus(seed=6, stall=0.2, burst=20),
+    Stimulus(seed=7, pause=0.2, stall=0.2, reset_at=37),
+    Stimulus(seed=8, reset_at=22),
 )
 
 

@@ -66,9 +66,7 @@ class BuiltOp:
         want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, self.op.out_streams()))}
         limit = 4 * int(self.op.get_exp_cycles()) + 4000
         words = loads if loads is not None else {} if fill else read_loads(self.folder)
-        return self.simulator.run(
-            feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words, fill=fill
-        )
+        return self.simulator.run(feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words, fill=fill)
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,7 @@ def check_loaded_again(built: BuiltOp, other: tuple[str, dict, Sequence[np.ndarr
     assert result.ok, (result.deadlock, result.mismatches, result.violations)
 
 
-def build_op(
-    op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
-) -> BuiltOp:
+def build_op(op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut") -> BuiltOp:
     """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
     op, model, keep = generate_op(op_type, attrs, initialisers, name)
     arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
@@ -137,11 +133,7 @@ def check_op(
 
 
 def check_built(
-    built: BuiltOp,
-    streams: Sequence[np.ndarray],
-    frames_overlap: int = 3,
-    patterns: Sequence[Stimulus] = PATTERNS,
-    interval: bool = True,
+    built: BuiltOp, streams: Sequence[np.ndarray], frames_overlap: int = 3, patterns: Sequence[Stimulus] = PATTERNS, interval: bool = True
 ) -> Checked:
     """:func:`check_op` of an op that is built already."""
     feed = [_repeat(s, frames_overlap) for s in streams]
@@ -157,11 +149,13 @@ def check_built(
     steady, latency = measure(built, streams)
     if interval:
         expected = built.op.get_exp_cycles()
-        assert abs(steady - expected) <= max(
-            2, 0.02 * expected
-        ), f"{built.op.onnx_node.op_type}: measured interval {steady}, get_exp_cycles says {expected}"
+        assert abs(steady - expected) <= max(2, 0.02 * expected), (
+            f"{built.op.onnx_node.op_type}: measured interval {steady}, get_exp_cycles says {expected}"
+        )
     formula = formula_latency(built.op)
-    assert 0 <= latency - formula <= start_cycles(built.op), f"{built.op.onnx_node.op_type}: a lone frame takes {latency} cycles, {formula} by formula"
+    assert 0 <= latency - formula <= start_cycles(built.op), (
+        f"{built.op.onnx_node.op_type}: a lone frame takes {latency} cycles, {formula} by formula"
+    )
     return Checked(built, steady, latency)
 
 
@@ -189,9 +183,7 @@ def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
     many = [_repeat(s, INTERVAL_FRAMES) for s in streams]
     result = built.run(many)
     assert_ok(result, built, many, Stimulus())
-    steady = max(
-        result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(built.op.out_streams())
-    )
+    steady = max(result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(built.op.out_streams()))
     return float(steady), built.run([s[:1] for s in streams]).latency()
 
 
@@ -218,9 +210,7 @@ def assert_ok(result: SimResult, built: BuiltOp, streams: Sequence[np.ndarray], 
                 f" frame {frame}, token {token}, channel {channel}: got {got[frame, token, channel]},"
                 f" expected {golden[i][frame, token, channel]}"
             )
-        assert (
-            result.extra_beats[port] == 0
-        ), f"{stimulus}: {result.extra_beats[port]} beats too many at {port}"
+        assert result.extra_beats[port] == 0, f"{stimulus}: {result.extra_beats[port]} beats too many at {port}"
     assert not result.violations, f"{stimulus}: handshake broken at {result.violations}"
 
 

@@ -52,8 +52,14 @@ def two_matrices(seed: int, fold: str = "one bank each") -> tuple[ModelWrapper, 
     types = [("INT4", "INT16"), ("INT16", "INT32")]
     nodes = [
         make_node(
-            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_rtl_{i}", requant=0,
-            inputDataType=types[i][0], weightDataType="INT4", outputDataType=types[i][1],
+            "BlockSparseMVAU_rtl",
+            [x, f"w{i}", "bias"],
+            [y],
+            name=f"BlockSparseMVAU_rtl_{i}",
+            requant=0,
+            inputDataType=types[i][0],
+            weightDataType="INT4",
+            outputDataType=types[i][1],
             **{"tokens": 4, "MW": side, "MH": side, "block": 8, "ram_style": "ultra", **folds[i]},
         )
         for i, (x, y) in enumerate([("x", "y"), ("y", "z")])
@@ -103,14 +109,18 @@ class Loadable:
         return np.random.default_rng(seed).integers(-8, 8, shape)
 
     def run(
-        self, steps: Sequence[np.ndarray], frames: np.ndarray, stimulus: Stimulus = Stimulus(), product: int = 0,
-        fill: bool = False,
+        self, steps: Sequence[np.ndarray], frames: np.ndarray, stimulus: Stimulus = Stimulus(), product: int = 0, fill: bool = False
     ) -> SimResult:
         """Execute ``steps`` at the load port and feed ``frames``; what should come out is that of ``contents[product]``."""
         want = pack(frames @ self.products[product], self.design.output)
         return self.simulator.run(
-            {INPUT: pack(frames, self.design.input)}, {OUTPUT: want}, data_dir=self.design.folder, stimulus=stimulus,
-            idle_limit=3000, loads={BUS: np.concatenate(steps)} if steps else {}, fill=fill,
+            {INPUT: pack(frames, self.design.input)},
+            {OUTPUT: want},
+            data_dir=self.design.folder,
+            stimulus=stimulus,
+            idle_limit=3000,
+            loads={BUS: np.concatenate(steps)} if steps else {},
+            fill=fill,
         )
 
     def results(self, result: SimResult) -> np.ndarray:
@@ -229,16 +239,36 @@ def check_registers(d: Loadable) -> None:
     n = len(words)
     head, some = 4, 7
     taken = [bus.read(a) for a in (load_port.TAKEN, load_port.DESIGN, load_port.CHECKSUM, load_port.TOTAL, load_port.FRAMES)]
-    steps = [*taken, begin(), put(words[:head]), *taken, put(words[head : head + some]), *taken, put(words[head + some :]),
-             bus.poll(load_port.STATUS, load_port.OPEN), *taken]
+    steps = [
+        *taken,
+        begin(),
+        put(words[:head]),
+        *taken,
+        put(words[head : head + some]),
+        *taken,
+        put(words[head + some :]),
+        bus.poll(load_port.STATUS, load_port.OPEN),
+        *taken,
+    ]
     for stimulus in (Stimulus(), PAUSED):
         found = np.reshape(d.run(steps, d.frames(1), replace(stimulus, load_first=True)).loads[BUS].reads, (4, 5)).tolist()
         crc = [zlib.crc32(words[:k].tobytes()) for k in (0, head, head + some, n - 1)]
         design, total = d.contents[0].design, n - head - 1
         assert found == [[t, design, c, total, 0] for t, c in zip((0, 0, some, total), crc)]
     stuck = Stimulus(stall=1.0, load_first=False)
-    read = [bus.load(words), bus.wait(400), bus.read(load_port.FRAMES), bus.write(load_port.CONTROL, load_port.BEGIN),
-            bus.wait(100), STATE, put(words[:1]), STATE, put(words), bus.write(load_port.CONTROL, load_port.BEGIN), STATE]
+    read = [
+        bus.load(words),
+        bus.wait(400),
+        bus.read(load_port.FRAMES),
+        bus.write(load_port.CONTROL, load_port.BEGIN),
+        bus.wait(100),
+        STATE,
+        put(words[:1]),
+        STATE,
+        put(words),
+        bus.write(load_port.CONTROL, load_port.BEGIN),
+        STATE,
+    ]
     result = d.run(read, d.frames(8), stuck)
     inside = -(-len(result.in_cycles[INPUT]) // d.design.input.beats)
     assert result.loads[BUS].reads == (inside, load_port.DRAINING, load_port.TOO_EARLY, load_port.DRAINING) and inside > 1

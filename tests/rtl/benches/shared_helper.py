@@ -103,9 +103,7 @@ def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltSha
     return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
 
 
-def generate_shared(
-    op_type: str, uses: Sequence[Use], frames: int = 4
-) -> tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]:
+def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]:
     """The unit with HDL, its model, and the folder of the HDL."""
     op, model = _shared_unit(op_type, uses, frames)
     return op, model, _with_hdl(op, model)
