@@ -11,7 +11,8 @@ from onnx import NodeProto
 from qonnx.core.datatype import DataType
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.attention.estimate import Frame, Geometry, Spans, division_cycles, division_latency
+from finn_vitprune.custom_ops.attention.folding import AttentionFolding
+from finn_vitprune.custom_ops.attention.sizes import Frame, Spans, division_cycles, division_latency
 from finn_vitprune.custom_ops.op.base import FoldedOp, OneToken, by_node, divisors
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
@@ -141,12 +142,12 @@ class PrunedAttention(SharedOp, FoldedOp):
         return self.get_nodeattr("heads") * self.get_nodeattr("head_dim")
 
     @by_node
-    def folding(self) -> Geometry:
+    def folding(self) -> AttentionFolding:
         a = self.get_nodeattr
         made = self.made_for
         in_bits, out_bits = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
         own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
-        return Geometry(
+        return AttentionFolding(
             own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"),
             a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
             made.frames if {*made.frames} != {own} else (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.attention.estimate import division_cycles
+from finn_vitprune.custom_ops.attention.sizes import division_cycles
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
 from tests.rtl.benches.helper import PATTERNS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.attention.estimate import division_cycles, division_latency
+from finn_vitprune.custom_ops.attention.sizes import division_cycles, division_latency
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
 from tests.sampling import spread

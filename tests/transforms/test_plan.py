@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from finn_vitprune.custom_ops.attention.estimate import KV_RAM
+from finn_vitprune.custom_ops.attention.folding import KV_RAM
 from finn_vitprune.custom_ops.mvau.balance import GroupTiming, row_ends, steady_interval
 from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.attention.estimate import all_folds, dsp
+from finn_vitprune.custom_ops.attention.cost import dsp
+from finn_vitprune.custom_ops.attention.folding import all_folds
 from finn_vitprune.numerics import exp_table
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.benches.helper import PART, build_node

@@ -1,0 +1,169 @@
+"""Sizes of the attention unit: its fold, and the counts and widths that follow from it; names as in the RTL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from finn_vitprune.custom_ops.op.memory import ATTENTION_MEMORY, RowRam
+from finn_vitprune.numerics import RECIP_BITS, clog2
+
+
+def division_cycles(quotient: int, stages: int) -> int:
+    """Cycles between two divisions in ``vp_divide``."""
+    return -(-quotient // stages) + 1
+
+
+def division_latency(quotient: int, stages: int) -> int:
+    """Cycles of one division."""
+    return stages * division_cycles(quotient, stages)
+
+
+class Frame(NamedTuple):
+    """Sizes of an encoder's frame."""
+
+    tokens: int
+    queries: int
+    heads: int
+    scores: bool
+
+
+class Spans(NamedTuple):
+    """By how much shifts differ between encoders: of logits, and of O."""
+
+    logit: int = 0
+    recip: int = 0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The unit at a fold: ``simd`` channels of a head and ``pe`` keys a cycle.
+
+    Where encoders share the unit, ``encoders`` has their frames, and the sizes here are those of the unit, the most of them, or
+    of one encoder. Memories are as the unit needs them, multipliers and dividers keep up with the encoder of the fewest tokens.
+    """
+
+    tokens: int
+    queries: int
+    heads: int
+    head_dim: int
+    simd: int
+    pe: int
+    in_bits: int
+    out_bits: int
+    logit_bits: int
+    recip_bits_per_cycle: int
+    scores: bool
+    score_bits: int
+    style: str
+    encoders: tuple[Frame, ...] = ()
+    spans: Spans = field(default_factory=Spans)
+
+    @cached_property
+    def each(self) -> tuple[Self, ...]:
+        """The unit as each encoder has it; itself where it is not shared."""
+        return tuple(replace(self, **frame._asdict()) for frame in self.encoders) or (self,)
+
+    @cached_property
+    def unit(self) -> Self:
+        """The unit as a whole."""
+        return replace(self, **Frame(*map(max, zip(*self.encoders)))._asdict()) if self.encoders else self
+
+    @cached_property
+    def least(self) -> Self:
+        """The unit as the encoder of the fewest tokens has it."""
+        return min(self.each, key=lambda g: g.tokens)
+
+    @property
+    def cg(self) -> int:
+        """Channel groups of a head."""
+        return self.head_dim // self.simd
+
+    @property
+    def kg(self) -> int:
+        """Key groups of a frame."""
+        return -(-self.tokens // self.pe)
+
+    @cached_property
+    def item_cycles(self) -> int:
+        """Cycles of one phase of one (query, head) item."""
+        return self.kg * self.cg
+
+    @cached_property
+    def z_bits(self) -> int:
+        """Width of a row sum Z."""
+        return (255 * self.unit.tokens).bit_length()
+
+    @cached_property
+    def recip_bits(self) -> int:
+        """Quotient bits a cycle of the reciprocal for O: the fewest with which a division takes no longer than an item."""
+        enough = (b for b in range(1, RECIP_BITS) if division_cycles(RECIP_BITS, b) <= self.least.item_cycles)
+        return self.recip_bits_per_cycle or next(enough, RECIP_BITS)
+
+    @property
+    def score_quotient(self) -> int:
+        """Width of the scaled reciprocal of the scores."""
+        return self.z_bits + 17
+
+    @cached_property
+    def score_recip_bits(self) -> int:
+        """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
+        tokens = min((g.tokens for g in self.each if g.scores), default=self.unit.tokens)
+        return -(-self.score_quotient // max(1, 2 * tokens * self.cg - 3))
+
+    @property
+    def logit_lanes(self) -> int:
+        """Multipliers that requantise logits."""
+        return -(-self.pe // self.cg)
+
+    @cached_property
+    def out_lanes(self) -> int:
+        """Multipliers that requantise O."""
+        return -(-self.simd // self.least.kg)
+
+    @property
+    def logit_acc_bits(self) -> int:
+        """Width of a logit accumulator."""
+        return 2 * self.in_bits + clog2(self.head_dim)
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of an accumulator of E V."""
+        return self.in_bits + 8 + clog2(self.unit.tokens)
+
+    @property
+    def tag_bits(self) -> int:
+        """Width of an encoder's number, where there are several."""
+        return clog2(len(self.encoders)) if self.encoders else 0
+
+    @cached_property
+    def kv_beats(self) -> int:
+        """Beats of K and V of a frame."""
+        return 2 * self.tokens * self.heads * self.cg
+
+    @cached_property
+    def kv_ram(self) -> tuple[int, int, str]:
+        """Words, bits and style of the K and V memories, ``2 * pe`` of them."""
+        words, width = 2 * self.unit.heads * self.unit.item_cycles, self.simd * self.in_bits
+        return words, width, ATTENTION_MEMORY.style(words, width, self.style)
+
+    @cached_property
+    def kv_rows(self) -> RowRam:
+        """Each of these memories."""
+        return RowRam(*self.kv_ram)
+
+    @cached_property
+    def kv_latency(self) -> int:
+        """Cycles of a read of K and V (KV_LATENCY): the address register of a bank, and the memory."""
+        return 1 + self.kv_rows.latency
+
+    @property
+    def kv_ram_bits(self) -> int:
+        """Capacity of the memories that hold K and V: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
+        return 2 * self.pe * self.kv_rows.capacity
+
+    @property
+    def kv_code_bits(self) -> int:
+        """Bits of the codes in them: K and V of two frames."""
+        return 2 * self.tokens * 2 * self.heads * self.head_dim * self.in_bits
