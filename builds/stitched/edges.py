@@ -9,7 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
-from finn_vitprune.custom_ops.op.base import TAGS
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.engines.engine_streams import carried
 from finn_vitprune.transforms.streams.edges import stream_edges

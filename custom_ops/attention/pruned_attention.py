@@ -13,7 +13,8 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.attention.folding import AttentionFolding
 from finn_vitprune.custom_ops.attention.sizes import Frame, Spans, division_cycles, division_latency
-from finn_vitprune.custom_ops.op.base import FoldedOp, OneToken, by_node, divisors
+from finn_vitprune.custom_ops.op.base import FoldedOp, OneToken, divisors
+from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.custom_ops.op.shared import SharedOp

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.op.base import TAGS, VitOp
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.op.memory import Estimate
 from finn_vitprune.numerics import clog2

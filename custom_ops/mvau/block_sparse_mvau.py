@@ -19,7 +19,8 @@ from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau.fold import Capacity, Fold, Room, product_sum_bits, shared_fold
 from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES
-from finn_vitprune.custom_ops.op.base import FoldedOp, by_node
+from finn_vitprune.custom_ops.op.base import FoldedOp
+from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.op.rtl_backend import Memory

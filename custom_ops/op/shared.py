@@ -14,7 +14,8 @@ from typing import ClassVar, Self
 from onnx import NodeProto
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.op.base import TAGS, VitOp
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream

@@ -9,7 +9,8 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.op.base import FoldedOp, OneToken, by_node, divisors
+from finn_vitprune.custom_ops.op.base import FoldedOp, OneToken, divisors
+from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.custom_ops.token_drop.estimate import MAX_KEY_BITS, DropFolding, DropRange

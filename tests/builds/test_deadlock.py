@@ -4,7 +4,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.builds.stitched.deadlock import explain
 from finn_vitprune.builds.stitched.edges import InEngine, StitchedEdge
-from finn_vitprune.custom_ops.op.base import TAGS
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.sim.beats import Stream
 
 STREAM = Stream(4, 8, 2, DataType["INT16"])

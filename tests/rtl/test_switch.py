@@ -11,7 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.engine.switch import VitSwitch
-from finn_vitprune.custom_ops.op.base import TAGS
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats

@@ -14,7 +14,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.engine.times import engine_cycles
-from finn_vitprune.custom_ops.op.base import TAGS, VitOp
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.netlist import UnitNetlist, unit_of
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.tokens.select_token import ALL

@@ -13,7 +13,7 @@ from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.bench.cycles import simulator_of
-from finn_vitprune.custom_ops.op.base import TAGS
+from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.contents import CHAIN, Contents
