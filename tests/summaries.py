@@ -68,7 +68,9 @@ def summary(pruned: bool) -> Summary:
                 "DSP": 3_072,
                 "BRAM36": 10.5,
                 "URAM": 0,
-                "per_node": [{"node": "mvau_3", "op_type": "BlockSparseMVAU_rtl", "LUT": 43_200, "DSP": 3_072}],
+                "per_node": [
+                    {"node": "mvau_3", "op_type": "BlockSparseMVAU_rtl", "LUT": 43_200, "FF": 0, "DSP": 3_072, "BRAM36": 0, "URAM": 0}
+                ],
             },
             "part": {
                 "name": "xcu250-figd2104-2L-e",

@@ -24,10 +24,9 @@ from finn_vitprune.custom_ops.engine.engine import flattened, layers
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.custom_ops.op.memory import UnitMemory
 from finn_vitprune.report.summary import (
+    Amounts,
     BalanceRow,
-    DieSummary,
     FifoRow,
-    LostRow,
     MemoryRow,
     ModelCard,
     ModelSummary,
@@ -41,7 +40,8 @@ from finn_vitprune.report.summary import (
     UnitsSummary,
     VerifySummary,
 )
-from finn_vitprune.synth.parts import KINDS, PartFit
+from finn_vitprune.synth.lost import LostCycles
+from finn_vitprune.synth.parts import KINDS, Part, PartFit
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.transforms.planning.part_fit import estimated, part_fit
@@ -167,7 +167,6 @@ def _balance_row(op) -> BalanceRow:
     """Of a unit that encoders share: an image in all of them."""
     each = op.folding().each
     cycles, ideal = sum(own.cycles for own in each), sum(own.ideal_cycles for own in each)
-    lost = [asdict(own.lost) for own in each]
     row = BalanceRow(
         node=op.onnx_node.name,
         op_type=op.onnx_node.op_type,
@@ -178,7 +177,7 @@ def _balance_row(op) -> BalanceRow:
         utilisation=min(1.0, ideal / cycles),
         macs=sum(own.macs for own in each),
         macs_per_cycle=op.folding().products_per_cycle,
-        lost=LostRow(**{reason: sum(own[reason] for own in lost) for reason in lost[0]}),
+        lost=sum((own.lost for own in each), LostCycles()),
     )
     if not isinstance(op, BlockSparseMVAU):
         return row
@@ -227,22 +226,21 @@ def _part(fit: PartFit) -> PartSummary:
     part = fit.part
     return PartSummary(
         name=part.name,
-        LUT=part.LUT,
-        FF=part.FF,
-        DSP=part.DSP,
-        BRAM36=part.BRAM36,
-        URAM=part.URAM,
+        **_amounts(part),
         fits=not fit.short,
         slrs=part.slrs,
         note=part.note,
         short=list(fit.short),
         help=list(fit.help),
-        dies=[DieSummary(**{kind: getattr(die, kind) for kind in KINDS}) for die in part.dies],
+        dies=[Amounts(**_amounts(die)) for die in part.dies],
     )
+
+
+def _amounts(found: Part | Resources) -> dict[str, float]:
+    return {kind: getattr(found, kind) for kind in KINDS}
 
 
 def _resources(model: ModelWrapper, used: dict[str, Resources], fit: PartFit) -> ResourceSummary:
     kinds = NodeResources.model_fields.keys() - {"node", "op_type"}
     per_node = [NodeResources(node=n.name, op_type=n.op_type, **{k: getattr(used[n.name], k) for k in kinds}) for n in model.graph.node]
-    whole = {kind: getattr(fit.used, kind) for kind in KINDS}
-    return ResourceSummary(tool=fit.method, per_node=per_node, **whole)
+    return ResourceSummary(tool=fit.method, per_node=per_node, **_amounts(fit.used))

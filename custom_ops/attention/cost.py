@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.attention.timing import Timing
+from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.memory import DSP_MIN_PRODUCT, Holds, UnitMemory, multiplier_dsps, rom_luts
 from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
@@ -15,7 +15,7 @@ FRAMES = 4
 """Tags of frames that wait in a shared unit, as a rule."""
 
 
-def dsp(g: Timing) -> int:
+def dsp(g: AttentionTiming) -> int:
     """Two products a DSP (a last odd one alone), the requantisers, the scores."""
     lone = 1 if 2 * g.in_bits >= DSP_MIN_PRODUCT else 0
     logits = g.simd * (g.pe // 2 + g.pe % 2 * lone)
@@ -25,13 +25,13 @@ def dsp(g: Timing) -> int:
     return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
 
 
-def lut(g: Timing) -> int:
+def lut(g: AttentionTiming) -> int:
     """Sum over the modules, without their memories."""
     common = _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
     return common + (_shared(g) if g.encoders else 0)
 
 
-def memories(g: Timing) -> tuple[UnitMemory, ...]:
+def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:
     """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
     codes, items = g.simd * g.in_bits, g.items_held
     tables = max(1, len(g.encoders)) << g.logit_bits
@@ -61,7 +61,7 @@ def memories(g: Timing) -> tuple[UnitMemory, ...]:
     return tuple(found)
 
 
-def _ports(g: Timing) -> int:
+def _ports(g: AttentionTiming) -> int:
     """Registers of two beats at the inputs, control of the FIFOs at the outputs."""
     return 2 * (g.simd * g.in_bits + 3) + (1 + g.scores) * (FIFO_CONTROL + CREDITS)
 
@@ -71,7 +71,7 @@ def _fifo(name: str, depth: int, width: int) -> UnitMemory:
     return UnitMemory(Holds.FIFO, name, depth - 1, width, "distributed")
 
 
-def _kv(g: Timing) -> int:
+def _kv(g: AttentionTiming) -> int:
     """Counters of the frame and of a part of a token, addresses (next, first of K and of V), banks of a token."""
     return 3 * CREDITS + clog2(g.kv_beats) + clog2(g.heads * g.cg) + clog2(g.cg) + 4 * clog2(g.kv_ram[0]) + 3 * g.pe + 9
 
@@ -97,7 +97,7 @@ def _dot(outputs: int, terms: int, a: int, b: int, lone_in_luts: bool = False) -
     return total + (outputs % 2 * terms * a * b if lone_in_luts else 0)
 
 
-def _logits(g: Timing) -> int:
+def _logits(g: AttentionTiming) -> int:
     serial = -(-g.pe // g.logit_lanes)
     shift = (g.pe - g.logit_lanes) * g.logit_acc_bits if serial > 1 else 0
     requant = g.logit_lanes * (14 + g.logit_bits)
@@ -108,14 +108,14 @@ def _logits(g: Timing) -> int:
     return dot + shift + requant + maximum + control
 
 
-def _values(g: Timing) -> int:
+def _values(g: AttentionTiming) -> int:
     exp = g.pe * g.logit_bits
     z = _tree(g.pe, 9) + g.z_bits
     control = 20 + clog2(g.kv_ram[0]) + _issue(g) + 4 * clog2(g.slots * g.kg)
     return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits
 
 
-def _issue(g: Timing) -> int:
+def _issue(g: AttentionTiming) -> int:
     """Counters of an item's steps, of its groups, of heads and queries."""
     return clog2(g.item_cycles) + clog2(max(g.cg, g.kg)) + clog2(g.heads) + clog2(g.queries) + 8
 
@@ -125,7 +125,7 @@ def _reciprocal(den: int, quotient: int, stages: int, constant: bool) -> int:
     return 2 * FIFO_CONTROL + stages * (2 * den + 9 + quotient) + (-quotient if constant else den)
 
 
-def _norm(g: Timing) -> int:
+def _norm(g: AttentionTiming) -> int:
     serial = -(-g.simd // g.out_lanes)
     shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
     split = requant_dsps(g.acc_bits, RECIP_BITS) > 1
@@ -134,14 +134,14 @@ def _norm(g: Timing) -> int:
     return shift + requant + control + _reciprocal(g.z_bits, RECIP_BITS, g.recip_bits, constant=True)
 
 
-def _scores(g: Timing) -> int:
+def _scores(g: AttentionTiming) -> int:
     words, width, _ = g.ring_ram
     reciprocal = _reciprocal(g.z_bits, g.score_quotient, g.score_recip_bits, constant=False)
     control = 20 + 3 * CREDITS + 2 * clog2(words) + 5 * clog2(g.tokens) + clog2(g.pe)
     return reciprocal + width - 8 + 3 * g.score_bits + control
 
 
-def _shared(g: Timing) -> int:
+def _shared(g: AttentionTiming) -> int:
     """What a unit of several encoders has beside: tags, tables of shapes and constants, counts that are data, shifts."""
     encoders, tag = len(g.encoders), g.tag_bits
     tags = 4 * (tag + 3) + 2 * FIFO_CONTROL + 12  # registers of two, FIFO, fork, output

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops.attention.cost import dsp, lut, memories
-from finn_vitprune.custom_ops.attention.timing import Timing
+from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.base import divisors
-from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest, used_by
+from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.synth.lost import LostCycles
 
 KV_SHARE = 0.8
 """Share of the interval that K and V may take to come in: they come in bursts."""
@@ -18,7 +19,7 @@ KV_RAM = 2
 """Bits of RAM that a candidate may take for each bit of K and V, where one does with so few."""
 
 
-class AttentionFolding(Timing, Folding):
+class AttentionFolding(AttentionTiming, Folding):
     """The unit at a fold; units of equal sizes have equal foldings."""
 
     @property

@@ -37,7 +37,7 @@ class Spans(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sizes:
+class AttentionSizes:
     """The unit at a fold: ``simd`` channels of a head and ``pe`` keys a cycle.
 
     Where encoders share the unit, ``encoders`` has their frames, and the sizes here are those of the unit, the most of them, or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from finn_vitprune.custom_ops.attention.sizes import Sizes, division_cycles, division_latency
+from finn_vitprune.custom_ops.attention.sizes import AttentionSizes, division_cycles, division_latency
 from finn_vitprune.custom_ops.op.memory import ATTENTION_MEMORY
 from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
@@ -15,7 +15,7 @@ def tree_levels(terms: int) -> int:
     return (clog2(terms) + 1) // 2
 
 
-class Timing(Sizes):
+class AttentionTiming(AttentionSizes):
     """When items, sums and scores leave the unit, and what waits for them meanwhile."""
 
     @cached_property

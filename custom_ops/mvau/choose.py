@@ -10,9 +10,10 @@ from finn_vitprune.custom_ops.mvau import estimate as mvau_estimate
 from finn_vitprune.custom_ops.mvau.candidates import UNFOLDED, Matrices, candidates, drain_cycles
 from finn_vitprune.custom_ops.mvau.fold import Fold, Room, shared_fold
 from finn_vitprune.custom_ops.op.base import divisors
-from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles
+from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.lost import LostCycles
 
 MAX_TRIES = 30
 """Folds whose exact cycles are looked at: where a group takes few, its hand-over makes some too slow."""

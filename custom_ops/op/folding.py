@@ -18,6 +18,7 @@ from onnx import AttributeProto, NodeProto
 
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.lost import LostCycles
 
 STREAM_SLACK = 0.8
 """Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
@@ -39,21 +40,6 @@ class Styles:
     def without_ultra(self) -> Styles:
         """The same without UltraRAM."""
         return replace(self, ram=tuple(style for style in self.ram if style != "ultra"))
-
-
-@dataclass(frozen=True)
-class LostCycles:
-    """Cycles of a frame in which a unit's multipliers do nothing useful, by reason.
-
-    Attributes:
-        padding: of sides that a block does not divide. rows: tokens (or keys) rounded up to those of a step.
-        lanes: lanes with fewer blocks than the fullest one. waiting: for ports, the drain, a division or the next group.
-    """
-
-    padding: float = 0.0
-    rows: float = 0.0
-    lanes: float = 0.0
-    waiting: float = 0.0
 
 
 class Folding(ABC):

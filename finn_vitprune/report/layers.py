@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from finn_vitprune.report.summary import OUTSIDE, BalanceRow, LostRow, MemoryRow, NodeResources, NodeRow, Summary
+from finn_vitprune.report.summary import OUTSIDE, BalanceRow, MemoryRow, NodeResources, NodeRow, Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, TextTable, amount, mark_of, percent
+from finn_vitprune.synth.lost import LostCycles
 from finn_vitprune.synth.parts import KINDS
 
 ALL = "all"
 USEFUL = "Useful are products of kept blocks with live rows, and of attention those of queries, keys and channels of live heads."
 LOST = {"faster": "unit faster", "waiting": "waiting", "rows": "rows rounded up", "lanes": "lanes uneven", "padding": "padding"}
-"""Why multipliers do nothing useful, by name of :class:`.LostRow`; ``faster``: the unit takes fewer cycles than the interval."""
+"""Why multipliers do nothing useful, by name of :class:`.LostCycles`; ``faster``: the unit takes fewer cycles than the interval."""
 WHY = (
     "The rest: the unit is faster than the interval; it waits for ports, the drain or a division; rows (of attention: keys) are rounded "
     "up to those of a step; lanes hold fewer blocks than the fullest one; sides that a block does not divide are padded."
@@ -48,7 +49,7 @@ def multiplier_use(rows: Sequence[BalanceRow], interval: float) -> MultiplierUse
     macs, per_cycle = sum(r.macs for r in rows), sum(r.macs_per_cycle for r in rows)
     slots = per_cycle * interval
     lost = {"faster": sum(r.macs_per_cycle * (interval - r.cycles) for r in rows)}
-    lost |= {name: sum(r.macs_per_cycle * getattr(r.lost, name) for r in rows) for name in LostRow.model_fields}
+    lost |= {name: sum(r.macs_per_cycle * getattr(r.lost, name) for r in rows) for name in vars(LostCycles())}
     return MultiplierUse(macs, per_cycle, macs / slots, {name: lost[name] / slots for name in LOST})
 
 
@@ -215,11 +216,9 @@ def _kind_cells(s: Summary, found: Sequence[tuple[NodeRow, MemoryRow]]) -> tuple
     cells = []
     for kind, rows in _grouped(found, lambda node, memory: memory.kind).items():
         whole = memory_sum(rows)
-        taken, offer = whole.LUT, s.part and s.part.LUT
-        if kind in BLOCK_RAMS:
-            taken = whole.URAM if kind == "URAM" else whole.BRAM18 / BRAM18_IN_36
-            offer = s.part and (s.part.URAM if kind == "URAM" else s.part.BRAM36)
         unit = {"BRAM": "BRAM36", "URAM": "URAM"}.get(kind, "LUT")
+        taken = {"BRAM36": whole.BRAM18 / BRAM18_IN_36, "URAM": whole.URAM, "LUT": whole.LUT}[unit]
+        offer = getattr(s.part, unit, None)
         share = percent(taken / offer) if offer else "-"
         cells.append((kind, f"{whole.count:,}", f"{amount(taken)} {unit}", share, f"{whole.bits:,}", _fill(whole)))
     return tuple(cells)

@@ -17,6 +17,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.recorded import check_recorded
 from finn_vitprune.report.quantities import images_per_second, milliseconds
+from finn_vitprune.synth.lost import LostCycles
 from finn_vitprune.synth.parts import KINDS, Shortfall, no_text
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
@@ -184,19 +185,6 @@ class RtlsimSummary(_SummarySection):
         )
 
 
-class LostRow(_SummarySection):
-    """Cycles of a frame in which multipliers do nothing useful.
-
-    ``padding``: of sides that a block does not divide. ``rows``: tokens (of attention: keys) rounded up to those of a step.
-    ``lanes``: lanes with fewer blocks than the fullest one. ``waiting``: for ports, the drain, a division or the next group.
-    """
-
-    padding: float = 0.0
-    rows: float = 0.0
-    lanes: float = 0.0
-    waiting: float = 0.0
-
-
 class BalanceRow(_SummarySection):
     """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``, the op's own estimate.
 
@@ -216,7 +204,7 @@ class BalanceRow(_SummarySection):
     weight_bits: Count = 0
     macs: Count = 0
     macs_per_cycle: Count = 0
-    lost: LostRow = LostRow()
+    lost: LostCycles = LostCycles()
 
 
 class MemoryRow(_SummarySection):
@@ -292,29 +280,29 @@ class NodeRow(_SummarySection):
         return place if comma else OUTSIDE
 
 
-class NodeResources(_SummarySection):
-    """Resources of one node; None is what nobody counted (estimates have no flip-flops and do not tell LUTs apart)."""
+class Amounts(_SummarySection):
+    """Resources; None is what nobody counted (estimates have no flip-flops)."""
 
-    node: str
-    op_type: str = ""
-    LUT: Count = 0
-    FF: Count | None = 0
-    DSP: Count = 0
-    BRAM36: Annotated[float, Field(ge=0)] = 0.0
-    URAM: Count = 0
-    LUTRAM: Count | None = 0
-    SRL: Count | None = 0
-
-
-class ResourceSummary(_SummarySection):
-    """Resources of the accelerator and by node; ``tool`` says what counted them (a tool that ran, or "estimate")."""
-
-    tool: str
     LUT: Count
     FF: Count | None
     DSP: Count
     BRAM36: Annotated[float, Field(ge=0)]
     URAM: Count
+
+
+class NodeResources(Amounts):
+    """Resources of one node; estimates do not tell LUTs apart."""
+
+    node: str
+    op_type: str = ""
+    LUTRAM: Count | None = 0
+    SRL: Count | None = 0
+
+
+class ResourceSummary(Amounts):
+    """Resources of the accelerator and by node; ``tool`` says what counted them (a tool that ran, or "estimate")."""
+
+    tool: str
     per_node: list[NodeResources] = []
 
     @model_validator(mode="after")
@@ -327,17 +315,7 @@ class ResourceSummary(_SummarySection):
         return self
 
 
-class DieSummary(_SummarySection):
-    """What an SLR has for the accelerator."""
-
-    LUT: Count
-    FF: Count
-    DSP: Count
-    BRAM36: Count
-    URAM: Count
-
-
-class PartSummary(_SummarySection):
+class PartSummary(Amounts):
     """The part and what it has; ``fits`` is ``None`` when no resources were counted.
 
     ``dies``: what each SLR has of that, from SLR0 on; empty where that is not known. Where it does not fit, ``short`` has what
@@ -345,14 +323,9 @@ class PartSummary(_SummarySection):
     """
 
     name: str
-    LUT: Count
-    FF: Count
-    DSP: Count
-    BRAM36: Count
-    URAM: Count
     fits: bool | None
     slrs: Count = 1
-    dies: list[DieSummary] = []
+    dies: list[Amounts] = []
     note: str = ""
     short: list[Shortfall] = []
     help: list[str] = []
