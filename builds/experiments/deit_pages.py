@@ -64,7 +64,7 @@ calibrated on
 noise, residual stream INT16, token drop in encoders {", ".join(map(str, deit_models.DROP_AT))}. Plans by formula, FIFOs, \
 converters and SLR crossings
 counted; nothing here was placed or run on a board. Budget {BUDGET_TEXT}, {MHZ} MHz, no shell. Latency is of one image in an
-empty pipeline, by formula (docs/architecture.md, "Latency"). Where all heads live, that is what random weights of equal \
+empty pipeline, by formula (docs/inside.md, "Latency"). Where all heads live, that is what random weights of equal \
 spread leave.
 
 ```

@@ -9,7 +9,7 @@ from finn_vitprune.custom_ops.op.token_times import TokenTimes
 class TimedOp(FinnOp):
     """An op's schedule. What stands here is that of an op which makes a beat of every beat; others override it.
 
-    docs/architecture.md, "FIFO depths" and "Latency", says what passes over the graph ask for.
+    docs/inside.md, "FIFO depths" and "Latency", says what passes over the graph ask for.
     """
 
     def get_exp_cycles(self) -> int:
@@ -32,7 +32,7 @@ class TimedOp(FinnOp):
         """When the tokens of a frame leave, given when they arrive, in a graph that holds no other frame.
 
         By default every beat leaves :meth:`beat_cycles` after it came, on all outputs. Latency by formula comes from this
-        (docs/architecture.md, "Latency").
+        (docs/inside.md, "Latency").
         """
         beats = max(stream.token_beats for stream in self.in_streams() + self.out_streams())
         return [TokenTimes.joined(inputs).served(beats, self.beat_cycles())] * len(self.out_streams())
@@ -40,7 +40,7 @@ class TimedOp(FinnOp):
     def held_tokens(self) -> int:
         """Upper bound of the tokens that are inside the op when its first output token leaves.
 
-        FIFO depths of reconverging branches come from this (docs/architecture.md, "FIFO depths").
+        FIFO depths of reconverging branches come from this (docs/inside.md, "FIFO depths").
         """
         return 1
 
