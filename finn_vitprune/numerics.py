@@ -31,9 +31,12 @@ TIE_TOLERANCE = 1e-3
 """Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
 
 
-def beside_tie(before: np.ndarray, code: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Where two codes are neighbours and ``before``, the value before rounding, lies beside the tie between them."""
-    return (np.abs(code - other) == 1) & (np.abs(before - (code + other) / 2) <= TIE_TOLERANCE)
+def beside_tie(before: np.ndarray, code: np.ndarray, other: np.ndarray, error: np.ndarray | float = 0.0) -> np.ndarray:
+    """Where two codes are neighbours and ``before``, the value before rounding, lies beside the tie between them.
+
+    ``error``: by how much of a code one of them may differ before rounding, where its arithmetic says so.
+    """
+    return (np.abs(code - other) == 1) & (np.abs(before - (code + other) / 2) <= np.maximum(TIE_TOLERANCE, error))
 
 
 def shift_round_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
@@ -241,6 +244,11 @@ def attended(e: np.ndarray, v: np.ndarray, c: AttentionConstants) -> tuple[np.nd
     out = requantise(matmul(e, v), c.recip_num // z, c.recip_shift, c.out_bits)
     scores = ((e[..., 0, :] << SCORE_BITS) // z[..., 0, :]).sum(-2)
     return out, scores
+
+
+def attended_error(e: np.ndarray, c: AttentionConstants) -> np.ndarray:
+    """Bound of what floor(NUM / Z) loses of a code of O of size 1, ``[..., queries, 1]``: Z / NUM."""
+    return e.sum(-1, keepdims=True) / c.recip_num
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -52,10 +52,10 @@ class TensorCheck:
     faults: int = 0
     fault: Fault | None = None
 
-    def add(self, image: int, got: np.ndarray, wanted: np.ndarray, before: np.ndarray) -> int:
-        """Count the codes ``got`` of one image; returns the ties."""
+    def add(self, image: int, got: np.ndarray, wanted: np.ndarray, before: np.ndarray, error: np.ndarray | float = 0.0) -> int:
+        """Count the codes ``got`` of one image; returns the ties. ``error``: see :func:`.beside_tie`."""
         differs = got != wanted
-        ties = differs & numerics.beside_tie(before, got, wanted)
+        ties = differs & numerics.beside_tie(before, got, wanted, error)
         wrong = np.argwhere(differs & ~ties)
         if len(wrong) and self.fault is None:
             at = tuple(int(i) for i in wrong[0])
@@ -191,8 +191,9 @@ class _NodeCheck:
         reference = self.runner.run(pixels[None])
         wanted, ties = golden.run(self.model, {self.model.graph.input[0].name: pixels[None]}), 0
         for node in golden.hardware_nodes(self.model):
+            errors: Tensors = {}
             if node.output[0] in self.attentions:
-                made, found = self._attention(image, node, wanted, reference)
+                made, errors, found = self._attention(image, node, wanted, reference)
                 ties += found
             else:
                 made = golden.run_node(self.model, node, wanted)
@@ -200,13 +201,18 @@ class _NodeCheck:
                 wanted[name] = codes = got.copy()
                 for match in self.matches[name]:
                     computed = got.reshape(-1)[match.index] - match.zero
-                    ties += self._compare(image, node, match.qonnx, match.scale, computed, reference)
+                    error = errors[name].reshape(-1)[match.index] if name in errors else None
+                    ties += self._compare(image, node, match.qonnx, match.scale, computed, reference, error)
                     held = _rounded(reference[match.qonnx].reshape(-1) / match.scale) + match.zero
                     codes.reshape(-1)[match.index.reshape(-1)] = held
         return ties
 
-    def _attention(self, image: int, node: NodeProto, wanted: Tensors, reference: Tensors) -> tuple[Tensors, int]:
-        """Logits from QONNX's q and k, numerators from its logits, outputs from its numerators."""
+    def _attention(self, image: int, node: NodeProto, wanted: Tensors, reference: Tensors) -> tuple[Tensors, Tensors, int]:
+        """Logits from QONNX's q and k, numerators from its logits, outputs from its numerators.
+
+        Returns:
+            Outputs, errors of codes of size 1 in them, and ties.
+        """
         op, match = getCustomOp(node), self.attentions[node.output[0]]
         table = self.model.get_initializer(node.input[2])
         q, k, v = op.by_head(*(wanted[name] for name in node.input[:2]))
@@ -217,13 +223,20 @@ class _NodeCheck:
         e = numerics.numerators(logits, table.reshape(-1))
         ties += self._compare(image, node, match.numerators, 1 / numerics.EXP_MAX, e, reference)
         e = _rounded(reference[match.numerators] * numerics.EXP_MAX)
-        return dict(zip(node.output, op.outputs(*numerics.attended(e, v, c)))), ties
+        out, scores = numerics.attended(e, v, c)
+        errors = op.outputs(np.broadcast_to(numerics.attended_error(e, c), out.shape), scores)[:1]
+        return dict(zip(node.output, op.outputs(out, scores))), dict(zip(node.output, errors)), ties
 
-    def _compare(self, image: int, node: NodeProto, qonnx: str, scale: float, got: np.ndarray, reference: Tensors) -> int:
+    def _compare(
+        self, image: int, node: NodeProto, qonnx: str, scale: float, got: np.ndarray, reference: Tensors, relative: np.ndarray | None = None
+    ) -> int:
+        """Count one tensor; returns the ties. ``relative``: by how much of a code of size 1 each of ``got`` may differ before rounding."""
         real = reference[qonnx]
         before = reference.get(before_rounding(qonnx), real / scale)
         check = self.checks.setdefault(qonnx, TensorCheck(qonnx, node.name))
-        return check.add(image, got.reshape(real.shape[1:]), _rounded(real / scale)[0], before.reshape(real.shape)[0])
+        before = before.reshape(real.shape)[0]
+        error = 0.0 if relative is None else relative.reshape(before.shape) * (np.abs(before) + 1)
+        return check.add(image, got.reshape(real.shape[1:]), _rounded(real / scale)[0], before, error)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

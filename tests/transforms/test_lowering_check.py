@@ -10,7 +10,7 @@ from finn_vitprune.builds.checks.lowering_check import ClassChange, LoweringChec
 from finn_vitprune.cli import run
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
-from finn_vitprune.numerics import TIE_TOLERANCE, beside_tie
+from finn_vitprune.numerics import TIE_TOLERANCE, AttentionConstants, attended_error, beside_tie, reciprocal_constant
 from finn_vitprune.transforms.lowering.lower import lower
 from tests.vit_models import random_vit
 
@@ -153,6 +153,20 @@ def test_a_code_may_differ_by_one_within_a_thousandth_of_a_tie(distance, off, al
     assert allowed == (check.fault is None)
     if not allowed:
         assert (check.fault.image, check.fault.index, check.fault.code, check.fault.qonnx) == (4, [1], -3 + off, -3)
+
+
+@pytest.mark.parametrize("before, allowed", [(-114.501, True), (-114.5016, False), (-114.4984, False), (-3.5013, False)])
+def test_an_attention_output_may_lose_what_its_reciprocal_loses(before, allowed):
+    """197 tokens that weigh the same: floor(NUM / Z) is by up to Z / NUM of itself less than NUM / Z."""
+    num, shift = reciprocal_constant(1.0)
+    c = AttentionConstants(1, 0, 8, num, shift, 8)
+    e = np.full((1, 1, 197), 255)
+    (error,) = attended_error(e, c).reshape(-1) * (abs(before) + 1)
+    assert 197 * 7.5e-6 < error / (abs(before) + 1) * 127 < 197 * 7.7e-6
+    check = TensorCheck("o", "PrunedAttention_0")
+    wanted = np.floor([before]).astype(int) if before % 1 < 0.5 else np.ceil([before]).astype(int)
+    check.add(0, wanted + (1 if before % 1 < 0.5 else -1), wanted, np.array([before]), error)
+    assert (check.ties, check.faults) == ((1, 0) if allowed else (0, 1))
 
 
 def test_a_clipped_code_is_not_beside_a_tie_of_others():
