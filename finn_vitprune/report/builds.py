@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
-from finn_vitprune.report.quantities import clock_text, milliseconds, ms_text, rate_text
+from finn_vitprune.report.quantities import clock_text, images_per_second, milliseconds, ms_text, rate_text
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
+from finn_vitprune.synth.energy import measured, power
 from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import ESTIMATE
 
@@ -36,7 +37,7 @@ def grouped_tables(s: Summary) -> dict[str, list[TextTable]]:
     every = timing_tables(s.timing, nodes=True)[:1] if slowest else []
     groups = {
         MODEL: [_model(s), encoders], "Checks": [_verify(s)], "Speed": [_speed(s), _plan(s)],
-        RESOURCES: [_resources(s), *resource_tables(s)], "Timing": slowest, CYCLES: [balance_table(s), use_table(s)],
+        RESOURCES: [_resources(s), *resource_tables(s)], "Energy": [_energy(s)], "Timing": slowest, CYCLES: [balance_table(s), use_table(s)],
         FIFOS: [fifo_table(s)], MEMORIES: memory_tables(s),
         NODE_BY_NODE: [cycles_table(s), memory_map(s), _nodes(s), *every], "Time": [_times(s)],
     }  # fmt: skip
@@ -187,6 +188,22 @@ def _resources(s: Summary) -> TextTable:
     fits = "" if p.fits is None else f"Fits the part{doubt}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
     note = by + " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
     return TextTable("Resources", ("", "used", p.name, "share"), tuple(rows), note.strip(), ("", mark, GIVEN, mark))
+
+
+def _energy(s: Summary) -> TextTable | None:
+    """Power above idle and energy of an image, by estimate."""
+    r = s.resources
+    if r is None or s.interval is None or s.clk_ns is None:
+        return None
+    watts = power(r.LUT, r.DSP, r.BRAM36, r.URAM, 1e3 / s.clk_ns)
+    joules = watts.millijoules(images_per_second(s.interval[0], s.clk_ns))
+    rows = (
+        ("power above idle", f"{watts.expected:.3g} W", f"{watts.low:.3g} to {watts.high:.3g} W"),
+        ("energy of an image above idle", f"{joules.expected:.3g} mJ", f"{joules.low:.3g} to {joules.high:.3g} mJ"),
+    )
+    beyond = f"EXTRAPOLATED beyond what was measured: {', '.join(watts.beyond)}. " if watts.beyond else ""
+    note = f"{beyond}Fitted to {len(measured().designs)} designs of FINN+ on an RFSoC2x2 (docs/energy.md); the 0.85 V rail alone, images back to back."
+    return TextTable("Energy", ("", "expected", "interval"), rows, note, ("", ESTIMATED, ESTIMATED))
 
 
 def _nodes(s: Summary) -> TextTable | None:
