@@ -48,7 +48,7 @@ PART = "xcu250-figd2104-2L-e"
 class DeitNetwork:
     """A network of timm and how it is pruned: bits of weights and activations, block size b, keep rates r_b and r_t.
 
-    A ``token_keep`` of "1" is a network without token drop; "1" for both keep rates is the dense network.
+    ``changed`` are arguments of timm's model, by name, beside its usual ones; ``called`` is then what it is called. A ``token_keep`` of "1" is a network without token drop; "1" for both keep rates is the dense network.
     """
 
     model: str
@@ -56,11 +56,13 @@ class DeitNetwork:
     block: int
     block_keep: str
     token_keep: str
+    called: str = ""
+    changed: tuple[tuple[str, int | str], ...] = ()
 
     @property
     def name(self) -> str:
         """The name of its files."""
-        model = self.model.removesuffix("_patch16_224")
+        model = self.called or self.model.removesuffix("_patch16_224")
         return f"{model}_w{self.bits}a{self.bits}_b{self.block}_rb{self.block_keep}_rt{self.token_keep}"
 
     @property
@@ -90,9 +92,14 @@ REFERENCE = tuple(DeitNetwork(DISTILLED, 8, block, *rates) for block in (16, 32)
 """The settings of the reference, in the order of its table."""
 EVERYWHERE = tuple(DeitNetwork(model, bits, 16, keep, keep) for model in (TINY, SMALL) for bits in (8, 4) for keep in ("0.5", "0.7"))
 """What is planned for every part."""
+FINN_VIT = DeitNetwork(
+    "vit_tiny_patch16_224", 4, 16, "1", "1", "vit_cifar",
+    (("img_size", 32), ("patch_size", 4), ("depth", 2), ("num_classes", 10), ("global_pool", "avg"), ("fc_norm", False)),
+)  # fmt: skip
+"""A network of the work of FINN+'s ViT for CIFAR-10, 61.3 million products an image: 65 tokens of 192 channels, two encoders."""
 LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
 """What one design is loaded with."""
-NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED)))
+NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED, FINN_VIT)))
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,7 @@ def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
 def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMask]]:
     """Shapes of the dense network without token drop, the network in float, masks by magnitude."""
     torch.manual_seed(0)
-    source = timm.create_model(network.model, pretrained=False).eval()
+    source = timm.create_model(network.model, pretrained=False, **dict(network.changed)).eval()
     dense = replace(config_of_timm(source), weight_bits=network.bits, act_bits=network.bits)
     config = dense.with_token_drop(network.token_keep, DROP_AT) if float(network.token_keep) < 1 else dense
     model = PrunedViT(config)

@@ -17,13 +17,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.graph.functions import UNARY
 from finn_vitprune.numerics import int_range
 
 Stage = Callable[[dict[str, np.ndarray]], None]
 """Adds what it makes to the tensors that it is given, by name."""
 
-FLOAT32_ONLY = ("Gelu", "Erf")
-"""Operators that onnxruntime has in float32 only; their error is below 1e-4 of an 8-bit code."""
+FLOAT32_ONLY = UNARY.keys() - set("Neg Abs Exp Log Sqrt Reciprocal Tanh Sigmoid Relu".split())
+"""Functions that onnxruntime has in float32 only; their error is below 1e-4 of an 8-bit code."""
 
 
 def before_rounding(quantised: str) -> str:

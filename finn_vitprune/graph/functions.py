@@ -32,34 +32,39 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def unary(node: Node) -> Callable[[Array], Array] | None:
-    """The element-wise function of a node with one tensor input, or None."""
-    approximate = node.attributes.get("approximate", "none")
-    alpha = float(node.attributes.get("alpha", 0.01 if node.op_type == "LeakyRelu" else 1.0))
-    beta = float(node.attributes.get("beta", 0.5))
-    table: dict[str, Callable[[Array], Array]] = {
-        "Neg": np.negative,
-        "Abs": np.abs,
-        "Exp": np.exp,
-        "Log": np.log,
-        "Sqrt": np.sqrt,
-        "Reciprocal": lambda x: 1.0 / x,
-        "Erf": erf,
-        "Tanh": np.tanh,
-        "Sigmoid": sigmoid,
-        "Relu": lambda x: np.maximum(x, 0),
-        "LeakyRelu": lambda x: np.where(x < 0, alpha * x, x),
-        "Elu": lambda x: np.where(x > 0, x, alpha * np.expm1(x)),
-        "HardSigmoid": lambda x: np.clip(node.attributes.get("alpha", 0.2) * x + beta, 0, 1),
-        "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
-        "Softplus": lambda x: np.log1p(np.exp(x)),
-        "Mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
-        "Swish": lambda x: x * sigmoid(alpha * x),
-        "QuickGelu": lambda x: x * sigmoid(node.attributes.get("alpha", 1.702) * x),
-        "Gelu": gelu_tanh if approximate == "tanh" else gelu,
-        "FastGelu": gelu_tanh,
-    }
-    return table.get(node.op_type)
+def _number(node: Node, name: str, default: float) -> float:
+    return float(node.attributes.get(name, default))
+
+
+UNARY: dict[str, Callable[[Node], Callable[[Array], Array]]] = {
+    "Neg": lambda node: np.negative,
+    "Abs": lambda node: np.abs,
+    "Exp": lambda node: np.exp,
+    "Log": lambda node: np.log,
+    "Sqrt": lambda node: np.sqrt,
+    "Reciprocal": lambda node: lambda x: 1.0 / x,
+    "Erf": lambda node: erf,
+    "Tanh": lambda node: np.tanh,
+    "Sigmoid": lambda node: sigmoid,
+    "Relu": lambda node: lambda x: np.maximum(x, 0),
+    "LeakyRelu": lambda node: lambda x: np.where(x < 0, _number(node, "alpha", 0.01) * x, x),
+    "Elu": lambda node: lambda x: np.where(x > 0, x, _number(node, "alpha", 1.0) * np.expm1(x)),
+    "HardSigmoid": lambda node: lambda x: np.clip(_number(node, "alpha", 0.2) * x + _number(node, "beta", 0.5), 0, 1),
+    "HardSwish": lambda node: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "Softplus": lambda node: lambda x: np.log1p(np.exp(x)),
+    "Softsign": lambda node: lambda x: x / (1.0 + np.abs(x)),
+    "Mish": lambda node: lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "Swish": lambda node: lambda x: x * sigmoid(_number(node, "alpha", 1.0) * x),
+    "QuickGelu": lambda node: lambda x: x * sigmoid(_number(node, "alpha", 1.702) * x),
+    "Gelu": lambda node: gelu_tanh if node.attributes.get("approximate", "none") == "tanh" else gelu,
+    "FastGelu": lambda node: gelu_tanh,
+}
+"""Operators of one tensor by their names: the function of a node. Float files, QONNX and tables in hardware all know these."""
+
+
+def unary(node: Node) -> Callable[[Array], Array]:
+    """The element-wise function of a node of :data:`UNARY`."""
+    return UNARY[node.op_type](node)
 
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {

@@ -50,6 +50,20 @@ def test_a_function_s_output_may_have_any_zero_point(zero):
         assert np.array_equal(logits, qonnx)
 
 
+@pytest.mark.parametrize("function", ["Relu", "Softsign", "HardSwish", "Elu", "Softplus"])
+def test_any_function_of_one_tensor_is_a_table(function):
+    source, images = random_vit()
+    changed = [node for node in source.graph.node if node.op_type == "Gelu"]
+    for node in changed:
+        node.op_type = function
+        del node.attribute[:]
+    lowered = lower(source)
+    tables = lowered.model.get_nodes_by_op_type("VitLookup")
+    assert len(tables) == len(changed) > 0
+    check, _, _ = check_lowering(source, lowered, images)
+    assert check.problem == "" and check.ties < 20
+
+
 def test_brevitas_floor_scales_of_empty_columns_do_not_matter():
     """Brevitas gives a channel without weights a tiny scale; ratios of scales must not follow it."""
     source, images = random_vit(**PRUNED)

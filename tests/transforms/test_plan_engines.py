@@ -367,6 +367,8 @@ def test_layers_that_share_a_unit_are_planned_as_data(specialised):
     assert sum(own.schedule.kept for own in fold.encoders) == sum(kept), "the weights of both"
     partition = type(search)(search.graph, joined, latency=False)
     assert partition.smallest(Paces()).interval > search.smallest(Paces()).interval, "two layers take longer than one"
+    with pytest.raises(UserError, match="planned on one: that can be planned, but not yet be built"):
+        partition.graph.written(found, 1.0, 1)
 
 
 def test_layers_of_other_types_cannot_share_a_unit(specialised):
@@ -375,6 +377,13 @@ def test_layers_of_other_types_cannot_share_a_unit(specialised):
     (name,) = (unit_name(engine, "attention") for engine in engines_of(model))
     with pytest.raises(UserError, match="cannot share a unit"):
         problem.joined(name, next(unit.name for unit in problem.units if unit.name != name))
+
+
+def test_a_unit_that_is_not_there_is_named(specialised):
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1))
+    problem = search_of(model, get_part(SMALL), PlanOptions()).problem
+    with pytest.raises(UserError, match=r"no unit MLP2: use .*_projection"):
+        problem.joined(*(unit_name(engine, "projection") for engine in engines_of(model)), "MLP2")
 
 
 def test_intervals_on_the_grid_are_near():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.graph.functions import BINARY, unary
+from finn_vitprune.graph.functions import BINARY, UNARY, unary
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
 from finn_vitprune.transforms.lowering.rules import Lowering
@@ -29,11 +29,10 @@ def as_table(lowering: Lowering, value) -> CodeTable:
     return CodeTable(x.index, x, np.arange(lo, hi + 1) * x.scale)
 
 
-@RULES.rule("Gelu Erf Tanh Sigmoid Relu", (Codes, QAcc, CodeTable))
+@RULES.rule(" ".join(UNARY), (Codes, QAcc, CodeTable))
 def function(lowering: Lowering, node: Node, values: list):
-    table, apply = as_table(lowering, values[0]), unary(node)
-    assert apply is not None  # for the op types of this rule there is one
-    return replace(table, values=apply(table.values))
+    table = as_table(lowering, values[0])
+    return replace(table, values=unary(node)(table.values))
 
 
 @RULES.rule("Add", (Codes, QAcc), (Codes, QAcc))

@@ -11,6 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.op.folding import STREAM_SLACK, Styles
+from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engines.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.engines.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
@@ -63,6 +64,8 @@ class EngineGraph:
 
     def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
         """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""
+        if len(self.units) != len(solved.foldings):
+            raise UserError("layers of two units were planned on one: that can be planned, but not yet be built")
         model = ModelWrapper(self.model.model, make_deepcopy=True)
         pace, regions = solved.interval * min(1.0, before), self.regions(slrs)
         folds = {unit.name: folding.attributes() for unit, folding in zip(self.units, solved.foldings)}

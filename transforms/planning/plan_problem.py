@@ -20,6 +20,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.custom_ops.mvau.candidates import SLACK
 from finn_vitprune.custom_ops.op.folding import STREAM_SLACK, Folding, Styles
+from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.planning.choice import Candidates, Choice, Item, choose, least_share
 
 GRID = 1.01
@@ -183,8 +184,10 @@ class Problem:
         """The layers of these units on one, where the first of them is.
 
         Raises:
-            UserError: they cannot share a unit.
+            UserError: there is no such unit, or they cannot share one.
         """
+        if missing := [name for name in names if name not in {unit.name for unit in self.units}]:
+            raise UserError(f"no unit {missing[0]}: use {', '.join(unit.name for unit in self.units if unit.macs)}")
         first, *others = (unit for unit in self.units if unit.name in names)
         one = first.joined(others)
         kept = [(one if unit is first else unit, place) for unit, place in zip(self.units, self.places) if unit not in others]

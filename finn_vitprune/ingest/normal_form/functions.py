@@ -24,6 +24,7 @@ KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "QuickGELU, x sigmoid(1.702 x),": lambda x: x * sigmoid(1.702 * x),
     "sigmoid": sigmoid,
     "tanh": np.tanh,
+    "softsign": lambda x: x / (1.0 + np.abs(x)),
     "Mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "hard swish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
     "hard sigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),

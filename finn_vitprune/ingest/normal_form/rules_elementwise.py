@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.functions import BINARY
+from finn_vitprune.graph.functions import BINARY, UNARY
 from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
@@ -34,9 +34,6 @@ from finn_vitprune.ingest.normal_form.views import need_rows, per_column, plain,
 from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 
 RULES = Rules()
-UNARY = (
-    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus Mish Swish Gelu FastGelu QuickGelu"
-)
 ROTARY = "the hardware adds learned positions once, before the first encoder"
 
 
@@ -48,11 +45,9 @@ def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
     return replace(view, fn=None if np.array_equal(fn, functions.GRID) else fn, by=state.node)
 
 
-@RULES.rule(UNARY, View)
+@RULES.rule(" ".join(UNARY), View)
 def unary(state: Normaliser, node: Node, values: list):
-    function = unary_function(node)
-    assert function is not None  # for the op types of this rule there is one
-    return _with_function(state, values[0], function(_samples(values[0])))
+    return _with_function(state, values[0], unary_function(node)(_samples(values[0])))
 
 
 @RULES.rule("Clip", View)
