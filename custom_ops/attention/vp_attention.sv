@@ -54,8 +54,7 @@ module vp_attention #(
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
     localparam int unsigned SCORE_TDATA_W = (SCORE_WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -94,18 +93,16 @@ module vp_attention #(
     localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
     localparam int unsigned W = SIMD * IN_WIDTH;
-    localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS);
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS);
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS);
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
     logic k_whole, k_start, k_release, k_re, v_release, v_re;
-    logic [KEY_ADDR_W-1:0] k_addr, v_addr;
+    logic [$clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS)-1:0] k_addr, v_addr;
     logic [PE*W-1:0] k_data, v_data;
     logic [LOGIT_WIDTH-1:0] item_max;
     logic item_valid, item_ready, item_free;
-    logic [LOGIT_ADDR_W-1:0] l_addr;
+    logic [$clog2(SLOTS * KEY_GROUPS)-1:0] l_addr;
     logic [PE*LOGIT_WIDTH-1:0] l_data;
     logic room, take, score_room, score_take, acc_valid, z_valid, z_score, e_valid;
     logic [SIMD*ACC_WIDTH-1:0] acc;

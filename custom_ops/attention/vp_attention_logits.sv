@@ -28,11 +28,9 @@ module vp_attention_logits #(
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((SIMD + 3) / 4) + 1) / 2,
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                        clk,
-    input  wire logic                        rst_n,
+    input  wire logic                        clk, rst_n,
     input  wire logic [33:0]                 load_in,
     output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,    // of the next frame
@@ -51,13 +49,11 @@ module vp_attention_logits #(
     output      logic                        item_valid,
     input  wire logic                        item_ready,
     input  wire logic                        item_free,
-    input  wire logic [LOGIT_ADDR_W-1:0]     l_addr,
+    input  wire logic [$clog2(SLOTS * KEY_GROUPS)-1:0]     l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0]   l_data
 );
-    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned CHANNEL_GROUP_W = vp_pkg::width(CHANNEL_GROUPS);
+    localparam int unsigned STEP_W = vp_pkg::width(KEY_GROUPS * CHANNEL_GROUPS);
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
     localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
@@ -79,9 +75,6 @@ module vp_attention_logits #(
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
     logic k_slot_q;                // where the keys of the item after the running one are
     logic [CHANNEL_GROUP_W-1:0] cg;
-    logic [STEP_W-1:0] unused_step;
-    logic [HEAD_W-1:0] unused_head;
-    logic [QUERY_W-1:0] unused_query;
     wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
     wire logic start = (!run_q || last_step) && fresh && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
@@ -93,14 +86,14 @@ module vp_attention_logits #(
         .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
     );
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
-        .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
+        .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(), .last(last_step)
     );
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(run_q), .count(cg), .last(last_cg));
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((vp_pkg::width(HEADS) + 1)'(next.heads)), .step(start), .count(), .last(last_head)
     );
     vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
+        .clk, .rst_n, .less_2((vp_pkg::width(QUERIES) + 1)'(next.queries)), .step(start && last_head), .count(), .last(last_query)
     );
     vp_credits #(.COUNT(SLOTS)) slots (.clk, .rst_n, .take(start), .give(item_free), .can_take(slot_ok));
 
@@ -137,14 +130,14 @@ module vp_attention_logits #(
     localparam int unsigned QUERY_ADDR_W = 2 + CG_BITS;
     logic [1:0] w_slice, slice, r_slice;
     logic [CHANNEL_GROUP_W-1:0] w_cg, r_cg;
-    logic w_last, r_end, unused_w_wrap, unused_wrap;
+    logic w_last, r_end;
     logic [SIMD*IN_WIDTH-1:0] q_word;
     wire logic q_take = q_valid && q_ready;
     wire logic q_whole = q_take && w_last;
 
     vp_counter #(.COUNT(CHANNEL_GROUPS)) w_cgs (.clk, .rst_n, .step(q_take), .count(w_cg), .last(w_last));
-    vp_counter #(.COUNT(4)) w_slices (.clk, .rst_n, .step(q_whole), .count(w_slice), .last(unused_w_wrap));
-    vp_counter #(.COUNT(4)) slices (.clk, .rst_n, .step(item_end), .count(slice), .last(unused_wrap));
+    vp_counter #(.COUNT(4)) w_slices (.clk, .rst_n, .step(q_whole), .count(w_slice), .last());
+    vp_counter #(.COUNT(4)) slices (.clk, .rst_n, .step(item_end), .count(slice), .last());
     vp_delay #(.WIDTH(3 + CHANNEL_GROUP_W), .LENGTH(K_LATENCY - 1)) q_reads (
         .clk, .rst_n, .in({item_end, slice, cg}), .out({r_end, r_slice, r_cg})
     );

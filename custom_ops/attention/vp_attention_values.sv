@@ -30,10 +30,9 @@ module vp_attention_values #(
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
     localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS),
     localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                        clk,
-    input  wire logic                        rst_n,
+    input  wire logic                        clk, rst_n,
     input  wire logic [33:0]                 load_in,
     output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,     // of the next frame
@@ -63,10 +62,8 @@ module vp_attention_values #(
     output      logic                        e_valid,     // once per key group of query 0
     output      logic [PE*8-1:0]             e
 );
-    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
-    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned KEY_GROUP_W = vp_pkg::width(KEY_GROUPS);
+    localparam int unsigned STEP_W = vp_pkg::width(KEY_GROUPS * CHANNEL_GROUPS);
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((PE + 3) / 4) + 1) / 2;
     localparam int unsigned Z_LATENCY = 1 + ($clog2(PE) + 1) / 2;
 
@@ -89,10 +86,6 @@ module vp_attention_values #(
     logic first_row_q;             // the next item is of query 0
     logic score_q;                 // the running item is of query 0 of a frame with scores
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
-    logic [STEP_W-1:0] unused_step;
-    logic [KEY_GROUP_W-1:0] unused_kg;
-    logic [HEAD_W-1:0] unused_head;
-    logic [QUERY_W-1:0] unused_query;
     logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
     wire logic score_next = first_row_q && next.scores[0];
     wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
@@ -106,16 +99,16 @@ module vp_attention_values #(
         .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
     );
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
-        .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(unused_step), .last(last_step)
+        .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(), .last(last_step)
     );
     vp_sized_counter #(.MOST(KEY_GROUPS)) kgs (
-        .clk, .rst_n, .less_2(item_q.groups), .step(run_q), .count(unused_kg), .last(last_kg)
+        .clk, .rst_n, .less_2(item_q.groups), .step(run_q), .count(), .last(last_kg)
     );
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((vp_pkg::width(HEADS) + 1)'(next.heads)), .step(start), .count(), .last(last_head)
     );
     vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
+        .clk, .rst_n, .less_2((vp_pkg::width(QUERIES) + 1)'(next.queries)), .step(start && last_head), .count(), .last(last_query)
     );
 
     assign item_ready = start;
@@ -202,9 +195,8 @@ module vp_attention_values #(
     logic we;
     logic [EXP_ADDR_W-1:0] waddr;
     logic [7:0] wdata;
-    logic unused_filled;
     vp_load_region #(.LOADED(LOADED), .DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8)) region (
-        .clk, .rst_n, .load_in(chain[1]), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+        .clk, .rst_n, .load_in(chain[1]), .load_out, .we, .waddr, .data(wdata), .filled()
     );
     for (genvar i = 0; i < PE; i++) begin : g_exp
         logic [TAG_W-1:0] table_encoder;

@@ -22,8 +22,7 @@ module vp_lookup #(
     localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -46,24 +45,22 @@ module vp_lookup #(
         $error("vp_lookup: IN_BITS is %0d, it must be 2 to 8", IN_BITS);
     end
 
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
     localparam int unsigned ENTRY_W = $clog2(ENCODERS) + IN_BITS;
 
     logic [IN_BEAT_W-1:0] x;
     logic [OUT_BEAT_W-1:0] y;
     logic x_valid, y_valid_q;
     wire logic advance = !y_valid_q || out0_tready;
-    logic [TAG_W-1:0] encoder;
+    logic [vp_pkg::width(ENCODERS)-1:0] encoder;
     logic [33:0] table_chain;
-    logic [COUNT_W-1:0] unused_count;
-    logic known, unused_last, unused_value;
+    logic known;
     wire logic take = advance && known;
     vp_engine_frame #(
         .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(COUNT_W), .FIELDS(0), .SHAPES(SHAPES), .LOADED(LOADED),
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
         .clk, .rst_n, .load_in(chain), .load_out(table_chain), .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(unused_value), .of(encoder), .known, .step(take && x_valid), .count(unused_count), .last(unused_last)
+        .value(), .of(encoder), .known, .step(take && x_valid), .count(), .last()
     );
 
     vp_skid #(.WIDTH(IN_BEAT_W)) skid (
@@ -74,9 +71,8 @@ module vp_lookup #(
     logic we;
     logic [ENTRY_W-1:0] waddr;
     logic [OUT_BITS-1:0] wdata;
-    logic unused_filled;
     vp_load_region #(.LOADED(LOADED), .DEPTH(ENCODERS << IN_BITS), .WIDTH(OUT_BITS)) region (
-        .clk, .rst_n, .load_in(table_chain), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+        .clk, .rst_n, .load_in(table_chain), .load_out, .we, .waddr, .data(wdata), .filled()
     );
     for (genvar i = 0; i < SIMD; i++) begin : g_lane
         wire logic [IN_BITS-1:0] code = x[i*IN_BITS+:IN_BITS];

@@ -21,10 +21,9 @@ module vp_engine_entry #(
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
     int unsigned COUNT_BITS = 32,  // of the number of beats in the FIFO
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,

@@ -12,10 +12,9 @@ module vp_engine_exit #(
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [7:0]        tags_in_tdata,
     input  wire logic              tags_in_tvalid,
     output      logic              tags_in_tready,
@@ -36,8 +35,6 @@ module vp_engine_exit #(
 
     logic [TAG_W-1:0] encoder;
     logic encoder_valid;
-    logic [7:0] unused_tag;
-    logic unused_valid;
     logic [WIDTH-1:0] data, back, leaving;
     logic valid, back_room, out_room;
     logic [BEAT_BITS-1:0] left_q;  // beats after this one
@@ -51,7 +48,7 @@ module vp_engine_exit #(
     wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata(unused_tag), .tags_out_tvalid(unused_valid),
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata(), .tags_out_tvalid(),
         .tags_out_tready(1'b1), .encoder, .encoder_valid, .next(!pass_q)
     );
     vp_skid #(.WIDTH(WIDTH)) from_engine (

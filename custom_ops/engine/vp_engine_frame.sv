@@ -14,10 +14,9 @@ module vp_engine_frame #(
     bit          LOADED   = 1'b0,  // they come through the load chain
     parameter    FILE     = "",
     localparam int unsigned WIDTH = FIELDS > 0 ? 32 * FIELDS : 1,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic [33:0]        load_in,
     output      logic [33:0]        load_out,
     input  wire logic [7:0]         tags_in_tdata,

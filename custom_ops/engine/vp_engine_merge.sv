@@ -12,11 +12,9 @@ module vp_engine_merge #(
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic [BRANCHES*PADDED-1:0] in_tdata,    // branch 0 lowest
     input  wire logic [BRANCHES-1:0]        in_tvalid,
     output      logic [BRANCHES-1:0]        in_tready,
@@ -37,9 +35,7 @@ module vp_engine_merge #(
 
     logic [BRANCHES-1:0] valid;
     logic [BRANCHES-1:0][WIDTH-1:0] data;
-    logic known, unused_last, room;
-    logic [COUNT_W-1:0] unused_count;
-    logic [TAG_W-1:0] unused_of;
+    logic known, room;
     logic [31:0] number;
     logic [WIDTH-1:0] chosen, y;
     wire logic [BRANCHES-1:0] branch = number[BRANCHES-1:0];
@@ -48,7 +44,7 @@ module vp_engine_merge #(
         .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(COUNT_W), .SHAPES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
     ) frame (
         .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(number), .of(unused_of), .known, .step(chosen_valid && room), .count(unused_count), .last(unused_last)
+        .value(number), .of(), .known, .step(chosen_valid && room), .count(), .last()
     );
     for (genvar b = 0; b < BRANCHES; b++) begin : g_branch
         vp_skid #(.WIDTH(WIDTH)) skid (

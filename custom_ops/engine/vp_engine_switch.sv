@@ -12,11 +12,9 @@ module vp_engine_switch #(
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic [PADDED-1:0]          in0_tdata,
     input  wire logic                       in0_tvalid,
     output      logic                       in0_tready,
@@ -36,9 +34,7 @@ module vp_engine_switch #(
     vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
 
     logic [BRANCHES-1:0] ready;
-    logic known, unused_last;
-    logic [COUNT_W-1:0] unused_count;
-    logic [TAG_W-1:0] unused_of;
+    logic known;
     logic [31:0] number;
     logic [WIDTH-1:0] x;
     logic x_valid;
@@ -48,7 +44,7 @@ module vp_engine_switch #(
         .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(COUNT_W), .SHAPES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
     ) frame (
         .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(number), .of(unused_of), .known, .step(take), .count(unused_count), .last(unused_last)
+        .value(number), .of(), .known, .step(take), .count(), .last()
     );
     vp_skid #(.WIDTH(WIDTH)) skid (
         .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),

@@ -22,11 +22,9 @@ module vp_layernorm #(
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic                clk,
-    input  wire logic                rst_n,
+    input  wire logic                clk, rst_n,
     input  wire logic [SIMD*16-1:0]  in0_tdata,
     input  wire logic                in0_tvalid,
     output      logic                in0_tready,
@@ -49,7 +47,7 @@ module vp_layernorm #(
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
     end
     localparam int unsigned BEATS = D / SIMD;
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
     localparam int unsigned S2_WIDTH = 31 + $clog2(D);
 
@@ -120,15 +118,13 @@ module vp_layernorm #(
     );
     // A token's constants are used where its scale is made.
     numbers_t constant;
-    logic known, unused_last;
-    logic [TOKEN_W-1:0] unused_count;
-    logic [TAG_W-1:0] unused_of;
+    logic known;
     vp_engine_frame #(
         .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .FIELDS($bits(numbers_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
         .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(constant), .of(unused_of), .known, .step(sums_ready), .count(unused_count), .last(unused_last)
+        .value(constant), .of(), .known, .step(sums_ready), .count(), .last()
     );
     logic [36:0] gain;
     logic [52:0] offset;

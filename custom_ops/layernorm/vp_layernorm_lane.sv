@@ -7,15 +7,14 @@
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
     int unsigned SHIFT     = 12,
-    int unsigned MOST_E    = 25,
-    localparam int unsigned E_WIDTH = $clog2(MOST_E + 1)
+    int unsigned MOST_E    = 25
 ) (
     input  wire logic               clk,
     input  wire logic signed [15:0] x,
     input  wire logic [36:0]        gain,
     input  wire logic [52:0]        offset,
     input  wire logic [MOST_E-1:0]  mask,
-    input  wire logic [E_WIDTH-4:0] coarse,
+    input  wire logic [$clog2(MOST_E + 1)-4:0] coarse,
     input  wire logic [2:0]         fine,
     output      logic [OUT_WIDTH-1:0] y
 );

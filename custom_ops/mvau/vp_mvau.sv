@@ -56,7 +56,7 @@ module vp_mvau #(
     int unsigned C_WORDS     = 32,                         // entries of the drain's program
     int unsigned K_WORDS     = 8,                          // words of constants, for DRAIN_WIDTH outputs each
     parameter    MAC_STYLE    = "portable",                 // how products are made (see vp_mac)
-    int unsigned MAC_LATENCY = 5,                          // cycles from the operands to their sum
+    int unsigned MAC_LATENCY = 6,                          // cycles from the operands to their sum
     int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
     int unsigned MAC_TOKENS  = 1,
     int unsigned MAC_OUTPUTS = 1,
@@ -74,8 +74,7 @@ module vp_mvau #(
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
-    input  wire logic                   clk,
-    input  wire logic                   rst_n,
+    input  wire logic                   clk, rst_n,
     input  wire logic [8*IN_BYTES-1:0]  in0_tdata,
     input  wire logic                   in0_tvalid,
     output      logic                   in0_tready,
@@ -91,14 +90,9 @@ module vp_mvau #(
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out
 );
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
-    localparam int unsigned ROW_W = ROWS_PER_STEP > 1 ? $clog2(ROWS_PER_STEP) : 1;
-    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
+    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS);
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD);
-    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
-    localparam int unsigned SET_W = TOKENS > ROWS_PER_STEP ? $clog2(TOKENS / ROWS_PER_STEP) : 1;
-    localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1;
-    localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
+    localparam int unsigned W_ADDR_W = vp_pkg::width(W_WORDS);
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
     localparam bit W_LOADED = LOADED || W_STYLE == "ultra";
 
@@ -117,7 +111,7 @@ module vp_mvau #(
     vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
 
     // --- input ---
-    logic [TAG_W-1:0] encoder, group, claim_group;
+    logic [vp_pkg::width(ENCODERS)-1:0] encoder, group, claim_group;
     logic encoder_valid, encoder_ready, group_valid, group_ready;
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
         .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
@@ -183,7 +177,6 @@ module vp_mvau #(
     logic [MAC_CHAIN-1:0] load_we;
     logic [W_ADDR_W-1:0] load_addr;
     logic [BANK_W-1:0] load_data;
-    logic unused_filled;
     for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
         logic [W_ADDR_W-1:0] addr;
@@ -215,16 +208,16 @@ module vp_mvau #(
 
     vp_load_region #(.LOADED(W_LOADED), .BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W)) region (
         .clk, .rst_n, .load_in(chain[2]), .load_out(chain[3]), .we(load_we), .waddr(load_addr), .data(load_data),
-        .filled(unused_filled)
+        .filled()
     );
 
     logic [LANES-1:0] done, done_bank;
-    logic [R_ADDR_W-1:0] r_addr;
-    logic [SET_W-1:0] r_set;
-    logic [SUB_W-1:0] r_sub;
+    logic [vp_pkg::width(R_WORDS):0] r_addr;
+    logic [vp_pkg::width(TOKENS / ROWS_PER_STEP)-1:0] r_set;
+    logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0] r_sub;
     logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value;
     logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] y_data;
-    logic [ROW_W-1:0] y_last_row;
+    logic [vp_pkg::width(ROWS_PER_STEP)-1:0] y_last_row;
     logic y_end, y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         vp_mvau_lane #(

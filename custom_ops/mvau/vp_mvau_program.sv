@@ -16,11 +16,10 @@ module vp_mvau_program #(
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
     localparam int unsigned WORDS = (ENTRIES + PER - 1) / PER,
-    localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1,
+    localparam int unsigned ADDR_W = vp_pkg::width(WORDS),
     localparam int unsigned SUB_W = $clog2(PER)
 ) (
-    input  wire logic                    clk,
-    input  wire logic                    rst_n,
+    input  wire logic                    clk, rst_n,
     input  wire logic [33:0]             load_in,
     output      logic [33:0]             load_out,
     input  wire logic                    next,

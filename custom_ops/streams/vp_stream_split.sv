@@ -13,11 +13,9 @@ module vp_stream_split #(
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -52,7 +50,6 @@ module vp_stream_split #(
     logic [BEAT_W-1:0] beat_q;
     logic [TOKEN_W-1:0] token;
     shape_t shape;
-    logic [TAG_W-1:0] unused_of;
     wire logic dropped = cut_q && !shape.all[0];
     wire logic x_ready = second_q ? ready1 : known && (ready0 || dropped);
     wire logic take = x_valid && x_ready;
@@ -63,7 +60,7 @@ module vp_stream_split #(
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
         .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(shape), .of(unused_of), .known, .step(token_end), .count(token), .last(frame_end)
+        .value(shape), .of(), .known, .step(token_end), .count(token), .last(frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin

@@ -10,8 +10,7 @@ module vp_stream_width #(
     localparam int unsigned IN_TDATA_W = (IN_SIMD * BITS + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (OUT_SIMD * BITS + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,

@@ -14,8 +14,7 @@ module vp_token_drop_histogram #(
     int unsigned DIGITS = 'h345,
     localparam int unsigned COUNT_W = $clog2(COUNT + 1)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,
@@ -42,7 +41,7 @@ module vp_token_drop_histogram #(
     end
     localparam int unsigned SPAN = steps() + 4 * LEVELS + 2;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
-    localparam int unsigned LEVEL_W = LEVELS > 1 ? $clog2(LEVELS) : 1;
+    localparam int unsigned LEVEL_W = vp_pkg::width(LEVELS);
 
     // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, WAITING lets an early find wait, so that time tells
     // nothing of the keys, HOLDING offers the result, SWEEPING clears. key_q addresses the bins in all of them, key_later_q[i] is

@@ -12,8 +12,7 @@ module vp_token_drop_insert #(
     bit          PADDED = 1'b0,
     localparam int unsigned CELL_W = $clog2(CELLS + 1)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,

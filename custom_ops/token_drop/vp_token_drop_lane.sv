@@ -13,8 +13,7 @@ module vp_token_drop_lane #(
     localparam int unsigned HIGH = ACC_WIDTH - LOW,
     localparam int unsigned ROW_W   = SCORE_WIDTH + 2
 ) (
-    input  wire logic                     clk,
-    input  wire logic                     rst_n,
+    input  wire logic                     clk, rst_n,
     input  wire logic [15:0]              x,
     input  wire logic [4*SCORE_WIDTH-1:0] once,
     input  wire logic [4*ROW_W-1:0]          thrice,

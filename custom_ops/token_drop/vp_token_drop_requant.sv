@@ -18,10 +18,9 @@ module vp_token_drop_requant #(
     bit          LOADED     = 1'b0,
     localparam int unsigned HIGH   = ACC_WIDTH - LOW,
     localparam int unsigned GROUPS = SIMD / LANES,
-    localparam int unsigned GROUP_W     = GROUPS > 1 ? $clog2(GROUPS) : 1
+    localparam int unsigned GROUP_W     = vp_pkg::width(GROUPS)
 ) (
-    input  wire logic                 clk,
-    input  wire logic                 rst_n,
+    input  wire logic                 clk, rst_n,
     input  wire logic [MULT_WIDTH-1:0] mult,
     input  wire logic                 valid,
     input  wire logic                 last,

@@ -13,8 +13,7 @@ module vp_select_token #(
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -33,13 +32,12 @@ module vp_select_token #(
     logic [33:0] chain;
     vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
 
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
     typedef struct packed {
         logic [31:0] last;  // beat of the frame
         logic [31:0] first_passed, last_passed;
     } shape_t;
 
-    logic [TAG_W-1:0] encoder, unused_of;
+    logic [vp_pkg::width(ENCODERS)-1:0] encoder;
     logic encoder_valid, encoder_ready, known;
     shape_t shape;
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
@@ -60,7 +58,7 @@ module vp_select_token #(
         .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
     ) table_i (
         .clk, .rst_n, .load_in(chain), .load_out, .encoder, .encoder_valid, .encoder_ready,
-        .value(shape), .of(unused_of), .value_valid(known), .value_ready(take && frame_end)
+        .value(shape), .of(), .value_valid(known), .value_ready(take && frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin

@@ -5,7 +5,7 @@
 module vp_choose #(
     int unsigned N     = 8,
     int unsigned WIDTH = 8,
-    localparam int unsigned CHOICE_W = N > 1 ? $clog2(N) : 1,
+    localparam int unsigned CHOICE_W = vp_pkg::width(N),
     localparam int unsigned LATENCY = (CHOICE_W + 1) / 2
 ) (
     input  wire logic                clk,

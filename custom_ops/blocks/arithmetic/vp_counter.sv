@@ -3,10 +3,9 @@
 
 module vp_counter #(
     int unsigned COUNT = 4,
-    localparam int unsigned COUNT_W = COUNT > 1 ? $clog2(COUNT) : 1
+    localparam int unsigned COUNT_W = vp_pkg::width(COUNT)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic               step,
     output      logic [COUNT_W-1:0] count,
     output      logic               last

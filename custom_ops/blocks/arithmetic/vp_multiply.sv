@@ -30,9 +30,7 @@ module vp_multiply #(
         logic signed [SIGNED_W-1:0] a_q;
         logic signed [B_WIDTH-1:0] b_q;
         // Registers of the slice, which must not become shift registers in LUTs with a delay that follows.
-`ifdef VP_SYNTH
-        (* keep *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic signed [PRODUCT_W-1:0] m_q, p_q;
         vp_delay #(.WIDTH(WIDTH + B_WIDTH), .LENGTH(WAIT)) operands (
             .clk, .rst_n(1'b1), .in({a[i*CUT+:WIDTH], b}), .out({part, factor})

@@ -4,10 +4,9 @@
 
 module vp_sized_counter #(
     int unsigned MOST = 4,  // COUNT at most
-    localparam int unsigned COUNT_W = MOST > 1 ? $clog2(MOST) : 1
+    localparam int unsigned COUNT_W = vp_pkg::width(MOST)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic [COUNT_W:0]   less_2,
     input  wire logic               step,
     output      logic [COUNT_W-1:0] count,

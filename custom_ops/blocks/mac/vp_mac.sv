@@ -22,8 +22,7 @@ module vp_mac #(
     int unsigned ACC_BITS    = 24,
     int unsigned TAG_BITS    = 1
 ) (
-    input  wire logic                          clk,
-    input  wire logic                          rst_n,
+    input  wire logic                          clk, rst_n,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,      // x[t][s], s fastest
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,      // w[p][s], s fastest
     input  wire logic                          first,

@@ -11,7 +11,7 @@ module vp_ram #(
     int unsigned WIDTH = 8,
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic             clk,
     input  wire logic             we,
@@ -45,11 +45,7 @@ module vp_ram #(
         assign rdata = read_q;
     end else begin : g_later
         // Registers of the RAM, which must not become shift registers in LUTs.
-`ifdef VP_SYNTH
-        (* keep *)
-`else
-        (* shreg_extract = "no" *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic [READ_LATENCY-1:1][WIDTH-1:0] later_q;
         always_ff @(posedge clk) begin
             for (int unsigned i = 1; i < READ_LATENCY; i++) begin

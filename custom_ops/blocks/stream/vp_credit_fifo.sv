@@ -9,8 +9,7 @@ module vp_credit_fifo #(
     int unsigned DEPTH = 8,
     parameter    STYLE = "auto"
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic             take,
     output      logic             can_take,
     input  wire logic             push,

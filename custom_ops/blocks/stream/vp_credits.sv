@@ -7,8 +7,7 @@ module vp_credits #(
     int unsigned COUNT = 4,
     int unsigned FREE  = COUNT
 ) (
-    input  wire logic clk,
-    input  wire logic rst_n,
+    input  wire logic clk, rst_n,
     input  wire logic take,
     input  wire logic give,
     output      logic can_take

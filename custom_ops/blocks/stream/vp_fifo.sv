@@ -11,8 +11,7 @@ module vp_fifo #(
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 2  // registers of a read of block RAM or UltraRAM
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,
@@ -36,7 +35,7 @@ module vp_fifo #(
         localparam bit ULTRA = STYLE == "ultra";
         localparam int unsigned STAGES = LUTRAM ? 1 : READ_LATENCY;
         localparam int unsigned WORDS = DEPTH - STAGES;  // the rest sits in registers
-        localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1;
+        localparam int unsigned ADDR_W = vp_pkg::width(WORDS);
         localparam int unsigned COUNT_W = $clog2(WORDS + 1);
 
         logic [ADDR_W-1:0] waddr_q, raddr_q;

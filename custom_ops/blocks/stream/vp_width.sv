@@ -9,8 +9,7 @@ module vp_width #(
     int unsigned OUT_ELEMS  = 1,
     int unsigned ELEM_WIDTH = 8
 ) (
-    input  wire logic                            clk,
-    input  wire logic                            rst_n,
+    input  wire logic                            clk, rst_n,
     input  wire logic [IN_ELEMS*ELEM_WIDTH-1:0]  in_data,
     input  wire logic                            in_valid,
     output      logic                            in_ready,
