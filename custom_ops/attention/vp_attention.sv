@@ -9,7 +9,6 @@
 
 module vp_attention #(
     int unsigned ENCODERS    = 1,
-    int unsigned FRAMES      = 4,      // tags that wait
     int unsigned TOKENS      = 17,
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
@@ -49,7 +48,6 @@ module vp_attention #(
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
     localparam int unsigned SCORE_TDATA_W = (SCORE_WIDTH + 7) / 8 * 8
@@ -67,17 +65,13 @@ module vp_attention #(
     output      logic [SCORE_TDATA_W-1:0] out1_tdata,
     output      logic          out1_tvalid,
     input  wire logic          out1_tready,
-    input  wire logic [7:0]    tags_in_tdata,
-    input  wire logic          tags_in_tvalid,
-    output      logic          tags_in_tready,
-    output      logic [7:0]    tags_out_tdata,
-    output      logic          tags_out_tvalid,
-    input  wire logic          tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic          encoder_valid,
+    output      logic          encoder_ready,
     input  wire logic [33:0]   load_in,
     output      logic [33:0]   load_out
 );
-    logic [4:0][33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
+    logic [4:1][33:0] chain;
 
     if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
         $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
@@ -112,14 +106,9 @@ module vp_attention #(
     logic [TAG_W-1:0] acc_encoder, z_encoder;
 
     // --- each stage that counts has the order of frames ---
-    logic [TAG_W-1:0] encoder, forked;
+    logic [TAG_W-1:0] forked;
     logic [2:0][TAG_W-1:0] encoders;  // of the next frame in kv, logits, values
-    logic encoder_valid, encoder_ready;
     logic [2:0] to_stage, stage_room, known, next;
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
-    );
     vp_fork #(.WIDTH(TAG_W), .NUM(3)) stages (
         .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
         .out_data(forked), .out_valid(to_stage), .out_ready(stage_room)
@@ -143,7 +132,7 @@ module vp_attention #(
         .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .SHAPES(KV_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_kv_shapes.fill"}),
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
-        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
         .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );

@@ -9,14 +9,13 @@
 // reachable.
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
 // whoever feeds the unit waits for that. With LOADED all of the unit's contents do, with neither the chain passes by.
-// Several ENCODERS share a unit: each frame is that of the encoder that its tag names (vp_engine_tags), and has its rows, sides,
+// Several ENCODERS share a unit: each frame is that of the encoder at encoder, and has its rows, sides,
 // shift, and its contents, which begin at its STARTS of the memories. The unit is
 // made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(
     int unsigned ENCODERS    = 1,
-    int unsigned FRAMES      = 4,                          // tags that wait
     int unsigned ROWS        = 5,                          // largest of the encoders', as MW, MH and SHIFT
     int unsigned MW          = 16,
     int unsigned MH          = 16,
@@ -70,7 +69,6 @@ module vp_mvau #(
     parameter    O_STYLE = "auto",                         // rows put in order after the drain
     bit          LOADED = 1'b0,
     parameter    UNIT   = "",                              // of files from which simulations fill tables
-    int unsigned LOAD_STAGES = 1,                          // registers before the first hop of the load chain
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -81,12 +79,9 @@ module vp_mvau #(
     output      logic [8*OUT_BYTES-1:0] out0_tdata,
     output      logic                   out0_tvalid,
     input  wire logic                   out0_tready,
-    input  wire logic [7:0]             tags_in_tdata,
-    input  wire logic                   tags_in_tvalid,
-    output      logic                   tags_in_tready,
-    output      logic [7:0]             tags_out_tdata,
-    output      logic                   tags_out_tvalid,
-    input  wire logic                   tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic                   encoder_valid,
+    output      logic                   encoder_ready,
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out
 );
@@ -107,16 +102,11 @@ module vp_mvau #(
                IN_WIDTH, OUT_WIDTH, DRAIN_WIDTH, SIMD, PE, BLOCK, MH);
     end
 
-    logic [3:0][33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
+    logic [3:1][33:0] chain;
 
     // --- input ---
-    logic [vp_pkg::width(ENCODERS)-1:0] encoder, group, claim_group;
-    logic encoder_valid, encoder_ready, group_valid, group_ready;
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
-    );
+    logic [vp_pkg::width(ENCODERS)-1:0] group, claim_group;
+    logic group_valid, group_ready;
     logic [IN_WIDTH*X_BITS-1:0] in_data;
     logic in_valid, in_ready;
     vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
@@ -132,7 +122,7 @@ module vp_mvau #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
         .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
     ) load (
-        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 

@@ -29,7 +29,6 @@ module vp_token_drop #(
     parameter logic [191:0] SHAPES = {32'(TOKENS - 2), 32'(CELLS - 1), 128'd1},  // see shape_t
     bit          LOADED      = 1'b0,  // it comes through the load chain
     parameter    UNIT        = "",    // of a file from which simulations fill it
-    int unsigned LOAD_STAGES = 1,     // registers before the hop
     localparam int unsigned SCORE_BITS = (SCORE_WIDTH + 7) / 8 * 8
 ) (
     input  wire logic                  clk, rst_n,
@@ -45,9 +44,6 @@ module vp_token_drop #(
     input  wire logic [33:0]           load_in,
     output      logic [33:0]           load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     typedef struct packed {
         logic [31:0] before_last;  // index of the token before the last one
         logic [31:0] keep;         // k - 1
@@ -63,7 +59,7 @@ module vp_token_drop #(
     shape_t shape, data;
     logic we, filled;
     vp_load_region #(.LOADED(LOADED), .DEPTH(1), .WIDTH($bits(shape_t))) region (
-        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr(), .data, .filled
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr(), .data, .filled
     );
     logic run_n;  // a reset, which lasts until the numbers are there
     if (LOADED) begin : g_loaded

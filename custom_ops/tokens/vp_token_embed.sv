@@ -16,7 +16,6 @@ module vp_token_embed #(
     int unsigned LATENCY     = 1,                                   // of vp_row_rom
     bit          LOADED      = 1'b0,
     parameter    UNIT        = "",  // the rows have a file of their own
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned WIDTH  = SIMD * BITS,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
@@ -30,9 +29,6 @@ module vp_token_embed #(
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     localparam int unsigned FRAME = (PREFIX + TOKENS_IN) * TOKEN_BEATS;
     localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
     localparam int unsigned ADDR_W = vp_pkg::width(FRAME);
@@ -67,7 +63,7 @@ module vp_token_embed #(
     logic [vp_pkg::width(RAM_ROW)-1:0] waddr;
     logic [RAM_ROWS*WIDTH-1:0] wdata;
     vp_load_region #(.LOADED(LOADED), .DEPTH(RAM_ROW), .WIDTH(RAM_ROWS * WIDTH)) region (
-        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr, .data(wdata), .filled()
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr, .data(wdata), .filled()
     );
     vp_row_rom #(.LOADED(LOADED), .DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .ROW(RAM_ROW)) rows (
         .clk, .we, .waddr, .wdata, .addr(beat_q), .data(row)
