@@ -73,16 +73,12 @@ module vp_attention #(
 );
     logic [4:1][33:0] chain;
 
-    if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
+    if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS)
         $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
                TOKENS, QUERIES, HEADS, SIMD, PE);
-    end
-    if (HEAD_DIM % SIMD != 0) begin : g_check_simd
-        $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
-    end
-    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8) begin : g_check_width
+    if (HEAD_DIM % SIMD != 0) $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
+    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8)
         $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8", IN_WIDTH, LOGIT_WIDTH);
-    end
 
     localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;

@@ -37,10 +37,8 @@ module vp_attention_scores #(
     output      logic                   out_valid,
     input  wire logic                   out_ready
 );
-    if (SCORE_WIDTH < $clog2(HEADS * 65536 + 1)) begin : g_check
-        $error("vp_attention_scores: SCORE_WIDTH is %0d, %0d heads need %0d", SCORE_WIDTH, HEADS,
-               $clog2(HEADS * 65536 + 1));
-    end
+    if (SCORE_WIDTH < $clog2(HEADS * 65536 + 1))
+        $error("vp_attention_scores: SCORE_WIDTH is %0d, %0d heads need %0d", SCORE_WIDTH, HEADS, $clog2(HEADS * 65536 + 1));
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
     localparam int unsigned P = 24 + Z_WIDTH;
     localparam int unsigned RECIP_W = P - 7;  // 2^P / 255 < 2^(P - 7)

@@ -33,9 +33,7 @@ module vp_lookup #(
     input  wire logic [33:0]   load_in,
     output      logic [33:0]   load_out
 );
-    if (IN_BITS < 2 || IN_BITS > 8) begin : g_check
-        $error("vp_lookup: IN_BITS is %0d, it must be 2 to 8", IN_BITS);
-    end
+    if (IN_BITS < 2 || IN_BITS > 8) $error("vp_lookup: IN_BITS is %0d, it must be 2 to 8", IN_BITS);
 
     localparam int unsigned ENTRY_W = $clog2(ENCODERS) + IN_BITS;
 

@@ -46,9 +46,7 @@ module vp_engine_entry #(
 );
     localparam int unsigned FRAME_W = $clog2(BATCH + 1);
 
-    if (ENCODERS < 2 || BATCH < 1) begin : g_check
-        $error("vp_engine_entry: ENCODERS %0d must be at least 2, BATCH %0d at least 1", ENCODERS, BATCH);
-    end
+    if (ENCODERS < 2 || BATCH < 1) $error("vp_engine_entry: ENCODERS %0d must be at least 2, BATCH %0d at least 1", ENCODERS, BATCH);
 
     logic [TAG_W-1:0] encoder_q;
     logic [FRAME_W-1:0] entered_q, size_q;  // frames of the batch that entered this encoder, that entered encoder 0

@@ -21,9 +21,7 @@ module vp_engine_tags #(
     output      logic             encoder_valid,
     input  wire logic             next
 );
-    if (ENCODERS < 1 || ENCODERS > 256) begin : g_check
-        $error("vp_engine_tags: ENCODERS is %0d, it must be 1 to 256", ENCODERS);
-    end
+    if (ENCODERS < 1 || ENCODERS > 256) $error("vp_engine_tags: ENCODERS is %0d, it must be 1 to 256", ENCODERS);
 
     if (ENCODERS == 1) begin : g_one
         assign {tags_in_tready, tags_out_tdata, tags_out_tvalid} = '0;

@@ -35,9 +35,8 @@ module vp_layernorm #(
     input  wire logic [33:0]         load_in,
     output      logic [33:0]         load_out
 );
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8) begin : g_check
+    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
-    end
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);

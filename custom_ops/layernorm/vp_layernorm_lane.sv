@@ -21,9 +21,7 @@ module vp_layernorm_lane #(
     localparam int unsigned DROP = 7 + SHIFT;
     localparam int unsigned SHIFTED_W = 53 - DROP;     // bits left after the constant shift
     localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
-    if (SHIFT > 29 || OUT_WIDTH > 8) begin : g_check
-        $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
-    end
+    if (SHIFT > 29 || OUT_WIDTH > 8) $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
     localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
 

@@ -26,9 +26,7 @@ module vp_frame_check #(
 );
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1) begin : g_check
-        $error("vp_frame_check: BEATS is %0d, it must be at least 1", BEATS);
-    end
+    if (BEATS < 1) $error("vp_frame_check: BEATS is %0d, it must be at least 1", BEATS);
 
     logic [BEAT_W-1:0] beat_q;  // of the frame that leaves
     logic fill_q;               // the frame is filled up

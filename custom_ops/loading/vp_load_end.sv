@@ -22,9 +22,7 @@ module vp_load_end #(
 );
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1) begin : g_check
-        $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
-    end
+    if (BEATS < 1) $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
 
     logic [WIDTH-1:0] out_data;
     vp_skid #(.WIDTH(WIDTH)) skid (

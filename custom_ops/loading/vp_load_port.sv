@@ -53,12 +53,9 @@ module vp_load_port #(
         WRONG_DESIGN = 4'd6, WRONG_CHECKSUM = 4'd7, TOO_EARLY = 4'd8;
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1 || WORDS < 1 || FRAME_BITS < 3) begin : g_check
+    if (BEATS < 1 || WORDS < 1 || FRAME_BITS < 3)
         $error("vp_load_port: BEATS %0d and WORDS %0d must be at least 1, FRAME_BITS %0d at least 3", BEATS, WORDS, FRAME_BITS);
-    end
-    if (ADDRESS_BITS < 5 || ADDRESS_BITS > 6) begin : g_check_address
-        $error("vp_load_port: ADDRESS_BITS %0d must be 5 or 6", ADDRESS_BITS);
-    end
+    if (ADDRESS_BITS < 5 || ADDRESS_BITS > 6) $error("vp_load_port: ADDRESS_BITS %0d must be 5 or 6", ADDRESS_BITS);
 
     // --- writes: address and data come in any order, one of each is held, and counts a cycle after both are there ---
     logic aw_full_q, w_full_q, b_q;

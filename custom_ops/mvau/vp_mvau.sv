@@ -9,66 +9,42 @@
 // reachable.
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
 // whoever feeds the unit waits for that. With LOADED all of the unit's contents do, with neither the chain passes by.
-// Several ENCODERS share a unit: each frame is that of the encoder at encoder, and has its rows, sides,
-// shift, and its contents, which begin at its STARTS of the memories. The unit is
+// Several ENCODERS share a unit: each frame is that of its encoder, which is known before it (vp_engine_tags), and has its rows,
+// sides, shift and contents, which begin at its STARTS of the memories. The unit is
 // made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(
-    int unsigned ENCODERS    = 1,
-    int unsigned ROWS        = 5,                          // largest of the encoders', as MW, MH and SHIFT
-    int unsigned MW          = 16,
-    int unsigned MH          = 16,
-    int unsigned BLOCK       = 8,
-    int unsigned SIMD        = 4,
-    int unsigned PE          = 4,
-    int unsigned TOKENS      = 2,
-    int unsigned LANES       = 2,
-    int unsigned IN_WIDTH    = 4,
-    int unsigned OUT_WIDTH   = 4,
-    int unsigned DRAIN_WIDTH          = 4,                          // outputs of a token that the drain handles a step
-    int unsigned ROWS_PER_STEP     = 1,                          // tokens that are drained at once
-    int unsigned X_BITS      = 8,
-    bit          X_SIGNED    = 1'b1,
-    int unsigned W_BITS      = 8,
-    int unsigned ACC_BITS    = 24,
-    int unsigned BIAS_BITS   = 24,
-    int unsigned OUT_BITS    = 8,
-    bit          OUT_SIGNED  = 1'b1,
-    bit          REQUANT     = 1'b1,
-    int unsigned MULT_BITS   = 17,
-    int unsigned SHIFT       = 16,
-    int unsigned SPAN        = 0,                          // shifts are SHIFT - SPAN to SHIFT
-    parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,   // by encoder, as shape_t of vp_mvau_load
-    parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,  // ... of vp_mvau_drain
+    // frames: rows, elements of a row, and outputs, each the largest of the encoders'
+    int unsigned ENCODERS = 1, ROWS = 5, MW = 16, MH = 16,
+    // folding; steps of a program entry are BLOCK / SIMD or less
+    int unsigned BLOCK = 8, SIMD = 4, PE = 4, TOKENS = 2, LANES = 2, ENTRY_STEPS = 2,
+    // elements of a beat; outputs of a token, and tokens, that the drain handles a step
+    int unsigned IN_WIDTH = 4, OUT_WIDTH = 4, DRAIN_WIDTH = 4, ROWS_PER_STEP = 1,
+    // numbers; shifts are SHIFT - SPAN to SHIFT
+    int unsigned X_BITS = 8, W_BITS = 8, ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17, SHIFT = 16, SPAN = 0,
+    bit          X_SIGNED = 1'b1, OUT_SIGNED = 1'b1, REQUANT = 1'b1,
+    // by encoder: shape_t of vp_mvau_load, of vp_mvau_drain, and where contents begin
+    parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,
+    parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,
     parameter logic [ENCODERS*32-1:0] PROGRAM_STARTS = '0, WEIGHT_STARTS = '0, DRAIN_STARTS = '0,
-    int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
-    int unsigned X_ELEMS     = 4,                          // elements of a word of the row memories
-    int unsigned X_WORDS     = 4,                          // words of a row
-    int unsigned R_ELEMS     = 4,                          // outputs of a word of the result banks
-    int unsigned R_WORDS     = 4,                          // words of a token group
-    int unsigned X_CYCLES    = 3,                          // from a step to its elements at the arrays
-    int unsigned R_CYCLES    = 3,                          // from an address of the drain to its values
-    int unsigned W_WORDS     = 32,                         // weight words, one a step
-    int unsigned P_WORDS     = 32,                         // program entries
-    int unsigned P_PER       = 1,                          // of a ROM word
-    int unsigned C_WORDS     = 32,                         // entries of the drain's program
-    int unsigned K_WORDS     = 8,                          // words of constants, for DRAIN_WIDTH outputs each
-    parameter    MAC_STYLE    = "portable",                 // how products are made (see vp_mac)
-    int unsigned MAC_LATENCY = 6,                          // cycles from the operands to their sum
-    int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
-    int unsigned MAC_TOKENS  = 1,
-    int unsigned MAC_OUTPUTS = 1,
-    parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
-    int unsigned W_LATENCY = 1,                            // cycles of a read of them
-    parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
-    parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the drain
-    parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
-    parameter    X_STYLE = "auto",                         // row memories
-    parameter    R_STYLE = "auto",                         // result banks
-    parameter    O_STYLE = "auto",                         // rows put in order after the drain
+    // how products are made (see vp_mac): cycles from the operands to their sum; parts of a weight word, a bank and a file each
+    parameter    MAC_STYLE = "portable",
+    int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    // row memories: elements of a word, words of a row, cycles from a step to its elements at the arrays
+    int unsigned X_ELEMS = 4, X_WORDS = 4, X_CYCLES = 3,
+    // result banks: outputs of a word, words of a token group, cycles from an address of the drain to its values
+    int unsigned R_ELEMS = 4, R_WORDS = 4, R_CYCLES = 3,
+    // weights: words, one a step, and cycles of a read; program of the lanes: entries, and those of a ROM word
+    int unsigned W_WORDS = 32, W_LATENCY = 1, P_WORDS = 32, P_PER = 1,
+    // entries of the drain's program; words of biases and multipliers, for DRAIN_WIDTH outputs each
+    int unsigned C_WORDS = 32, K_WORDS = 8,
+    parameter    W_FILE = "", P_FILE = "", C_FILE = "", K_FILE = "",
+    // ... of them all, and of the rows that are put in order after the drain
+    parameter    X_STYLE = "auto", R_STYLE = "auto", W_STYLE = "auto", P_STYLE = "auto", C_STYLE = "auto", K_STYLE = "auto", O_STYLE = "auto",
+    // all contents come through the load chain; of files from which simulations fill tables
     bit          LOADED = 1'b0,
-    parameter    UNIT   = "",                              // of files from which simulations fill tables
+    parameter    UNIT = "",
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -91,16 +67,12 @@ module vp_mvau #(
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
     localparam bit W_LOADED = LOADED || W_STYLE == "ultra";
 
-    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0) begin : g_check_block
-        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
-               SIMD, PE, BLOCK, ENTRY_STEPS);
-    end
+    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0)
+        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD", SIMD, PE, BLOCK, ENTRY_STEPS);
     if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % DRAIN_WIDTH != 0
         || OUT_WIDTH % DRAIN_WIDTH != 0 || MH % DRAIN_WIDTH != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0)
-    begin : g_check_width
         $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or DRAIN_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
                IN_WIDTH, OUT_WIDTH, DRAIN_WIDTH, SIMD, PE, BLOCK, MH);
-    end
 
     logic [3:1][33:0] chain;
 

@@ -10,33 +10,19 @@
 `default_nettype none
 
 module vp_mvau_drain #(
-    int unsigned ENCODERS   = 1,
-    int unsigned ROWS       = 5,   // most of a frame
-    int unsigned TOKENS     = 2,
-    int unsigned ROWS_PER_STEP    = 1,   // tokens of a step
-    int unsigned LANES      = 2,
-    int unsigned ENTRIES    = 8,   // most program entries, of all encoders
-    int unsigned CONSTANTS  = 4,   // most constant words, of all encoders, one for DRAIN_WIDTH outputs
-    int unsigned DRAIN_WIDTH         = 4,
-    int unsigned C_SUBS     = 1,   // outputs of a result word / DRAIN_WIDTH
-    int unsigned R_WORDS    = 4,
-    int unsigned R_CYCLES   = 3,
-    int unsigned ACC_BITS   = 24,
-    int unsigned BIAS_BITS  = 24,
-    int unsigned OUT_BITS   = 8,
-    bit          OUT_SIGNED = 1'b1,
-    bit          REQUANT    = 1'b1,
-    int unsigned MULT_BITS  = 17,
-    int unsigned SHIFT      = 16,
-    int unsigned SPAN       = 0,   // largest left
-    parameter logic [ENCODERS*32-1:0] STARTS = '0,   // by encoder
-    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // likewise, see shape_t
-    bit          LOADED     = 1'b0,  // both programs, constants, STARTS and SHAPES come through the load chain
-    parameter    UNIT       = "",    // of files from which simulations fill STARTS and SHAPES
-    parameter    PROGRAM_FILE   = "",
-    parameter    PROGRAM_STYLE  = "auto",
-    parameter    CONSTANT_FILE  = "",
-    parameter    CONSTANT_STYLE = "auto",
+    int unsigned ENCODERS = 1, ROWS = 5,                       // most rows of a frame
+    int unsigned TOKENS = 2, ROWS_PER_STEP = 1, LANES = 2,     // tokens of a group, of a step
+    int unsigned ENTRIES = 8, CONSTANTS = 4,                   // most of the program, most words of constants, of all encoders
+    int unsigned DRAIN_WIDTH = 4, C_SUBS = 1,                  // outputs of a constant word, and of a result word by those
+    int unsigned R_WORDS = 4, R_CYCLES = 3,
+    int unsigned ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17,
+    bit          OUT_SIGNED = 1'b1, REQUANT = 1'b1,
+    int unsigned SHIFT = 16, SPAN = 0,                         // largest left
+    parameter logic [ENCODERS*32-1:0] STARTS = '0,             // by encoder
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,            // likewise, see shape_t
+    bit          LOADED = 1'b0,                                // both programs, constants, STARTS and SHAPES come through the load chain
+    parameter    UNIT = "",                                    // of files from which simulations fill STARTS and SHAPES
+    parameter    PROGRAM_FILE = "", PROGRAM_STYLE = "auto", CONSTANT_FILE = "", CONSTANT_STYLE = "auto",
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
     localparam int unsigned ROW_W = vp_pkg::width(ROWS_PER_STEP),
     localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
@@ -74,9 +60,7 @@ module vp_mvau_drain #(
     localparam int unsigned C_ADDR_W = vp_pkg::width(ENTRIES);
     localparam bit SEVERAL = ENCODERS > 1;
 
-    if (TOKENS % ROWS_PER_STEP != 0) begin : g_check
-        $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
-    end
+    if (TOKENS % ROWS_PER_STEP != 0) $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
 
     localparam int unsigned PLACES = 31;  // beats under way and waiting: more than there are stages
 

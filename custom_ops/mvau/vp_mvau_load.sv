@@ -45,9 +45,8 @@ module vp_mvau_load #(
     localparam int unsigned ROW_W = vp_pkg::width(ROWS);
     localparam int unsigned GATHER_W = vp_pkg::width(GATHER);
 
-    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
+    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0)
         $error("vp_mvau_load: IN_WIDTH %0d must divide the %0d elements of a row and X_ELEMS %0d", IN_WIDTH, ROW_ELEMS, X_ELEMS);
-    end
 
     typedef struct packed {
         logic [31:0] one_beat, next_to_last_beat;  // of a row

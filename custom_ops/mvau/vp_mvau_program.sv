@@ -32,9 +32,7 @@ module vp_mvau_program #(
     output      logic                    coming        // the entry after it is there
 );
 
-    if (PER < 1 || (PER & (PER - 1)) != 0) begin : g_check
-        $error("vp_mvau_program: PER %0d must be a power of two", PER);
-    end
+    if (PER < 1 || (PER & (PER - 1)) != 0) $error("vp_mvau_program: PER %0d must be a power of two", PER);
 
     logic [ADDR_W+SUB_W-1:0] addr_q, first_q;  // first entry of the program that is read
     logic known_q;                             // there is an entry at the address

@@ -27,9 +27,8 @@ module vp_mvau_reorder #(
     localparam int unsigned BEATS = WORDS / RATIO;
     localparam int unsigned BEAT_ADDR_W = vp_pkg::width(BEATS);
 
-    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0) begin : g_check
+    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0)
         $error("vp_mvau_reorder: %0d rows at once, %0d words, RATIO %0d do not fit", ROWS_PER_STEP, WORDS, RATIO);
-    end
 
     logic [1:0] full_q;
 

@@ -18,10 +18,8 @@ module vp_stream_width #(
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0) begin : g_check
-        $error("vp_stream_width: COMMON %0d is not a multiple of IN_SIMD %0d and OUT_SIMD %0d",
-               COMMON, IN_SIMD, OUT_SIMD);
-    end
+    if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0)
+        $error("vp_stream_width: COMMON %0d is not a multiple of IN_SIMD %0d and OUT_SIMD %0d", COMMON, IN_SIMD, OUT_SIMD);
 
     logic [IN_SIMD*BITS-1:0] x;
     logic [OUT_SIMD*BITS-1:0] y;

@@ -52,9 +52,8 @@ module vp_token_drop #(
         logic [31:0] all;          // nothing is dropped
         logic [31:0] mult;
     } shape_t;
-    if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS)) begin : g_check
+    if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS))
         $error("vp_token_drop: TOKENS %0d, D %0d or SIMD %0d out of range", TOKENS, D, SIMD);
-    end
 
     shape_t shape, data;
     logic we, filled;

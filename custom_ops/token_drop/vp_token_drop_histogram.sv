@@ -36,9 +36,8 @@ module vp_token_drop_histogram #(
         steps = 0;
         for (int unsigned i = 0; i < LEVELS; i++) steps = steps + (1 << digit(i));
     endfunction
-    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH) begin : g_check
+    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH)
         $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d", DIGITS, LEVELS, WIDTH);
-    end
     localparam int unsigned SPAN = steps() + 4 * LEVELS + 2;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
     localparam int unsigned LEVEL_W = vp_pkg::width(LEVELS);

@@ -22,10 +22,8 @@ module vp_token_drop_lane #(
     input  wire logic [HIGH-1:0]          old_high,
     output      logic [HIGH-1:0]          sum_high
 );
-    if (LOW < 1 || LOW > 12 || LOW > SCORE_WIDTH || ACC_WIDTH <= LOW) begin : g_check
-        $error("vp_token_drop_lane: LOW %0d must be 1 to 12, at most SCORE_WIDTH %0d, below ACC_WIDTH %0d",
-               LOW, SCORE_WIDTH, ACC_WIDTH);
-    end
+    if (LOW < 1 || LOW > 12 || LOW > SCORE_WIDTH || ACC_WIDTH <= LOW)
+        $error("vp_token_drop_lane: LOW %0d must be 1 to 12, at most SCORE_WIDTH %0d, below ACC_WIDTH %0d", LOW, SCORE_WIDTH, ACC_WIDTH);
 
     logic [15:4] x1_q;
     logic [15:8] x2_q;

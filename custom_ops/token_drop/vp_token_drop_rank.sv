@@ -38,10 +38,9 @@ module vp_token_drop_rank #(
     input  wire logic                   out_ready
 );
     localparam int unsigned INDEX_W = vp_pkg::width(COUNT);
-    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2) begin : g_check
+    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2)
         $error("vp_token_drop_rank: widths %0d, %0d, %0d must not fall and COUNT %0d be at least 2",
                DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH, COUNT);
-    end
 
     // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
     logic open_q, busy_q, write_bank_q, in_last_q, valid_q, last_q, idle, over;

@@ -30,9 +30,8 @@ module vp_token_mean #(
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    if (FIRST >= TOKENS || ACC_WIDTH < IN_WIDTH || ACC_WIDTH - IN_WIDTH < $clog2(TOKENS - FIRST)) begin : g_check
+    if (FIRST >= TOKENS || ACC_WIDTH < IN_WIDTH || ACC_WIDTH - IN_WIDTH < $clog2(TOKENS - FIRST))
         $error("vp_token_mean: FIRST %0d of TOKENS %0d, sums of %0d bits", FIRST, TOKENS, ACC_WIDTH);
-    end
     localparam int unsigned BEAT_W = vp_pkg::width(TOKEN_BEATS);
     localparam int unsigned TOKEN_W = vp_pkg::width(TOKENS);
     localparam int unsigned SUM_W = SIMD * ACC_WIDTH;

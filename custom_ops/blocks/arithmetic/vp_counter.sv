@@ -10,9 +10,7 @@ module vp_counter #(
     output      logic [COUNT_W-1:0] count,
     output      logic               last
 );
-    if (COUNT < 1) begin : g_check
-        $error("vp_counter: COUNT %0d must be at least 1", COUNT);
-    end
+    if (COUNT < 1) $error("vp_counter: COUNT %0d must be at least 1", COUNT);
 
     if (COUNT == 1) begin : g_one
         assign count = '0;

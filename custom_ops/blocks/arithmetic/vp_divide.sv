@@ -18,14 +18,10 @@ module vp_divide #(
     output      logic [QUOT_WIDTH-1:0] quot,
     output      logic                  out_valid
 );
-    if (STAGES < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1) begin : g_check
-        $error("vp_divide: STAGES %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1",
-               STAGES, QUOT_WIDTH, DEN_WIDTH);
-    end
-    if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH) begin : g_check_fit
-        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d",
-               NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
-    end
+    if (STAGES < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1)
+        $error("vp_divide: STAGES %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1", STAGES, QUOT_WIDTH, DEN_WIDTH);
+    if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH)
+        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d", NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
 
     localparam int unsigned STEPS = (QUOT_WIDTH + STAGES - 1) / STAGES;
     localparam int unsigned SPAN = STEPS * STAGES;

@@ -27,10 +27,9 @@ module vp_requant #(
     output      logic [LANES*OUT_WIDTH-1:0]  out,
     output      logic [TAG_BITS-1:0]         out_tag
 );
-    if (LANES < 1 || ACC_WIDTH < 2 || MULT_WIDTH < 1 || OUT_WIDTH < 2) begin : g_check
+    if (LANES < 1 || ACC_WIDTH < 2 || MULT_WIDTH < 1 || OUT_WIDTH < 2)
         $error("vp_requant: LANES %0d, ACC_WIDTH %0d, MULT_WIDTH %0d, OUT_WIDTH %0d are too small",
                LANES, ACC_WIDTH, MULT_WIDTH, OUT_WIDTH);
-    end
 
     localparam int unsigned PRODUCT_W = ACC_WIDTH + MULT_WIDTH + SPAN;  // shifted product, without the second of two equal signs
     localparam int unsigned NEED = SHIFT + OUT_WIDTH + 2;

@@ -12,9 +12,7 @@ module vp_sized_counter #(
     output      logic [COUNT_W-1:0] count,
     output      logic               last
 );
-    if (MOST < 1) begin : g_check
-        $error("vp_sized_counter: MOST %0d must be at least 1", MOST);
-    end
+    if (MOST < 1) $error("vp_sized_counter: MOST %0d must be at least 1", MOST);
 
     logic last_q;
     assign last = less_2[COUNT_W] || last_q;

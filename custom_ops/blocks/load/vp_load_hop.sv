@@ -21,9 +21,8 @@ module vp_load_hop #(
 );
     localparam int unsigned PARTS = (WIDTH + 31) / 32;
 
-    if (BANKS < 1 || DEPTH < 1 || WIDTH < 1) begin : g_check
+    if (BANKS < 1 || DEPTH < 1 || WIDTH < 1)
         $error("vp_load_hop: BANKS %0d, DEPTH %0d and WIDTH %0d must be at least 1", BANKS, DEPTH, WIDTH);
-    end
 
     logic start, valid;
     logic [31:0] word;

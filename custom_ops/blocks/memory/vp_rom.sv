@@ -21,15 +21,9 @@ module vp_rom #(
     input  wire logic [vp_pkg::width(DEPTH)-1:0]    addr,
     output      logic [WIDTH-1:0] data
 );
-    if (DEPTH < 1 || WIDTH < 1) begin : g_check
-        $error("vp_rom: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
-    end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed") begin : g_check_style
-        $error("vp_rom: STYLE is %s, use auto, block or distributed", STYLE);
-    end
-    if (READ_LATENCY < 1 || READ_LATENCY > 4) begin : g_check_latency
-        $error("vp_rom: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
-    end
+    if (DEPTH < 1 || WIDTH < 1) $error("vp_rom: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed") $error("vp_rom: STYLE is %s, use auto, block or distributed", STYLE);
+    if (READ_LATENCY < 1 || READ_LATENCY > 4) $error("vp_rom: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
 
 `ifdef VP_YOSYS
     // Yosys maps an initialised memory to LUTs only under this word.

@@ -24,9 +24,8 @@ module vp_row_ram #(
     input  wire logic [ADDR_W-1:0] raddr,
     output      logic [WIDTH-1:0]  rdata
 );
-    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || GROUPS > 6 || STYLE == "distributed")) begin : g_check
+    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || GROUPS > 6 || STYLE == "distributed"))
         $error("vp_row_ram: ROW %0d must be a power of two, %0d rows in %s are too many", ROW, ROWS, STYLE);
-    end
 
     if (ROWS == 1) begin : g_single
         vp_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) ram (

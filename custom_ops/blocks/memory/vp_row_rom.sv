@@ -26,9 +26,8 @@ module vp_row_rom #(
     input  wire logic [ADDR_W-1:0] addr,
     output      logic [WIDTH-1:0]  data
 );
-    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || STYLE == "distributed")) begin : g_check
+    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || STYLE == "distributed"))
         $error("vp_row_rom: ROW %0d must be a power of two, rows in %s are not possible", ROW, STYLE);
-    end
 
     if (STYLE == "distributed") begin : g_luts
         vp_contents #(.LOADED(LOADED), .DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(LATENCY)) words (

@@ -19,13 +19,9 @@ module vp_fifo #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    if (WIDTH < 1 || DEPTH < 1) begin : g_check
-        $error("vp_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
-    end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed"
-        && STYLE != "ultra") begin : g_check_style
+    if (WIDTH < 1 || DEPTH < 1) $error("vp_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed" && STYLE != "ultra")
         $error("vp_fifo: STYLE is %s, use auto, block, distributed or ultra", STYLE);
-    end
 
     if (DEPTH <= 2) begin : g_skid
         vp_skid #(.WIDTH(WIDTH)) skid (.*);
@@ -45,9 +41,7 @@ module vp_fifo #(
         // enable of a RAM waits for that of another stage.
         logic [STAGES-1:0] valid_q, valid_d, full_q, full_d, move, re;
 
-        if (DEPTH < STAGES + 2) begin : g_check_depth
-            $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
-        end
+        if (DEPTH < STAGES + 2) $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
 
         wire logic write = in_valid && in_ready_q;
         wire logic read = has_q && move[0];
