@@ -338,7 +338,7 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
             found["item_shapes"].append((items, heads, queries))
             left = made.logit_shifts[1] - of["logit_shift"]
             found["logit_shapes"].append((of["logit_mult"], left, _less_two(key_groups), last_keys // lanes, last_keys % lanes))
-            found["value_shapes"].append((items, heads, queries, _less_two(key_groups), of["scores"]))
+            found["value_shapes"].append((items, _less_two(key_groups), heads, queries, of["scores"]))
             mask = (1 << pe) - (1 << last_keys)
             found["padding"].append(tuple(mask >> WORD_BITS * i & WORD_MASK for i in reversed(range(-(-pe // WORD_BITS)))))
             found["recip_nums"].append((of["recip_num"] >> WORD_BITS, of["recip_num"] & WORD_MASK))

@@ -1,7 +1,7 @@
 // Which item (a query of a head) a phase of attention works on: items of a frame query by query, heads ascending, frames one after
 // another. An item starts where go says that all it needs is there, runs its steps without a stop, and is followed at once by the next
-// one that may start. SHAPES has FIELDS numbers of each encoder: the steps of an item, its heads and queries, each less 2, then those of
-// the phase.
+// one that may start. SHAPES has FIELDS numbers of each encoder: the steps of an item first, before the last LATER ones its heads and queries,
+// each less 2; the others are those of the phase.
 `default_nettype none
 
 module vp_attention_items #(
@@ -9,7 +9,7 @@ module vp_attention_items #(
     int unsigned STEPS    = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES  = 17,
     int unsigned HEADS    = 1,
-    int unsigned FIELDS   = 3,   // 3 or more
+    int unsigned FIELDS   = 3, LATER = 0,
     parameter logic [ENCODERS*FIELDS*32-1:0] SHAPES = '0,
     bit          LOADED   = 1'b0,  // they come through the load chain
     parameter    FILE     = "",
@@ -48,10 +48,10 @@ module vp_attention_items #(
     );
     vp_sized_counter #(.MOST(STEPS)) steps (.clk, .rst_n, .less_2(steps_q), .step(run), .count(), .last);
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((vp_pkg::width(HEADS) + 1)'(next[FIELDS-2])), .step(start), .count(), .last(last_head)
+        .clk, .rst_n, .less_2((vp_pkg::width(HEADS) + 1)'(next[LATER+1])), .step(start), .count(), .last(last_head)
     );
     vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2((vp_pkg::width(QUERIES) + 1)'(next[FIELDS-3])), .step(start && last_head), .count(), .last(last_query)
+        .clk, .rst_n, .less_2((vp_pkg::width(QUERIES) + 1)'(next[LATER])), .step(start && last_head), .count(), .last(last_query)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin

@@ -15,7 +15,7 @@ module vp_attention_values #(
     int unsigned HEADS       = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
-    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder: of vp_attention_items, key groups less 2, whether there are scores
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder: vp_attention_items, second key groups less 2, last scores
     parameter logic [ENCODERS*32*((PE+31)/32)-1:0] PADDING = '0,  // by encoder, a bit a key of the last group: there is none
     bit          LOADED      = 1'b0,  // these and the exp table come through the load chain
     parameter    UNIT        = "",    // of files from which simulations fill them
@@ -80,8 +80,8 @@ module vp_attention_values #(
     wire logic item_end = run_q && last_step;
 
     vp_attention_items #(
-        .ENCODERS(ENCODERS), .STEPS(KEY_GROUPS * CHANNEL_GROUPS), .QUERIES(QUERIES), .HEADS(HEADS), .FIELDS(5), .SHAPES(SHAPES),
-        .LOADED(LOADED), .FILE({UNIT, "_value_shapes.fill"})
+        .ENCODERS(ENCODERS), .STEPS(KEY_GROUPS * CHANNEL_GROUPS), .QUERIES(QUERIES), .HEADS(HEADS), .FIELDS(5), .LATER(1),
+        .SHAPES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_value_shapes.fill"})
     ) items (
         .clk, .rst_n, .load_in, .load_out(chain), .encoder, .encoder_valid, .encoder_ready,
         .go(item_valid && room && (!score_next || score_room)), .start, .next, .first(), .first_row, .frame_ends(), .run(run_q),
@@ -114,7 +114,7 @@ module vp_attention_values #(
             end
         end
         if (start) begin
-            groups_q <= (KEY_GROUP_W + 1)'(next[1]);
+            groups_q <= (KEY_GROUP_W + 1)'(next[3]);
             score_q  <= score_next;
         end
     end
