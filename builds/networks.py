@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from finn.builder.build_dataflow_config import DataflowBuildConfig
-from finn.builder.build_dataflow_steps import step_tidy_up
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from onnx import GraphProto
 from qonnx.core.modelwrapper import ModelWrapper
@@ -33,6 +32,7 @@ from finn_vitprune.transforms.engines.room import EVERYTHING, with_room
 from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.lowering.lower import check_op_types, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering.tidy_source import TidySource
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 
 LAST = "step_stitch.onnx"
@@ -56,7 +56,7 @@ class FlatNetwork:
 
 def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> FlatNetwork:
     """The network of a QONNX model; nothing of it is written."""
-    found = lower(step_tidy_up(model, cfg))
+    found = lower(model.transform(TidySource()))
     lowered = hardware = found.model.transform(TidyLowered())
     for step in (SpecializeLayers(cfg._resolve_fpga_part()), HardwareOnly(), GiveUniqueNodeNames()):
         hardware = hardware.transform(step)

@@ -6,7 +6,8 @@ workers on other machines.
 
 A worker is a new interpreter that runs one job after another, in a process group of its own (:mod:`processes`): the
 terminal's Ctrl-C does not reach it, and it ends together with the programs that its job started, at the latest with this
-process, whatever ends that. Workers make their temporary files in a folder that is removed at the end.
+process, whatever ends that. Workers make their temporary files in a folder that is removed at the end. In a block of :func:`kept`
+workers that are done wait for the jobs of the next call.
 
 In a block of :func:`on_cluster` jobs go to the workers of a Dask cluster instead. These must see the same files under
 the same names and have the same version of this package; docs/cluster.md says how to start them.
@@ -27,7 +28,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -152,12 +153,12 @@ def _in_this_process(
 def _of_workers(
     function: Callable[[J], R], todo: Iterator[J], workers: int, name: Callable[[J], str], told: Told | None
 ) -> Iterator[Finished[J, R]]:
-    with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
+    with _workplace() as place:
         crew: list[_Worker[J, R]] = []
         try:
             first = list(islice(todo, workers))
             for _ in first:  # all start before the first waits for its job
-                crew.append(_Worker(function, name, folder))
+                crew.append(place.worker(function, name))
             for worker, job in zip(list(crew), first):
                 worker.give(job)
             if told and first:
@@ -171,13 +172,45 @@ def _of_workers(
                         worker.give(following[0])
                     else:
                         crew.remove(worker)
-                        worker.end()
+                        place.leave(worker)
                     yield outcome
                     if told:
                         told.running([name(worker.job) for worker in crew], 1)
         finally:
             for worker in crew:
                 worker.kill()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Workers that are done wait for the jobs of later calls in this block, which then need not import anything again."""
+    with _new_workplace(keeps=True) as place:
+        token = _kept.set(place)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+@contextmanager
+def _workplace() -> Iterator[_Workplace]:
+    """The one of the block of :func:`kept`, else a new one."""
+    if (place := _kept.get()) is not None:
+        yield place
+        return
+    with _new_workplace(keeps=False) as place:
+        yield place
+
+
+@contextmanager
+def _new_workplace(keeps: bool) -> Iterator[_Workplace]:
+    with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
+        place = _Workplace(folder, keeps)
+        try:
+            yield place
+        finally:
+            for worker in place.idle:
+                worker.end()
 
 
 _cluster: ContextVar[Client | None] = ContextVar("cluster", default=None)
@@ -262,8 +295,8 @@ def beside(function: Callable[[J], R], job: J, workers: int, name: Callable[[J],
     if workers == 1:
         yield lambda: _result(_called(function, job, name))
         return
-    with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
-        worker: _Worker[J, R] = _Worker(function, name, folder)
+    with _workplace() as place:
+        worker: _Worker[J, R] = place.worker(function, name)
         try:
             worker.give(job)
             yield lambda: _result(worker.last_outcome())
@@ -290,9 +323,13 @@ def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Fin
 class _Worker(Generic[J, R]):
     """A worker process, replaced when it dies, and the job that it has. Its answer, or its death, comes at ``connection``."""
 
-    def __init__(self, function: Callable[[J], R], name: Callable[[J], str], folder: str) -> None:
-        self._function, self._name, self._folder = function, name, folder
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
         self._start()
+
+    def take(self, function: Callable[[J], R], name: Callable[[J], str]) -> None:
+        """What the next jobs are for."""
+        self._function, self._name = function, name
 
     def _start(self) -> None:
         self.connection, theirs = Pipe()
@@ -307,7 +344,8 @@ class _Worker(Generic[J, R]):
         """Hand the worker a job, on which ``deaths`` workers died before."""
         self.job, self._deaths = job, deaths
         with suppress(OSError):  # the worker died: outcome() sees to it
-            self.connection.send_bytes(pickle.dumps((self._function, job)))
+            surroundings = os.getcwd(), os.environ | {"TMPDIR": self._folder}
+            self.connection.send_bytes(pickle.dumps((surroundings, pickle.dumps((self._function, job)))))
 
     def outcome(self) -> Finished[J, R] | None:
         """The outcome of the job; None where the worker died and a new one has the job."""
@@ -348,6 +386,31 @@ class _Worker(Generic[J, R]):
         return self._process.returncode
 
 
+@dataclass
+class _Workplace:
+    """The folder of workers' temporary files, and workers that wait, where it keeps them."""
+
+    folder: str
+    keeps: bool
+    idle: list[_Worker] = field(default_factory=list)
+
+    def worker(self, function: Callable[[J], R], name: Callable[[J], str]) -> _Worker[J, R]:
+        """One that waits, or a new one."""
+        worker: _Worker[J, R] = self.idle.pop() if self.idle else _Worker(self.folder)
+        worker.take(function, name)
+        return worker
+
+    def leave(self, worker: _Worker) -> None:
+        """A worker is done."""
+        if self.keeps:
+            self.idle.append(worker)
+        else:
+            worker.end()
+
+
+_kept: ContextVar[_Workplace | None] = ContextVar("kept", default=None)
+
+
 def quieten() -> None:
     """Keep what libraries warn of from the terminal, unless ``FINN_VITPRUNE_DEBUG`` is set."""
     if not os.environ.get(DEBUG):
@@ -368,9 +431,13 @@ def serve(descriptor: int) -> None:
 
 
 def _answer(message: bytes) -> bytes:
-    """The result or the exception of a job, pickled."""
+    """The result or the exception of a job, pickled. It finds the folder and the environment of the caller."""
     try:
-        function, job = pickle.loads(message)
+        (folder, environment), called = pickle.loads(message)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        function, job = pickle.loads(called)
         return pickle.dumps((function(job), None))
     except (Exception, SystemExit) as error:
         error.add_note(traceback.format_exc())

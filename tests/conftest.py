@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from finn_vitprune.sim.compile import OPTIMISE
-from tests.vit_models import random_vit
 
 PART = "xcu250-figd2104-2L-e"
 os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
@@ -42,6 +41,7 @@ class Built:
 def small_build(tmp_path_factory) -> Built:
     """A random network of two encoders (17 tokens, one drop) through the whole flow, Yosys left out."""
     from finn_vitprune.builds.build import BuildOptions, build
+    from tests.vit_models import random_vit
 
     folder = tmp_path_factory.mktemp("small")
     model, images = random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")

@@ -10,17 +10,18 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune import jobs, progress
+from finn_vitprune import progress
 from finn_vitprune.builds.checks.verify import UnitsAlone, Verification, differing
 from finn_vitprune.builds.stitched.accelerator import Accelerator
 from finn_vitprune.builds.stitched.node_streams import AllNodeStreams
 from finn_vitprune.builds.stitched.stitch import StitchedDesign, unit_size
 from finn_vitprune.builds.stitched.traces import compare
-from finn_vitprune.builds.stitched.units import DesignUnits, NodeRun
+from finn_vitprune.builds.stitched.units import DesignUnits
 from finn_vitprune.custom_ops.engine.engine import flattened
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.sim import Stimulus
+from finn_vitprune.sim.structures import NodeRun
 from finn_vitprune.transforms.engines.engine_streams import specification
 from finn_vitprune.transforms.streams.node_names import node_names
 
@@ -55,15 +56,6 @@ class _Golden:
     saturations: int
 
 
-@dataclass(frozen=True)
-class _Disturbed:
-    """A run of the accelerator with pauses and stalls."""
-
-    accelerator: Accelerator
-    patches: np.ndarray
-    stimulus: Stimulus
-
-
 def verify_units(
     model: ModelWrapper, design: StitchedDesign, patches: np.ndarray, traced: int, workers: int, seed: int = 0
 ) -> tuple[Verification, np.ndarray, SimulationSeconds]:
@@ -93,11 +85,10 @@ def verify_units(
         progress.line(f"{len(nodes)} nodes alone, of {len(units.groups)} structures: {wrong:,} of {beats:,} beats differ")
         accelerator = Accelerator(design, units.simulated())
         overlapping = np.concatenate([patches] * -(-FRAMES // len(patches)))
-        disturbed = _Disturbed(accelerator, patches[:traced], replace(LONG_PAUSES, seed=seed + 1))
-        with jobs.beside(_logits, disturbed, workers, lambda _: "the run with pauses and stalls") as stalled:
+        with accelerator.beside(patches[:traced], replace(LONG_PAUSES, seed=seed + 1), workers, "pauses and stalls") as stalled:
             full = accelerator.run(overlapping, traced=traced, label="the accelerator")
             progress.status("simulating the accelerator with pauses and stalls")
-            mismatches = differing(stalled(), expected.logits[:traced])
+            mismatches = differing(stalled().logits, expected.logits[:traced])
         alone = accelerator.run(patches[:1], label="an image alone") if design.batch > 1 else full
     logits = full.logits[: len(patches)]
     mismatches += wrong
@@ -150,7 +141,3 @@ def _golden(model: ModelWrapper, patches: np.ndarray, kept: int) -> _Golden:
         saturations += golden.saturations(flat, found)
         tensors = tensors if number else found
     return _Golden(tensors, np.concatenate(logits), saturations)
-
-
-def _logits(run: _Disturbed) -> np.ndarray:
-    return run.accelerator.run(run.patches, run.stimulus).logits

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from finn.builder.build_dataflow_config import DataflowBuildConfig
-from finn.builder.build_dataflow_steps import step_tidy_up
 from matplotlib.figure import Figure
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -25,6 +23,7 @@ from finn_vitprune.recorded import check_recorded
 from finn_vitprune.report.tokens import ScoredDrop, captions, patches_left, some_of, token_figure
 from finn_vitprune.transforms.lowering.lower import check_op_types, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering.tidy_source import TidySource
 from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 KEPT_IMAGES = 8
@@ -137,8 +136,7 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
     chosen = images.some(some_of(count, images.total, str(path)))
     images = images.only(chosen)
     progress.status(f"running {len(chosen)} images through the hardware graph")
-    tidy = step_tidy_up(source, DataflowBuildConfig(output_dir="", synth_clk_period_ns=1.0, generate_outputs=[]))
-    hardware = lower(tidy).model.transform(TidyLowered())
+    hardware = lower(source.transform(TidySource())).model.transform(TidyLowered())
     tensors = golden.run(hardware, {hardware.graph.input[0].name: images.pixels})
     return _drops(TokenSample.of(hardware, tensors, images), model).figure()
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune import progress
+from finn_vitprune import jobs, progress
 from finn_vitprune.builds.stitched import deadlock
 from finn_vitprune.builds.stitched.edges import StitchedEdge
 from finn_vitprune.builds.stitched.stitch import LAST_BITS, MONITORED_TOP, StitchedDesign
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import BusPort, Port, Probe, Simulator, Stimulus, compile_top
+from finn_vitprune.sim import BusPort, Port, Probe, SimResult, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import Stream, pack, unpack
 from finn_vitprune.sim.loads import read_loads
 
@@ -118,22 +121,39 @@ class Accelerator:
         Raises:
             UserError: the design deadlocks; the text names the FIFO and the two branches.
         """
-        design, simulator, frames = self.design, self.simulated.simulator, len(patches)
-        names = [edge.name for edge in simulator.edges]
-        (source,), (sink,) = simulator.inputs, simulator.outputs
-        beats, pace = design.output.beats, progress.Pace(frames)
+        beats, pace = self.design.output.beats, progress.Pace(len(patches))
         progress.status(f"simulating {label}: frame {pace.at(0)}")
-        result = simulator.run(
-            {source.name: self._fed(patches, source)},
-            {sink.name: frames * beats},
-            data_dir=self.simulated.folder,
+        run = self._run(len(patches), stimulus, traced)
+        result = run(self._fed(patches), progress=lambda _, done: progress.status(f"simulating {label}: frame {pace.at(done // beats)}"))
+        return self._found(result, len(patches))
+
+    @contextmanager
+    def beside(self, patches: np.ndarray, stimulus: Stimulus, workers: int, label: str) -> Iterator[Callable[[], RtlRun]]:
+        """As :meth:`run`, beside what this process does in the block (:func:`.jobs.beside`); what the block gets waits for the run."""
+        with jobs.beside(self._run(len(patches), stimulus), self._fed(patches), workers, lambda _: f"the run with {label}") as result:
+            yield lambda: self._found(result(), len(patches))
+
+    def _run(self, frames: int, stimulus: Stimulus, traced: int = 0) -> Callable[..., SimResult]:
+        """The simulation of so many frames, which the beats of the input are given to."""
+        simulated, (sink,) = self.simulated, self.simulated.simulator.outputs
+        edges = zip(simulated.simulator.edges, self.design.edges)
+        return partial(
+            simulated.simulator.run,
+            expected={sink.name: frames * self.design.output.beats},
+            data_dir=simulated.folder,
             stimulus=stimulus,
             idle_limit=self.idle_limit,
-            loads=self.simulated.loads,
-            fill=self.simulated.fill,
-            taps={n: _captured(e, traced, frames) for n, e in zip(names, design.edges) if traced and e.image_beats},
-            progress=lambda _, done: progress.status(f"simulating {label}: frame {pace.at(done // beats)}"),
+            loads=simulated.loads,
+            fill=simulated.fill,
+            taps={probe.name: _captured(e, traced, frames) for probe, e in edges if traced and e.image_beats},
         )
+
+    def _found(self, result: SimResult, frames: int) -> RtlRun:
+        """What a simulation of so many frames gave."""
+        design, simulator = self.design, self.simulated.simulator
+        names = [edge.name for edge in simulator.edges]
+        (source,), (sink,) = simulator.inputs, simulator.outputs
+        beats = design.output.beats
         if result.deadlock is not None:
             states = [result.deadlock.edges[n] for n in names]
             raise UserError(
@@ -157,14 +177,15 @@ class Accelerator:
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )
 
-    def _fed(self, patches: np.ndarray, source: Port) -> np.ndarray:
-        """Beats of the input; with TLAST in each image's last beat where the simulated top has it."""
+    def _fed(self, patches: np.ndarray) -> dict[str, np.ndarray]:
+        """Beats of the input by its name; with TLAST in each image's last beat where the simulated top has it."""
+        (source,) = self.simulated.simulator.inputs
         beats = pack(patches, self.design.input)
         if source.width == self.design.input.tdata_bits:
-            return beats
+            return {source.name: beats}
         last = np.zeros((len(beats), 1), np.uint8)
         last[self.design.input.beats - 1 :: self.design.input.beats] = 1
-        return np.concatenate([beats, last], axis=1)
+        return {source.name: np.concatenate([beats, last], axis=1)}
 
 
 def _captured(edge: StitchedEdge, traced: int, frames: int) -> int:

@@ -8,11 +8,11 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.stitched.units import NodeStreams
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.engine.ports import VitEngineEntry
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.sim.beats import Stream, pack
+from finn_vitprune.sim.structures import NodeStreams
 from finn_vitprune.transforms.engines.engine_streams import carried, joined
 
 

@@ -60,9 +60,10 @@ class _Explorer:
         (self.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
         self._begin_rows()
         try:
-            self._make_networks()
-            self._plan()
-            self._build()
+            with jobs.kept():
+                self._make_networks()
+                self._plan()
+                self._build()
         finally:
             self._save(shown=True)
         return self.ledger

@@ -25,7 +25,7 @@ CLOCK, RESET = "ap_clk", "ap_rst_n"
 """FINN's names."""
 
 OPTIMISE = "FINN_VITPRUNE_OPTIMISE"
-"""The environment variable that is 0 where simulators make but a few short runs."""
+"""The environment variable that is 0 where simulators, and units of designs, make but a few short runs."""
 LIBRARY = "unit.so"
 UNIT_CONFIG = toolchain.SIM_DIR / "units.vlt"
 """Verilator's options for modules of units."""
@@ -74,7 +74,7 @@ def compile_top(
     """
     files = _distinct(sources)
     if optimise is None:
-        optimise = os.environ.get(OPTIMISE) != "0"
+        optimise = _optimised()
     structure = {
         "top": top,
         "files": [(name, toolchain.digest(content)) for name, content in files],
@@ -121,7 +121,8 @@ def compile_unit(
     """
     ports = [[asdict(p) for p in group] for group in (inputs, outputs)]
     sources = [(name, toolchain.digest(content)) for name, content in files]
-    structure = [top, sources, ports, defines, SILENT, UNIT_CONFIG.read_text(), UNIT_OPTIONS]
+    jobs = partial(_groups, most=MAX_UNIT_GROUP_BYTES) if _optimised() else _in_one
+    structure = [top, sources, ports, defines, SILENT, UNIT_CONFIG.read_text(), UNIT_OPTIONS, _optimised()]
     key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
 
     def build(folder: Path) -> None:
@@ -129,7 +130,7 @@ def compile_unit(
         bound = binding.Binding(generated, "unit")
         bound.ports(CLOCK, RESET, inputs, outputs)
         bound.state()
-        objects = _compile(generated, bound.text(binding.UNIT_HEAD), partial(_groups, most=MAX_UNIT_GROUP_BYTES), at_once)
+        objects = _compile(generated, bound.text(binding.UNIT_HEAD), jobs, at_once)
         toolchain.link_library(objects, folder / LIBRARY, binding.UNIT_SYMBOL)
         _forget_code(folder)
 
@@ -159,6 +160,11 @@ def find_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> t
     inputs, outputs = ([Port(*port) for port in having("_tdata", direction)] for direction in ("IN", "OUT"))
     chains = {f"{kind} {name}" for kind, name, _ in ports} >= {"IN load_in", "OUT load_out"}
     return inputs, outputs, [*(BusPort(*port) for port in having("_awaddr", "IN")), *([ChainPort()] if chains else [])]
+
+
+def _optimised() -> bool:
+    """Whether the C++ compiler optimises, unless a caller says otherwise."""
+    return os.environ.get(OPTIMISE) != "0"
 
 
 def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:

@@ -19,6 +19,7 @@ from tests.in_order import run_in_order
 from tests.said import Said
 
 HERE = Path(__file__).parents[2]
+VARIABLE = "FINN_VITPRUNE_TEST"
 
 
 # --- jobs, which workers import from here --------------------------------------------------------
@@ -91,6 +92,11 @@ def temporary_folder(_):
     import tempfile
 
     return tempfile.mkdtemp()
+
+
+def place_and_process(_):
+    """The folder and a variable of a job, and the process that it runs in."""
+    return os.getcwd(), os.environ.get(VARIABLE), os.getpid()
 
 
 def outer(n):
@@ -184,6 +190,31 @@ def test_data_larger_than_a_pipe_holds_arrives_whole():
 
 def test_a_job_can_run_jobs():
     assert dict(jobs.run(outer, [3, 5], 2)) == {3: [0, 1, 4], 5: [0, 1, 4, 9, 16]}
+
+
+def test_kept_workers_serve_later_calls_where_their_callers_are(tmp_path, monkeypatch):
+    """The second call starts no process, and finds the folder and the environment of its caller; the block leaves none behind."""
+    found = []
+    with jobs.kept():
+        for n, (value, workers) in enumerate([("first", 1), ("second", 1), ("third", 2)]):
+            (folder := tmp_path / str(n)).mkdir()
+            monkeypatch.chdir(folder)
+            monkeypatch.setenv(VARIABLE, value)
+            found.append([(*result, str(folder), value) for _, result in jobs.run(place_and_process, range(2), workers)])
+        children = psutil.Process().children(recursive=True)
+    for where, said, _, folder, value in [result for results in found for result in results]:
+        assert (where, said) == (folder, value)
+    pids = [{pid for _, _, pid, *_ in results} for results in found]
+    assert pids[0] == pids[1] and len(pids[0]) == 1 and {child.pid for child in children} >= pids[0]
+    _gone(children)
+
+
+def test_a_kept_worker_that_died_is_replaced(tmp_path):
+    with jobs.kept():
+        [(_, (_, _, pid))] = jobs.run(place_and_process, [0], 1)
+        os.kill(pid, signal.SIGKILL)
+        _gone([pid])
+        assert dict(jobs.run(square, [3], 1)) == {3: 9}
 
 
 def test_temporary_folders_of_workers_are_removed():
