@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from finn_vitprune.api.design import Design
+    from finn_vitprune.api.network import Network, load
     from finn_vitprune.builds.build import build
-    from finn_vitprune.builds.records.verdict import verdict_of
     from finn_vitprune.builds.simulate import simulate
     from finn_vitprune.errors import UserError
     from finn_vitprune.exploration.explore import explore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from finn_vitprune.options.build import BuildOptions
     from finn_vitprune.options.explore import ExploreOptions
     from finn_vitprune.options.importing import FineTune, ImportOptions
+    from finn_vitprune.report.accuracy import Evaluation
     from finn_vitprune.report.build_pictures import build_picture
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PLACES = {
+    "api.design": ("Design",),
+    "api.network": ("Network", "load"),
     "builds.build": ("build",),
-    "builds.records.verdict": ("verdict_of",),
     "builds.simulate": ("simulate",),
     "errors": ("UserError",),
     "exploration.explore": ("explore",),
@@ -51,6 +54,7 @@ _PLACES = {
     "options.build": ("BuildOptions",),
     "options.explore": ("ExploreOptions",),
     "options.importing": ("FineTune", "ImportOptions"),
+    "report.accuracy": ("Evaluation",),
     "report.build_pictures": ("build_picture",),
     "report.builds": ("build_tables",),
     "report.summary": ("Summary",),
@@ -65,10 +69,10 @@ _PLACES = {
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "BuildOptions", "Checked", "ExploreOptions", "Explored", "FineTune", "ImportOptions", "Imported",
-    "InsertStreams", "ModelMetadata", "Summary", "TextTable", "TidyLowered", "TrainConfig", "UserError", "Verdict",
-    "build", "build_picture", "build_tables", "check", "explore", "import_model", "kept_patches", "load_config",
-    "lower", "picture", "simulate", "train", "verdict_of",
+    "BuildOptions", "Checked", "Design", "Evaluation", "ExploreOptions", "Explored", "FineTune", "ImportOptions",
+    "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary", "TextTable", "TidyLowered", "TrainConfig",
+    "UserError", "Verdict", "build", "build_picture", "build_tables", "check", "explore", "import_model",
+    "kept_patches", "load", "load_config", "lower", "picture", "simulate", "train",
 ]  # fmt: skip
 
 

@@ -38,18 +38,18 @@ def _engines(value: Any) -> Any:
     if not isinstance(value, str) or value == "auto":
         return value
     if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"engines {value}: use a number of 1 or more, or auto")
+        raise UserError(f"--engines {value}: use a number of 1 or more, or auto")
     return int(value)
 
 
 def _counts(value: Any) -> Any:
     """``3,4,3,2`` as numbers."""
     if not isinstance(value, str):
-        return value
+        return (value,) if isinstance(value, int) else value
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise UserError(f"encoders per engine {value}: use numbers with commas between them, as in 3,4,3,2") from None
+        raise UserError(f"--encoders-per-engine {value}: use numbers with commas between them, as in 3,4,3,2") from None
 
 
 def _config(value: Any) -> Any:
@@ -70,7 +70,7 @@ def _model_or_room(value: Any) -> Any:
     except ValueError:
         share = None
     if share is not None and not 0 < share < inf:
-        raise UserError(f"reserve {value}: use a share above 0, as 0.2, or dense")
+        raise UserError(f"--reserve {value}: use a share above 0, as 0.2, or dense")
     return Path(value) if share is None else share
 
 
@@ -84,11 +84,13 @@ class BuildRequest(Options):
         Path | None, Option(place=True, metavar="MODEL.onnx", file=True), Field(description="QONNX model; without it the bundled example.")
     ] = None
     output_dir: Annotated[
-        Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")
+        Path,
+        Option(flag="--output", short="-o", keyword="to", key="output_dir", first="step_hw_codegen"),
+        Field(description="Build folder."),
     ]
     fpga_part: Annotated[
         str | None,
-        Option(key="fpga_part", first="step_specialize_layers"),
+        Option(keyword="part", key="fpga_part", first="step_specialize_layers"),
         Field(description="Part (xcu250-figd2104-2L-e) or board (ZCU104)."),
     ] = None
     config: Annotated[
@@ -190,13 +192,13 @@ class BuildSettings(Options):
         counts = self.encoders_per_engine
         said = ",".join(map(str, counts or ()))
         if counts is not None and min(counts, default=0) < 1:
-            raise UserError(f"encoders per engine {said}: use numbers of 1 or more, as in 3,4,3,2")
+            raise UserError(f"--encoders-per-engine {said}: use numbers of 1 or more, as in 3,4,3,2")
         if counts is not None and self.engines is not None:
-            raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
+            raise UserError(f"--engines {self.engines} and --encoders-per-engine {said}: give one of the two")
         if self.dealt is None and self.frames_in_flight is not None:
-            raise UserError(f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out")
+            raise UserError(f"--frames-in-flight {self.frames_in_flight} is for engines: add --engines auto, or a number, or leave it out")
         if self.dealt is None and self.goal == "latency":
-            raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
+            raise UserError("--goal latency is for a plan with engines: add --engines auto, or a number")
         return self
 
     @model_validator(mode="after")
@@ -204,7 +206,7 @@ class BuildSettings(Options):
         """How much room there is is said once."""
         rooms = [value for value in self.reserve if not isinstance(value, Path)]
         if len(rooms) > 1:
-            raise UserError(f"reserve {' and '.join(map(str, rooms))}: say the room once, as a share or as dense")
+            raise UserError(f"--reserve {' and '.join(map(str, rooms))}: say the room once, as a share or as dense")
         return self
 
     @property

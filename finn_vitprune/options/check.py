@@ -20,7 +20,7 @@ class CheckOptions(Options):
 
     model: Annotated[Path, Option(place=True, metavar="MODEL", file=True), Field(description="ONNX file: float, QDQ or QONNX.")]
     fpga_part: Annotated[
-        str | None, Option(metavar="PART"),
+        str | None, Option(keyword="part", metavar="PART"),
         Field(description="Part or board that a QONNX file must fit; of other files the weights are compared."),
     ] = None  # fmt: skip
     budget: BudgetOption = Budget()

@@ -101,10 +101,12 @@ class ExploreOptions(Options):
         Field(description="QONNX models as they are, or float ones that are imported."),
     ]  # fmt: skip
     fpga_part: Annotated[
-        tuple[str, ...], BeforeValidator(_parts), Option(text=True, metavar="PARTS"),
+        tuple[str, ...], BeforeValidator(_parts), Option(text=True, keyword="parts", metavar="PARTS"),
         Field(description="Parts or boards, with commas between them."),
     ]  # fmt: skip
-    output: Annotated[Path, Option(short="-o"), Field(description="Folder of networks, builds and explore.csv, .json and .html.")]
+    output: Annotated[
+        Path, Option(short="-o", keyword="to"), Field(description="Folder of networks, builds and explore.csv, .json and .html.")
+    ]
     engines: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["pipeline"], ...], BeforeValidator(_engines), Option(text=True),
         Field(description="Numbers of engines, and pipeline for hardware for every encoder."),
@@ -118,7 +120,7 @@ class ExploreOptions(Options):
         Field(description="What plans on engines look for: throughput, latency, or both with a comma."),
     ] = ("throughput",)  # fmt: skip
     bits: Annotated[
-        tuple[str, ...], BeforeValidator(_bits), Option(text=True),
+        tuple[ShareText, ...], BeforeValidator(_bits), Option(text=True),
         Field(description="Of weights and activations of imported networks, as 8,4/8: both 8; weights 4, activations 8."),
     ] = ()  # fmt: skip
     block_keep: Annotated[

@@ -78,7 +78,7 @@ class ImportOptions(Options):
     data: Annotated[
         str, Option(metavar="DATA"), Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too.")
     ]
-    output: Annotated[Path, Option(short="-o", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
+    output: Annotated[Path, Option(short="-o", keyword="to", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
     score: Annotated[
         Score,
         Field(description="What decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output "

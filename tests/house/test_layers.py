@@ -29,6 +29,7 @@ LAYERS = (
     {"evaluation"},
     {"importing", "bench", "builds"},
     {"exploration"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )
