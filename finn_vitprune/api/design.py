@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self, Unpack
@@ -10,8 +9,9 @@ from typing import Self, Unpack
 import numpy as np
 
 from finn_vitprune.api.integers import Integers
+from finn_vitprune.api.signature import spelled_out
 from finn_vitprune.api.temporary import TemporaryPlace
-from finn_vitprune.builds.evaluate import evaluate
+from finn_vitprune.builds.evaluate import evaluate, evaluation_of
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.records.record import record_of
 from finn_vitprune.builds.records.story import page_of
@@ -22,6 +22,7 @@ from finn_vitprune.files import write_text
 from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.options.keywords import EvaluateKeywords
 from finn_vitprune.report.accuracy import Evaluation
+from finn_vitprune.report.build_verdict import build_verdict
 from finn_vitprune.report.quantities import images_per_second, milliseconds
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.verdict import Verdict
@@ -63,8 +64,9 @@ class Design:
     @property
     def verdict(self) -> Verdict:
         """What the design came to: bad news first, then figures, each with how it was found, and the next step."""
-        found = verdict_of(self.folder)
-        return found if self._kept is None else replace(found, place="", page="", next="build(to=FOLDER) with the same options")
+        if self._kept is None:
+            return verdict_of(self.folder)
+        return build_verdict(self.summary, {}, evaluation_of(self.folder), "", following="build(to=FOLDER) with the same options")
 
     def __str__(self) -> str:
         return str(self.verdict)
@@ -131,6 +133,7 @@ class Design:
             raise UserError("there is no RTL to simulate: this is a plan, build it, or use predict, whose integers are the same")
         return simulate(self.folder, images, None if contents is None else Path(contents))
 
+    @spelled_out(EvaluateKeywords)
     def evaluate(self, data: str, **options: Unpack[EvaluateKeywords]) -> Evaluation:
         """The accuracy of the accelerator's integers over a data set.
 

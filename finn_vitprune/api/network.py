@@ -11,6 +11,7 @@ import numpy as np
 
 from finn_vitprune.api.design import Design
 from finn_vitprune.api.integers import Integers
+from finn_vitprune.api.signature import spelled_out
 from finn_vitprune.api.temporary import TemporaryPlace
 from finn_vitprune.builds.build import build
 from finn_vitprune.builds.evaluate import evaluate
@@ -100,6 +101,7 @@ class Network:
         """
         return ModelMetadata.load(self.path)
 
+    @spelled_out(CheckKeywords)
     def check(self, part: str | None = None, **options: Unpack[CheckKeywords]) -> Checked:
         """What each node becomes in hardware, or why not and what would help; ``print`` shows it.
 
@@ -112,6 +114,7 @@ class Network:
         chosen.files()
         return check(chosen.model, chosen.fpga_part, chosen.budget, chosen.shell, chosen.part_resources)
 
+    @spelled_out(CompressKeywords)
     def compress(self, data: str, to: str | Path | None = None, **options: Unpack[CompressKeywords]) -> Network:
         """Prune and quantise a float network: ``finn-vitprune import``.
 
@@ -141,6 +144,7 @@ class Network:
                 shutil.copyfile(source, path.with_suffix(suffix))
         return Network(path, self.kind, self.imported)
 
+    @spelled_out(BuildKeywords)
     def plan(self, part: str | None = None, **options: Unpack[BuildKeywords]) -> Design:
         """A design for a part by estimate, in about a minute: rate, latency, resources, whether it fits. Nothing is simulated or kept.
 
@@ -152,6 +156,7 @@ class Network:
         kept = TemporaryPlace("plan_")
         return Design(self._build({"part": part, "to": kept.path, "estimate_only": True, **options}), kept)
 
+    @spelled_out(BuildKeywords)
     def build(self, part: str | None = None, *, to: str | Path, **options: Unpack[BuildKeywords]) -> Design:
         """An accelerator in RTL, simulated and compared with the network in every bit, in a folder.
 
@@ -176,6 +181,7 @@ class Network:
         """The logits of a QONNX network as an accelerator computes them, as :meth:`Design.predict`."""
         return self._integers.logits(images)
 
+    @spelled_out(EvaluateKeywords)
     def evaluate(self, data: str, **options: Unpack[EvaluateKeywords]) -> Evaluation:
         """The accuracy of a QONNX network's integers over a data set, as :meth:`Design.evaluate`."""
         return evaluate(EvaluateOptions.of_keywords({"target": self.path, "data": data, **options}))

@@ -20,6 +20,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.build import BuildOptions, BuildSettings, MacStyle
 from finn_vitprune.options.check import CheckOptions
+from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.options.importing import FineTune, ImportOptions
 from tests.option_reach import FOLDERS, ROOT, reach_of
@@ -50,6 +51,9 @@ GIVEN = [
         goal=("throughput", "latency"), bits=("8", "4/8"), block_keep=("0.5", "1"), token_keep=("0.7", "0.5"), pair=True, drop_at=(1, 3),
         block_size=8, data="digits", clk_ns=4, budget="DSP=0.5", shell="xdma", build="pareto", synth="nodes", seed=2,
     ),
+    EvaluateOptions(target="m.onnx", data="digits"),
+    EvaluateOptions(target=".", data="npz:a.npz", reference="f.onnx", contents="c.bin", classes="c.json", max_images=5, seed=1, skip_damaged=True,
+                    mean=(0.5,), std=(0.25,), jobs=1),
     CheckOptions(model="m.onnx", fpga_part="U250", budget="LUT=0.6", shell="xdma", part_resources="p.json", nodes=True),
 ]  # fmt: skip
 
@@ -74,7 +78,7 @@ def test_options_come_back_from_json(given):
     assert again == given and type(given)(**given.model_dump(mode="json")) == given
 
 
-@pytest.mark.parametrize("options", [BuildOptions, ImportOptions, ExploreOptions, CheckOptions])
+@pytest.mark.parametrize("options", [BuildOptions, ImportOptions, ExploreOptions, CheckOptions, EvaluateOptions])
 def test_every_option_has_its_help_and_limits_on_the_command_line(options, capsys):
     command = typer.main.get_command(program(options.COMMAND)).commands[options.COMMAND]
     parameters = {parameter.name: parameter for parameter in command.params}
@@ -99,12 +103,12 @@ def test_type_checkers_see_options_as_keywords():
 
 
 @pytest.mark.parametrize("options, wrong, text", [
-    (BuildOptions, {}, "output_dir is missing: Build folder."),
+    (BuildOptions, {}, "--output is missing: Build folder."),
     (BuildOptions, {"output_dir": "o", "engine": 1}, "unknown option engine: did you mean engines?"),
-    (BuildOptions, {"output_dir": "o", "clk_ns": 0}, "clk_ns 0: Input should be greater than or equal to 0.1"),
-    (BuildOptions, {"output_dir": "o", "synth": "all"}, "synth all: Input should be 'nodes' or 'none'"),
-    (BuildOptions, {"output_dir": "o", "engines": 0}, "engines 0: "),
-    (BuildOptions, {"output_dir": "o", "engines": "two"}, "engines two: use a number of 1 or more, or auto"),
+    (BuildOptions, {"output_dir": "o", "clk_ns": 0}, "--clk-ns 0: use 0.1 or more"),
+    (BuildOptions, {"output_dir": "o", "synth": "all"}, "--synth all: use nodes or none"),
+    (BuildOptions, {"output_dir": "o", "engines": 0}, "--engines 0: "),
+    (BuildOptions, {"output_dir": "o", "engines": "two"}, "--engines two: use a number of 1 or more, or auto"),
     (BuildOptions, {"output_dir": "o", "budget": "LUT=2"}, "budget LUT=2: use a share above 0 and up to 1"),
     (BuildOptions, {"output_dir": "o", "fpga_part": "xcu25"}, "unknown part xcu25: did you mean xcu250"),
     (BuildOptions, {"output_dir": "o", "config": "nothing"}, "build config nothing: no such file, and none of these names: dataflow, synthesis_only"),
@@ -119,7 +123,7 @@ def test_wrong_values_are_refused_where_options_are_made(options, wrong, text):
 def test_a_change_is_checked_and_the_rest_stays():
     options = GIVEN[1]
     assert options.changed(seed=5) == BuildOptions(**dict(options) | {"seed": 5}) and options.seed == 3
-    with pytest.raises(UserError, match="seed -1: Input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match="--seed -1: use 0 or more"):
         options.changed(seed=-1)
 
 
@@ -147,7 +151,7 @@ def test_a_new_option_is_one_field(tmp_path):
     assert WiderOptions(**options.model_dump(mode="json")) == options
     assert options.recorded["rounds"] == 2 and "rounds" not in WiderOptions(output_dir="o").recorded
     assert next(field.option.first for field in WiderOptions.fields() if field.name == "rounds") == "step_simulate"
-    with pytest.raises(UserError, match="rounds 3: Input should be 1 or 2"):
+    with pytest.raises(UserError, match="--rounds 3: use 1 or 2"):
         options.changed(rounds=3)
 
 

@@ -628,9 +628,9 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
     assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
     for wrong, message in (
-        ({"score": "random"}, "score random: Input should be 'magnitude', 'first-order' or 'second-order'"),
-        ({"weight_bits": 6}, "weight_bits 6: Input should be 4 or 8"),
-        ({"eval_images": 0}, "eval_images 0: Input should be greater than or equal to 1"),
+        ({"score": "random"}, "--score random: use magnitude, first-order or second-order"),
+        ({"weight_bits": 6}, "--weight-bits 6: use 4 or 8"),
+        ({"eval_images": 0}, "--eval-images 0: use 1 or more"),
         ({"block_keep": 1.5}, "block_keep 1.5 is not a share"),
         ({"drop_at": (3, 3), "token_keep": "0.5"}, "--drop-at 3,3: encoder 3 is there twice"),
         ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
@@ -639,7 +639,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
             ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx", **wrong)
     with pytest.raises(UserError, match="--batch-size 3 is for fine-tuning"):
         FineTune(batch_size=3)
-    with pytest.raises(UserError, match="epochs -1: Input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match="--fine-tune-epochs -1: use 0 or more"):
         FineTune(epochs=-1)
 
 
