@@ -91,7 +91,16 @@ class Given:
         return plain(self.info.annotation)
 
     def of_word(self, value: object) -> object:
-        """A value of the command line; a word for one of several values is that value."""
+        """A value of the command line; a word for one of several values is that value.
+
+        Raises:
+            UserError: the word cannot be read.
+        """
+        if self.option.parse is not None and isinstance(value, str):
+            try:
+                return self.option.parse(value)
+            except ValueError as error:
+                raise UserError(f"{self.flag} {error}") from None
         known = {str(member): member for member in get_args(self.kind)} if get_origin(self.kind) is Literal else {}
         return known.get(value, value) if isinstance(value, str) else value
 
@@ -137,6 +146,8 @@ class Options(BaseModel):
 
     COMMAND: ClassVar[str] = ""
     """The command that takes these options."""
+    GROUPS: ClassVar[Mapping[str, str]] = {}
+    """What its help shows, in order of use: keywords of options under each heading."""
 
     if not TYPE_CHECKING:  # type checkers see the fields as keywords
 

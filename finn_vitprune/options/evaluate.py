@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
@@ -19,40 +20,47 @@ class EvaluateOptions(Options):
     """What to evaluate on, and with what beside it."""
 
     COMMAND: ClassVar[str] = "evaluate"
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "What is evaluated, on what": "target data classes max_images seed skip_damaged",
+        "What is beside it": "reference mean std contents",
+        "Output and jobs": "html jobs",
+    }
 
-    target: Annotated[Path, Option(place=True, metavar="MODEL_OR_BUILD"), Field(description="QONNX model, or the folder of a build.")]
+    target: Annotated[Path, Option(place=True, metavar="MODEL_OR_BUILD"), Field(description="The QONNX model, or the folder of a build.")]
     data: Annotated[
         str, Option(metavar="DATA"),
-        Field(description="Images and labels: imagefolder:PATH (PATH/val/CLASS/FILE or PATH/CLASS/FILE), csv:FILE (lines of file,label), "
-                          "npz:FILE (images, labels), digits, fashion-mnist."),
+        Field(description="The images, and their labels: imagefolder:PATH (PATH/val/CLASS/FILE or PATH/CLASS/FILE), csv:FILE (lines of file,label), "
+                          "npz:FILE (`images`, uint8 [frames, H, W, C], and `labels`, integers [frames]), digits, fashion-mnist."),
     ]  # fmt: skip
     reference: Annotated[
         Path | None, Option(flag="--float", keyword="reference", metavar="FILE.onnx", file=True),
-        Field(description="The float network, for its accuracy and where answers differ."),
+        Field(description="The float network is evaluated beside: its accuracy, and where answers differ."),
     ] = None  # fmt: skip
     contents: Annotated[
         Path | None, Option(metavar="FILE", file=True),
-        Field(description="Of a build: the network of this file of `contents`, in place of its own."),
+        Field(description="Of a build, the network of this file of `contents` is evaluated in place of its own."),
     ] = None  # fmt: skip
     classes: Annotated[
         Path | None, Option(metavar="FILE", file=True),
-        Field(description="JSON that maps names of classes in the data to the network's numbers."),
+        Field(description="A JSON file maps names of classes in the data to the network's numbers."),
     ] = None  # fmt: skip
-    max_images: Annotated[int | None, Field(ge=1, description="Draw so many of the images, each class in its share.")] = None
-    seed: Annotated[int, Field(ge=0, description="Seed of --max-images.")] = 0
-    skip_damaged: Annotated[bool, Field(description="Leave out images that cannot be read, and name them.")] = False
+    max_images: Annotated[
+        int | None, Field(ge=1, description="Draws this many of the images, each class in its share; without it all are taken.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, description="The seed of --max-images.")] = 0
+    skip_damaged: Annotated[bool, Field(description="Leaves out images that cannot be read, and names them.")] = False
     mean: Annotated[
         tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
-        Field(description="Mean of pixels / 255 that the float network takes."),
+        Field(description="The float network takes this mean of pixels / 255."),
     ] = None  # fmt: skip
     std: Annotated[
         tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
-        Field(description="Their deviation; both from the data where not given."),
+        Field(description="The deviation to --mean; without both the data's own are taken."),
     ] = None  # fmt: skip
     jobs: Jobs = os.cpu_count() or 1
     html: Annotated[
         Path | None, Option(metavar="FILE", matters=False),
-        Field(description="Also write one self-contained page, with the worst images."),
+        Field(description="Writes one self-contained page, too, with the worst images."),
     ] = None  # fmt: skip
 
     @model_validator(mode="after")

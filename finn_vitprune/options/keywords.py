@@ -11,182 +11,182 @@ class BuildKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune build``."""
 
     config: str | Path | None
-    """FINN build config (YAML), or the name of one of the package; options here override it."""
+    """FINN's build config (YAML), or the name of one of the package. Options here override it."""
     clk_ns: float | None
-    """Clock period in ns."""
+    """The clock period in ns; without it the config decides (4)."""
     target_fps: int | None
-    """Images/s to fold for; without it fill the part."""
+    """The plan reaches this many images/s with as little as possible; without it the plan fills the part."""
     folding: str | Path | None
-    """Folding config (JSON, FINN's format)."""
+    """Nothing is planned: this folding config (JSON, FINN's format) decides."""
     export: Literal["vivado"] | None
-    """Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."""
+    """Once all is verified, a folder for Vivado is written, too: sources, contents, Tcl, a host example (docs/vivado.md)."""
     mac_style: Literal["portable", "dsp48e2", "lut"] | None
-    """Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."""
+    """All matrix units multiply so: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."""
     engines: int | Literal["auto"] | None
-    """Engines that run the encoders in time, or auto: as the goal wants; without it hardware for every encoder."""
+    """This many engines run the encoders one after another; auto takes as many as serve the goal. Without it every encoder has hardware of its own."""
     encoders_per_engine: int | Sequence[int] | None
-    """Encoders of each engine, as in 3,4,3,2, in place of --engines."""
+    """Each engine runs this many encoders, as in 3,4,3,2; it stands in place of --engines."""
     frames_in_flight: int | None
-    """Images that an engine of several encoders works on at once; 1 where engines are given."""
+    """An engine of several encoders works on this many images at once; with engines the default is 1."""
     goal: Literal["throughput", "latency"]
-    """What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."""
+    """Without --target-fps a plan with engines looks for this: many images/s, or a short time for one."""
     loadable: bool
-    """All contents come through the load port: the design serves other networks of its sizes."""
+    """All contents come through the load port, so that the design serves other networks of its sizes."""
     reserve: Sequence[float | Literal["dense"] | str | Path]
-    """A model that the design is to serve, too (repeatable), a share that others may keep more, as 0.2, or dense: all of them; the design is loadable then."""
+    """The design serves this model, too, or networks that keep this share more, as 0.2, or all of them (dense). It may be given again, and the design is loadable then."""
     frame_check: Literal["frame", "transfer"] | None
-    """Count frames whose beats do not add up (docs/loading.md): the input has TLAST, in the last beat of every frame, or of a transfer of frames."""
+    """Frames whose beats do not add up are counted (docs/loading.md): the input has TLAST in the last beat of every frame, or of a transfer of frames."""
     budget: str
-    """Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
     shell: str
-    """What else is on the part: none or xdma (figures and sources in docs/slrs.md)."""
+    """This is on the part, too: none or xdma (docs/slrs.md)."""
     images: str | Path | None
-    """Images to verify with (.npz: images, labels)."""
+    """The images to verify with, an .npz file: `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."""
     max_images: int | None
-    """Verify with so many of the images, drawn with --seed."""
+    """Verifies with this many of the images, drawn with --seed; without it with all."""
     lowering_images: int
-    """Images of the node-by-node check of the lowering."""
+    """The lowering is checked node by node on this many images."""
     traced_images: int
-    """Images for which every internal stream is compared."""
+    """Every internal stream is compared for this many images."""
     stalled_images: int
-    """Images run again with random pauses and stalls."""
+    """This many images run again with random pauses and stalls."""
     simulation: Literal["auto", "whole", "units"]
-    """Simulate the design in one piece, unit by unit, or as its size says."""
+    """Simulates the design in one piece (whole), unit by unit (units), or as its size says (auto)."""
     synth: Literal["nodes", "none"]
-    """Synthesise every node with Yosys, or nothing."""
+    """Yosys synthesises every node, or nothing."""
     part_resources: str | Path | None
-    """JSON or YAML with the resources of other parts."""
+    """A JSON or YAML file has the resources of other parts."""
     jobs: int
-    """Jobs at a time, in processes of their own."""
+    """This many jobs run at a time, in processes of their own."""
     seed: int
-    """Seed of random and drawn images, pauses and stalls."""
+    """The seed of random and drawn images, pauses and stalls."""
 
 
 class CheckKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune check``."""
 
     budget: str
-    """Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
     shell: str
-    """What else is on the part: none or xdma (figures and sources in docs/slrs.md)."""
+    """This is on the part, too: none or xdma (docs/slrs.md)."""
     part_resources: str | Path | None
-    """JSON or YAML with the resources of other parts."""
+    """A JSON or YAML file has the resources of other parts."""
 
 
 class CompressKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune import``."""
 
     score: Literal["magnitude", "first-order", "second-order"]
-    """What decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output where the rest of a layer makes up for them."""
+    """This decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output where the rest of a layer makes up for them."""
     reconstruct: bool
-    """After pruning, fit each layer to the float model's by least squares."""
+    """After pruning each layer is fitted to the float model's by least squares."""
     block_size: int | None
-    """Block size; without it the largest of 16, 8, 4, 2 that fits."""
+    """Blocks have this many rows and columns; without it the largest of 16, 8, 4, 2 that fits."""
     block_keep: float | str
-    """Kept share of the blocks of W_q, W_k, W_v, W_proj."""
+    """This share of the blocks of W_q, W_k, W_v, W_proj is kept."""
     neuron_keep: float | str | None
-    """Kept share of MLP neurons; without it as --block-keep."""
+    """This share of the MLP neurons is kept; without it as --block-keep."""
     token_keep: float | str
-    """Kept share of tokens in the encoders of --drop-at."""
+    """This share of the tokens is kept in the encoders of --drop-at."""
     drop_at: Sequence[int]
-    """Encoders that drop tokens, from 1, with commas."""
+    """These encoders drop tokens, counted from 1, as 3,7,10."""
     weight_bits: Literal[4, 8]
-    """Bits of the weights."""
+    """The weights have this many bits."""
     activation_bits: Literal[4, 8]
-    """Bits of the activations between layers."""
+    """The activations between layers have this many bits."""
     outer_bits: Literal[4, 8]
-    """Bits of the weights of patch embedding and classifier."""
+    """The weights of patch embedding and classifier have this many bits."""
     rounding: Literal["nearest", "corrected"] | None
-    """Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it corrected below 8 bits."""
+    """Weights are rounded to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it corrected below 8 bits."""
     fine_tune_epochs: int
-    """Epochs of fine-tuning: distillation from the float model."""
+    """The pruned network learns this many epochs from the float one (distillation)."""
     learning_rate: float | None
-    """Its learning rate at the height; without it, by the slope of the loss."""
+    """The learning rate of fine-tuning at its height; without it the slope of the loss decides."""
     batch_size: int | None
-    """Images a step; without it 64, or fewer (8 at least) so that an epoch has 25 steps."""
+    """Each step of fine-tuning takes this many images; without it 64, or fewer (8 at least) so that an epoch has 25 steps."""
     train_images: int | None
-    """Calibrate and fine-tune on so many images."""
+    """Calibrates and fine-tunes on this many images; without it on all."""
     shift: int
-    """Shift images by up to so many pixels in fine-tuning."""
+    """Fine-tuning shifts images by up to this many pixels."""
     flip: bool
-    """Mirror half of the images in fine-tuning, and of the crops of few calibration images."""
+    """Mirrors half of the images in fine-tuning, and of the crops of few calibration images."""
     distill_features: float
-    """Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."""
+    """Fine-tuning weighs the encoders' outputs so beside the logits; 0 is the logits alone."""
     mean: Sequence[float] | None
-    """Mean of pixels / 255 that the model was trained with."""
+    """The model was trained with this mean of pixels / 255."""
     std: Sequence[float] | None
-    """Their deviation; both from the data where not given."""
+    """The deviation to --mean; without both the data's own are taken."""
     tolerance: float
-    """Largest difference from onnxruntime, of the largest output."""
+    """The network may differ from onnxruntime by this share of the largest output."""
     eval_images: int
-    """Held-out images that every stage is measured on, drawn with --seed."""
+    """Every stage is measured on this many held-out images, drawn with --seed."""
     seed: int
-    """Seed."""
+    """The seed of all that is drawn."""
     force: bool
-    """Replace PRUNED.onnx."""
+    """Replaces PRUNED.onnx if it is there."""
 
 
 class EvaluateKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune evaluate``."""
 
     reference: str | Path | None
-    """The float network, for its accuracy and where answers differ."""
+    """The float network is evaluated beside: its accuracy, and where answers differ."""
     contents: str | Path | None
-    """Of a build: the network of this file of `contents`, in place of its own."""
+    """Of a build, the network of this file of `contents` is evaluated in place of its own."""
     classes: str | Path | None
-    """JSON that maps names of classes in the data to the network's numbers."""
+    """A JSON file maps names of classes in the data to the network's numbers."""
     max_images: int | None
-    """Draw so many of the images, each class in its share."""
+    """Draws this many of the images, each class in its share; without it all are taken."""
     seed: int
-    """Seed of --max-images."""
+    """The seed of --max-images."""
     skip_damaged: bool
-    """Leave out images that cannot be read, and name them."""
+    """Leaves out images that cannot be read, and names them."""
     mean: Sequence[float] | None
-    """Mean of pixels / 255 that the float network takes."""
+    """The float network takes this mean of pixels / 255."""
     std: Sequence[float] | None
-    """Their deviation; both from the data where not given."""
+    """The deviation to --mean; without both the data's own are taken."""
     jobs: int
-    """Jobs at a time, in processes of their own."""
+    """This many jobs run at a time, in processes of their own."""
     html: str | Path | None
-    """Also write one self-contained page, with the worst images."""
+    """Writes one self-contained page, too, with the worst images."""
 
 
 class ExploreKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune explore``."""
 
     engines: int | Literal["pipeline"] | Sequence[int | Literal["pipeline"]]
-    """Numbers of engines, and pipeline for hardware for every encoder."""
+    """Plans have these numbers of engines, as 1,2; pipeline is hardware for every encoder."""
     frames_in_flight: Sequence[int]
-    """Images that an engine works on at once."""
+    """An engine works on this many images at once, as 1,2."""
     goal: Literal["throughput", "latency"] | Sequence[Literal["throughput", "latency"]]
-    """What plans on engines look for: throughput, latency, or both with a comma."""
+    """Plans on engines look for throughput, latency, or both with a comma."""
     bits: float | str | Sequence[float | str]
-    """Of weights and activations of imported networks, as 8,4/8: both 8; weights 4, activations 8."""
+    """Imported networks have these bits of weights and activations, as 8,4/8: both 8; weights 4, activations 8."""
     block_keep: float | str | Sequence[float | str]
-    """Kept shares of blocks and neurons of imported networks."""
+    """Imported networks keep these shares of blocks and neurons, as 0.5,0.7."""
     token_keep: float | str | Sequence[float | str]
-    """Kept shares of tokens at each drop."""
+    """Imported networks keep these shares of tokens at each drop, as 0.5,0.7."""
     pair: bool
-    """The n-th --block-keep with the n-th --token-keep, in place of all pairs."""
+    """Takes the n-th --block-keep with the n-th --token-keep, in place of all pairs."""
     drop_at: Sequence[int]
-    """Encoders that drop tokens; without it three, evenly."""
+    """These encoders drop tokens, as 3,7,10; without it three, evenly."""
     block_size: int | None
-    """Of imported networks; without it the largest that fits."""
+    """Blocks of imported networks have this many rows and columns; without it the largest that fits."""
     data: str | None
-    """Data to import with, as of `import`. Without it networks are made with noise: enough for plans, accuracy is not known."""
+    """The data to import with, as of `import`. Without it networks are made with noise: enough for plans, accuracy is not known."""
     clk_ns: float
-    """Clock period in ns."""
+    """The clock period in ns."""
     budget: str
-    """Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
     shell: str
-    """What else is on the part: none or xdma (figures and sources in docs/slrs.md)."""
+    """This is on the part, too: none or xdma (docs/slrs.md)."""
     build: str
-    """Build and simulate the N best designs, or all that no other beats."""
+    """Builds and simulates the N best designs, or all that no other beats."""
     synth: Literal["nodes", "none"]
-    """Synthesise every node of what is built with Yosys, or nothing."""
+    """Yosys synthesises every node of what is built, or nothing."""
     jobs: int
-    """Jobs at a time, in processes of their own."""
+    """This many jobs run at a time, in processes of their own."""
     seed: int
-    """Seed of drawn images."""
+    """The seed of drawn images."""
     retry: bool
-    """Try designs again that failed."""
+    """Tries designs again that failed."""
