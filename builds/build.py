@@ -18,9 +18,9 @@ from finn_vitprune.builds.images import BuildImages
 from finn_vitprune.builds.networks import Reservation, flat_hardware
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.records.folding_file import check_folding_file
-from finn_vitprune.builds.records.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.builds.vivado.export import refuse_foreign
+from finn_vitprune.built.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.errors import DoesNotFit, TargetMissed, UserError
 from finn_vitprune.files import read_yaml
 from finn_vitprune.graph.reading import read_qonnx

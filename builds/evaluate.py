@@ -14,7 +14,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.images import input_shape
 from finn_vitprune.builds.networks import loaded_network
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.records.record import record_of
+from finn_vitprune.built.evaluation import LOWERED
+from finn_vitprune.built.record import record_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.run import answers
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
@@ -29,8 +30,6 @@ from finn_vitprune.report.scores import score
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.transforms.lowering.lower import check_op_types, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
-
-LOWERED = "step_lower.onnx"
 
 
 @dataclass(frozen=True)
@@ -82,18 +81,6 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     return found
 
 
-def evaluation_of(build_dir: Path) -> Evaluation | None:
-    """What the last evaluation of a build's own network found; None where there was none, or the folder holds another network now.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    folder = BuildFolder(build_dir)
-    found = folder.evaluation.load() if build_dir.is_dir() else None
-    hardware = folder.intermediate_models / LOWERED
-    return found if found is not None and hardware.is_file() and sha256(hardware) == found.digest else None
-
-
 def _check_reference(reference: FloatFile, shape: NetworkShape) -> None:
     """Raise a UserError where the float network takes other images or has other classes."""
     config = recognised_file(reference.model).config
@@ -129,15 +116,14 @@ def integer_network(target: Path, contents: Path | None = None) -> Iterator[Inte
     except UserError as error:
         raise UserError(f"{target}: {error}") from None
     with tempfile.TemporaryDirectory(prefix="evaluate_") as folder:
-        path = Path(folder) / LOWERED
+        path = Path(folder) / LOWERED.name
         lowered.model.transform(TidyLowered()).save(str(path))
         yield IntegerNetwork(path, lowered.logit_scale, target.stem, {p.key: p.value for p in model.graph.metadata_props})
 
 
 def _of_build(path: Path) -> IntegerNetwork:
-    folder = BuildFolder(path)
-    hardware, record = folder.intermediate_models / LOWERED, record_of(path)
-    lowering = folder.lowering.load()
+    hardware, record = path / LOWERED, record_of(path)
+    lowering = BuildFolder(path).lowering.load()
     if not hardware.is_file() or lowering is None:
         raise UserError(f"{path} is not a build folder with {hardware.relative_to(path)}: give the folder of a build, or a QONNX file")
     name = str(hardware.relative_to(path))

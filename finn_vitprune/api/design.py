@@ -11,12 +11,13 @@ import numpy as np
 from finn_vitprune.api.integers import Integers
 from finn_vitprune.api.signature import spelled_out
 from finn_vitprune.api.temporary import TemporaryPlace
-from finn_vitprune.builds.evaluate import evaluate, evaluation_of
+from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.records.record import record_of
 from finn_vitprune.builds.records.story import page_of
-from finn_vitprune.builds.records.verdict import verdict_of
 from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.built.evaluation import evaluation_of
+from finn_vitprune.built.record import record_of
+from finn_vitprune.built.verdict import verdict_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.options.evaluate import EvaluateOptions

@@ -76,7 +76,7 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
 
 def _kind(source: Path) -> Literal["run", "build", "summary", "model"]:
     """What a path is of; a run where nothing tells, so that its error says what is missing."""
-    from finn_vitprune.builds.records.record import FILE as RECORD
+    from finn_vitprune.built.record import FILE as RECORD
     from finn_vitprune.report.summary import FILE
 
     if source.is_dir():

@@ -21,16 +21,15 @@ def command(
     json_output: Json = False,
 ) -> None:
     """Print the verdict on a build; of two builds, both with the ratio second / first."""
-    from finn_vitprune.builds.evaluate import evaluation_of
-    from finn_vitprune.builds.records.record import facts_of
-    from finn_vitprune.builds.records.story import page_of, short_names
-    from finn_vitprune.builds.records.verdict import verdict_of
+    from finn_vitprune.built.evaluation import evaluation_of
+    from finn_vitprune.built.record import facts_of
+    from finn_vitprune.built.verdict import verdict_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.report.accuracy import card_table
     from finn_vitprune.report.builds import build_tables
-    from finn_vitprune.report.compare import comparison, differences, facts_compared, pair_verdict
+    from finn_vitprune.report.compare import comparison, differences, facts_compared, pair_verdict, short_names
     from finn_vitprune.report.summary import FILE, Summary
     from finn_vitprune.report.tables import TextTable, show
 
@@ -48,6 +47,8 @@ def command(
         verdict = pair_verdict(names, *summaries, page=str(html or ""))
         tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     if html is not None:
+        from finn_vitprune.builds.records.story import page_of  # loads FINN
+
         write_text(html, page_of(*build_dirs))
         verdict = replace(verdict, page=str(html))
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]

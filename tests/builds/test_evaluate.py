@@ -13,8 +13,9 @@ from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.evaluate import evaluate, evaluation_of
+from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.builds.networks import contents_of, network_file
+from finn_vitprune.built.evaluation import evaluation_of
 from finn_vitprune.cli import run as cli
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation import run

@@ -13,7 +13,7 @@ import typer
 import yaml
 from pydantic import Field
 
-from finn_vitprune.builds.records.record import STANDARD_STEPS, command_of, step_name
+from finn_vitprune.built.record import STANDARD_STEPS, command_of, step_name
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import program
 from finn_vitprune.cli.parameters import with_options

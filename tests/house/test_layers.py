@@ -24,7 +24,7 @@ LAYERS = (
     {"options"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},
-    {"export"},
+    {"export", "built"},
     {"ingest", "training"},
     {"evaluation"},
     {"importing", "bench", "builds"},

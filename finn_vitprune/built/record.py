@@ -24,6 +24,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import LOCK, alone_in, is_partial, read_json, remove_partials, sha256, write_text
 from finn_vitprune.options.base import command_line
 from finn_vitprune.options.build import BuildOptions, engines_text
+from finn_vitprune.options.configs import ConfigKind, bundled
 from finn_vitprune.recorded import RECORD, check_recorded
 
 FILE = RECORD
@@ -44,7 +45,7 @@ def step_name(step: str | Callable) -> str:
     return step.rpartition(".")[2] if isinstance(step, str) else step.__name__
 
 
-_STANDARD = yaml.safe_load((Path(__file__).parents[1] / "dataflow.yaml").read_text())["steps"]
+_STANDARD = yaml.safe_load(bundled(ConfigKind.BUILD)["dataflow"].read_text())["steps"]
 STANDARD_STEPS = set(map(step_name, _STANDARD))
 """Steps of which :data:`FIRST_USE` tells what they read; a step of the user's may read every option."""
 
