@@ -200,6 +200,18 @@ def is_foreign(folder: Path) -> bool:
     )
 
 
+def need_design(folder: Path) -> Path:
+    """The file of the stitched design of a finished build.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = folder / "stitched_ip" / "design.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no finished build ({path.relative_to(folder)} is missing): build again")
+    return path
+
+
 class Results:
     """The results in a folder while one build has it to itself (:func:`build_in`)."""
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from zipfile import is_zipfile
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import output_path
 from finn_vitprune.options.base import Option, Options
-from finn_vitprune.options.configs import ConfigKind, config_file
+from finn_vitprune.options.configs import ConfigKind, config_file, step_names
 from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, ShellOption, known
 from finn_vitprune.synth.budget import Budget
-from finn_vitprune.synth.parts import NO_SHELL, get_part
+from finn_vitprune.synth.parts import NO_SHELL, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
 """The design in one piece, unit by unit, or what its size says."""
@@ -31,6 +33,17 @@ MacStyle = Literal["portable", "dsp48e2", "lut"]
 """MAC implementations."""
 DENSE = "dense"
 """Room for the dense network."""
+NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too)"
+"""What a file of images holds."""
+VIVADO_STEPS = (
+    "step_hw_ipgen",
+    "step_create_stitched_ip",
+    "step_out_of_context_synthesis",
+    "step_synthesize_bitfile",
+    "step_make_driver",
+    "step_deployment_package",
+)
+"""FINN's own steps that follow where ``vivado`` is on PATH."""
 
 
 def _engines(value: Any) -> Any:
@@ -259,12 +272,29 @@ class BuildOptions(BuildSettings, BuildRequest):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        output_path(self.output_dir)
+        if (output := output_path(self.output_dir)).is_file():
+            raise UserError(f"output {output} is a file: give a folder")
+        if self.images is not None and self.images.is_file() and not is_zipfile(self.images):
+            raise UserError(f"--images {self.images} is not an .npz file: {NPZ}")
+        if self.shell not in (names := (NO_SHELL, *shell_table())):
+            raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
+        self._check_steps()
         if self.target_fps is not None and self.goal == "latency":
             raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
         if self.fpga_part is not None and (self.part_resources is None or self.part_resources.is_file()):
             get_part(self.fpga_part, self.part_resources).with_shell(self.shell)
         return self
+
+    def _check_steps(self) -> None:
+        """That a step where the build begins or ends is one of its config, or of those that may follow."""
+        for flag, step in (("--start-step", self.start_step), ("--stop-step", self.stop_step)):
+            if step is not None and (self.config is None or self.config.is_file()):
+                known = [*step_names(self.config), *(f"step_export_{export}" for export in get_args(Export)), *VIVADO_STEPS]
+                if step not in known:
+                    near = difflib.get_close_matches(step, known, n=1)
+                    raise UserError(
+                        f"{flag} {step} is unknown: " + (f"did you mean {near[0]}?" if near else f"steps are {', '.join(known)}")
+                    )
 
     def settings(self, images: Path | None = None) -> BuildSettings:
         """What steps read of them, files with their full paths; ``images`` where none are given."""

@@ -71,4 +71,6 @@ class EvaluateOptions(Options):
             raise UserError(f"{self.html} is a folder: give a file for the page")
         if self.reference is None and (self.mean is not None or self.std is not None):
             raise UserError("--mean and --std are for the float network: give it with --float, or leave them out")
+        if (self.mean is None) != (self.std is None):
+            raise UserError("--mean and --std go together: give both, or neither")
         return self
