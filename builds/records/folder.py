@@ -10,6 +10,7 @@ from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.checks.verify_units import SimulationSeconds
 from finn_vitprune.built.evaluation import evaluation_file
 from finn_vitprune.built.record import FILE as RECORD
+from finn_vitprune.built.record import STITCHED
 from finn_vitprune.built.result_file import ResultFile
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import FILE as SUMMARY
@@ -46,7 +47,7 @@ class BuildFolder:
         self.final_hw_config = path / "final_hw_config.json"
         self.intermediate_models = path / "intermediate_models"
         self.parent = self.intermediate_models / "dataflow_parent.onnx"
-        self.stitched = path / "stitched_ip"
+        self.stitched = path / STITCHED
         self.runtime_weights = path / "runtime_weights"
         self.vivado = path / "vivado"
         self.rtl_logits = path / "verification_output" / "rtl_logits.npy"

@@ -171,7 +171,7 @@ def facts_of(folder: Path) -> dict[str, str]:
     if (record := record_of(folder)) is None:
         return {}
     when = datetime.fromtimestamp((folder / FILE).stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    log, design = folder / LOG, folder / "stitched_ip" / "design.json"
+    log, design = folder / LOG, folder / STITCHED / DESIGN
     more = {"written": when}
     if design.is_file():
         more["digest of the design"] = _digest_of(folder, design)
@@ -200,15 +200,19 @@ def is_foreign(folder: Path) -> bool:
     )
 
 
-def need_design(folder: Path) -> Path:
-    """The file of the stitched design of a finished build.
+STITCHED, DESIGN = "stitched_ip", "design.json"
+"""The folder of the stitched design in that of a build, and the file there that says what it is."""
+
+
+def need_design(stitched: Path) -> Path:
+    """The file of the design in ``stitched``.
 
     Raises:
         UserError: there is none.
     """
-    path = folder / "stitched_ip" / "design.json"
+    path = stitched / DESIGN
     if not path.is_file():
-        raise UserError(f"{folder} holds no finished build ({path.relative_to(folder)} is missing): build again")
+        raise UserError(f"{stitched.parent} holds no finished build ({path} is missing): build again")
     return path
 
 

@@ -22,11 +22,11 @@ def command(
 
     Says what does not fit where the design is not made for the network.
     """
-    from finn_vitprune.built.record import need_design
+    from finn_vitprune.built.record import STITCHED, need_design
     from finn_vitprune.files import need_file
 
     need_file(model)
-    need_design(build_dir)
+    need_design(build_dir / STITCHED)
     from finn_vitprune.sim.contents import check_replaceable
 
     check_replaceable(output)

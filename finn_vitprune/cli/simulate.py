@@ -22,11 +22,11 @@ def command(
     json_output: Json = False,
 ) -> None:
     """Run images through the accelerator's RTL in Verilator and write its logits."""
-    from finn_vitprune.built.record import need_design
+    from finn_vitprune.built.record import STITCHED, need_design
     from finn_vitprune.cli.files import load_array, save_array
     from finn_vitprune.cli.terminal import progress_lines
 
-    need_design(build_dir)
+    need_design(build_dir / STITCHED)
     pixels = load_array(images)
     from finn_vitprune.builds.simulate import simulate
 
