@@ -37,11 +37,12 @@ def command(
     More than one GPU or machine: accelerate launch -m finn_vitprune train ...
     """
     from finn_vitprune.files import output_path
+
+    source = None if config is None else config_file(config, ConfigKind.TRAIN)
     from finn_vitprune.training.config import load_config, parse_config, with_changes
 
     top = {k: v for k, v in (("seed", seed), ("data", data)) if v is not None}
     name = output_path(output).name or "deit"
-    source = None if config is None else config_file(config, ConfigKind.TRAIN)
     base = {"name": name} if source is None else load_config(source, name).model_dump(mode="json")
     settings = parse_config(with_changes(base | top, changes or []), "training config" if source is None else str(source))
 
