@@ -86,10 +86,10 @@ def _version(value: bool) -> None:
 
 
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress: results, notes and errors alone.")] = False,
-    plain: Annotated[bool, typer.Option("--no-progress", help="Show progress as lines, without what moves.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is logged, too, on standard error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Prints the version.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Shows no progress: results, notes and errors alone.")] = False,
+    plain: Annotated[bool, typer.Option("--no-progress", help="Shows progress as lines, without what moves.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Prints what is logged, too, on standard error.")] = False,
 ) -> None:
     from finn_vitprune.cli.terminal import Shown, show_progress
 

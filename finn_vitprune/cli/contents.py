@@ -13,9 +13,9 @@ EXAMPLE = "finn-vitprune contents other.onnx --for build/mine -o contents.bin"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QONNX model.")],
-    build_dir: Annotated[Path, typer.Option("--for", help="Folder of a finished build with --loadable or --reserve.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File of contents, for the load port.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The QONNX model.")],
+    build_dir: Annotated[Path, typer.Option("--for", help="The folder of a finished build with --loadable or --reserve.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file of contents to write, for the load port.")],
     json_output: Json = False,
 ) -> None:
     """Write the file with which an existing design becomes another network: other weights, masks, heads, neurons, keep rates of tokens.

@@ -14,10 +14,12 @@ EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 
 def command(
-    build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders, or summaries kept as files.")],
-    html: Annotated[Path | None, typer.Option(help="Also write one self-contained page, of one build or of both.")] = None,
+    build_dirs: Annotated[
+        list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two folders of builds, or summaries that were kept as files.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Writes one self-contained page, too, of one build or of both.")] = None,
     full: Full = False,
-    nodes: Annotated[bool, typer.Option("--nodes", help="As --full, and tables with a row a node.")] = False,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Prints all tables, and those with a row a node.")] = False,
     json_output: Json = False,
 ) -> None:
     """Print the verdict on a build; of two builds, both with the ratio second / first."""

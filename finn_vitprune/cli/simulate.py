@@ -13,11 +13,11 @@ EXAMPLE = "finn-vitprune simulate build/demo --images images.npy -o logits.npy"
 
 
 def command(
-    build_dir: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished build.")],
-    images: Annotated[Path, typer.Option(metavar="FILE", help="uint8 images [F, H, W, C] as .npy.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="int32 logits [F, classes] as .npy.")],
+    build_dir: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished build.")],
+    images: Annotated[Path, typer.Option(metavar="FILE", help="The images, a .npy file: uint8 [frames, H, W, C].")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write: int32 logits [frames, classes].")],
     contents: Annotated[
-        Path | None, typer.Option(help="Load this file of `finn-vitprune contents` in place of the network that was built.")
+        Path | None, typer.Option(help="Loads this file of `finn-vitprune contents` in place of the network that was built.")
     ] = None,
     json_output: Json = False,
 ) -> None:

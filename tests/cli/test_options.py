@@ -15,7 +15,7 @@ from pydantic import Field
 
 from finn_vitprune.built.record import STANDARD_STEPS, command_of, step_name
 from finn_vitprune.cli import run
-from finn_vitprune.cli.app import program
+from finn_vitprune.cli.app import COMMANDS, program
 from finn_vitprune.cli.parameters import with_options
 from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES
 from finn_vitprune.errors import UserError
@@ -93,21 +93,29 @@ def test_every_option_has_its_help_and_limits_on_the_command_line(options, capsy
 
 
 @pytest.mark.parametrize("options", [BuildOptions, ImportOptions, ExploreOptions, CheckOptions, EvaluateOptions])
-def test_the_help_shows_every_option_under_a_heading_and_fits_its_terminal(options, capsys, monkeypatch):
+def test_the_help_shows_every_option_under_a_heading_in_order(options, capsys):
     shown = " ".join(options.GROUPS.values()).split()
     assert sorted(shown) == sorted(field.keyword for field in options.fields() if field.option.typed)
+    assert run([options.COMMAND, "--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{heading}:\n") for heading in options.GROUPS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_its_terminal(name, capsys, monkeypatch):
     for columns in (50, 80, 200):
         monkeypatch.setenv("COLUMNS", str(columns))
-        assert run([options.COMMAND, "--help"]) == 0
-        text = capsys.readouterr().out
-        wide = [line for line in text.splitlines() if len(line) > columns and " " in line.strip()]
-        assert not wide and [heading for heading in options.GROUPS if f"\n{heading}:\n" in text] == list(options.GROUPS)
+        assert run([*filter(None, [name]), "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert not [line for line in lines if len(line) > columns and " " in line.strip()]
 
 
-@pytest.mark.parametrize("options", [BuildOptions, ImportOptions, ExploreOptions, CheckOptions, EvaluateOptions])
-def test_help_is_sentences(options):
-    for field in options.fields():
-        assert field.info.description[0].isupper() and field.info.description.endswith("."), field.name
+def test_help_is_sentences():
+    for name, command in typer.main.get_command(program()).commands.items():
+        for parameter in command.params:
+            assert re.match(r"[A-Z`].*\.$", parameter.help), (name, parameter.name, parameter.help)
+            assert command.help.strip()
 
 
 def test_the_help_of_stop_step_has_the_steps_in_order():

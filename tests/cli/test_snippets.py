@@ -52,16 +52,16 @@ def place(tmp_path_factory) -> Path:
     """A folder with the files that the page names: a network of 12 small encoders, 60 pictures, the digits example."""
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
-    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 12, "num_heads": 2, "num_classes": 10, "mlp_ratio": 2}
-    torch.onnx.export(VisionTransformer(**shape).eval(), (torch.zeros(1, 3, 32, 32),), folder / "deit_tiny.onnx", dynamo=False)
+    shape = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 12, "num_heads": 1, "num_classes": 10, "mlp_ratio": 2}
+    torch.onnx.export(VisionTransformer(**shape).eval(), (torch.zeros(1, 3, 16, 16),), folder / "deit_tiny.onnx", dynamo=False)
     rng = np.random.default_rng(0)
     for split, each in (("train", 4), ("val", 2)):
         for name in range(10):
             (folder / "imagenette" / split / f"n{name}").mkdir(parents=True)
             for i in range(each):
-                pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / "imagenette" / split / f"n{name}" / f"{i}.png")
-    np.save(folder / "photographs.npy", rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
+    np.save(folder / "photographs.npy", rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
     shutil.copy(files("finn_vitprune.builds") / "example" / "deit_digits.onnx", folder / "pruned.onnx")
     return folder
 
