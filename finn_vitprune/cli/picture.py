@@ -27,8 +27,8 @@ def command(
     what: Annotated[
         Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos"],
         typer.Option(
-            help="The picture. Of all: kept patches. Of a run: kept blocks, their scores, or the epochs. Of a build: what fills its memories, its cycles, "
-            "its resources, or what fills its FIFOs."
+            metavar="WHAT",
+            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources or fifos, of a build.",
         ),
     ],
     max_images: Annotated[

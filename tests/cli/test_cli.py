@@ -567,7 +567,7 @@ def test_complexity_of_deit_small_is_the_published_one(capsys):
         ("deit_small_patch16_224 --drop-at 3,3", "--drop-at 3,3: encoder 3 is there twice, name it once"),
         ("deit_small_patch16_224 --drop-at 3 --token-keep 1", "--drop-at 3 drops nothing at --token-keep 1"),
         ("deit_small_patch16_224 --token-keep 0.5", "--token-keep 0.5 needs --drop-at"),
-        ("deit_small_patch16_224 --block-keep 1.5", "'--block-keep': 1.5 is not a share"),
+        ("deit_small_patch16_224 --block-keep 1.5", "--block-keep 1.5 is not a share"),
         ("resnet18", "not a plain ViT or DeiT"),
     ],
 )

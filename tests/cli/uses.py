@@ -63,12 +63,13 @@ def make_files(folder: Path) -> None:
     rng = np.random.default_rng(0)
     shutil.copy(files("finn_vitprune.builds") / "example" / "deit_digits.onnx", folder / "M.onnx")
     images, labels = rng.integers(0, 256, (20, 8, 8, 1), dtype=np.uint8), np.arange(20) % 10
+    large = rng.integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
     arrays = {
-        "noise": {"images": images, "labels": labels}, "float": {"images": images / 255.0}, "wrongsize": {"images": np.zeros((20, 9, 9, 1), np.uint8)},
+        "noise": {"images": images, "labels": labels}, "float": {"images": images / 255.0}, "wrongsize": {"images": rng.integers(0, 256, (20, 9, 9, 1), dtype=np.uint8)},
         "nchw": {"images": images.transpose(0, 3, 1, 2)}, "shortlabels": {"images": images, "labels": labels[:5]},
         "biglabels": {"images": images, "labels": labels + 90}, "neglabels": {"images": images, "labels": labels - 5},
         "empty": {"images": images[:0]}, "nokey": {"pictures": images}, "rgb": {"images": images.repeat(3, -1)},
-        "zeros": {"images": np.zeros((40, 64, 64, 3), np.uint8), "labels": np.zeros(40, np.int64)},
+        "zeros": {"train_images": large, "train_labels": np.zeros(40, np.int64), "test_images": large[:10], "test_labels": np.zeros(10, np.int64)},
     }  # fmt: skip
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
