@@ -154,7 +154,7 @@ class ImportOptions(Options):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
+        check_shares(**{"--block-keep": self.block_keep, "--neuron-keep": self.neuron_keep, "--token-keep": self.token_keep})
         check_drops(self.token_keep, self.drop_at)
         if (self.mean is None) != (self.std is None):
             raise UserError("--mean and --std go together: give both, or neither")

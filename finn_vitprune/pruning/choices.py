@@ -66,4 +66,4 @@ def check_shares(**values: str | None) -> None:
         try:
             value is None or Share(value)
         except ValueError as error:
-            raise UserError(f"--{name.replace('_', '-')} {error}") from None
+            raise UserError(f"{name} {error}") from None

@@ -631,7 +631,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
         ({"score": "random"}, "--score random: use magnitude, first-order or second-order"),
         ({"weight_bits": 6}, "--weight-bits 6: use 4 or 8"),
         ({"eval_images": 0}, "--eval-images 0: use 1 or more"),
-        ({"block_keep": 1.5}, "block_keep 1.5 is not a share"),
+        ({"block_keep": 1.5}, "--block-keep 1.5 is not a share"),
         ({"drop_at": (3, 3), "token_keep": "0.5"}, "--drop-at 3,3: encoder 3 is there twice"),
         ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
     ):  # fmt: skip
