@@ -95,15 +95,19 @@ class BuildRecord(BaseModel):
     @property
     def stopped(self) -> bool:
         """Whether a step is missing."""
-        steps = self.options.get("steps")
-        return isinstance(steps, list) and any(not self.steps.get(name, StepRecord()).done for name in steps)
+        return any(not self.steps.get(name, StepRecord()).done for name in _names(self.options))
 
     @property
     def progress(self) -> dict[str, str]:
         """How far each step is, by its name."""
-        steps = self.options.get("steps")
         states = {name: "done" if step.done else "began" for name, step in self.steps.items()}
-        return {name: states.get(name, "did not run") for name in steps} if isinstance(steps, list) else states
+        return {name: states.get(name, "did not run") for name in _names(self.options)} or states
+
+
+def _names(options: Mapping[str, JsonValue]) -> list[str]:
+    """Of the steps that options ask for."""
+    steps = options.get("steps")
+    return list(map(str, steps)) if isinstance(steps, list) else []
 
 
 EXPORT_STEP = "step_export_"
@@ -114,10 +118,7 @@ _DIGEST = re.compile(r" \(SHA-256 \w+\)$")
 def command_of(options: Mapping[str, JsonValue]) -> str:
     """The command that asks for these options; files stand by their names, and a config of other steps has to be added."""
     given = {field.name: _named(options[field.key]) for field in BuildOptions.fields() if field.key in options}
-    steps = options.get("steps")
-    exports = (
-        [str(step).removeprefix(EXPORT_STEP) for step in steps if str(step).startswith(EXPORT_STEP)] if isinstance(steps, list) else []
-    )
+    exports = [step.removeprefix(EXPORT_STEP) for step in _names(options) if step.startswith(EXPORT_STEP)]
     folder = Path(str(options.get("output_dir", "FOLDER"))).name
     return command_line(BuildOptions, {"model": "MODEL.onnx"} | given | {"output_dir": folder, "export": next(iter(exports), None)})
 
@@ -271,7 +272,8 @@ class Results:
         if old == new:
             return None
         if option == "steps":
-            return next((i for i, (a, b) in enumerate(zip(old, new)) if a != b), min(len(old), len(new)))
+            before, now = _names(self._record.options), _names(self._options)
+            return next((i for i, (a, b) in enumerate(zip(before, now)) if a != b), min(len(before), len(now)))
         readers = (i for i, s in enumerate(self._steps) if s == FIRST_USE.get(option) or s not in STANDARD_STEPS)
         return next(readers, 0) if option in FIRST_USE else 0
 

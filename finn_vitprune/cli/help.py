@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer.core import TyperCommand
-
-if TYPE_CHECKING:
-    from typer import Context
 
 REST = "Output"
 """The heading of options that stand under no other, where there are others."""
@@ -24,7 +21,7 @@ def columns() -> int:
 class GroupedCommand(TyperCommand):
     """A command whose parameters name the headings that they stand under in the help."""
 
-    def format_options(self, ctx: Context, formatter: Any) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the headings in the order of their first parameters; what stands under none comes last."""
         groups: dict[str, list[tuple[str, str]]] = {}
         last: list[tuple[str, str]] = []

@@ -52,9 +52,9 @@ def _typer_of(field: Given, group: str | None) -> Any:
     flag = field.flag
     if field.kind is bool:
         flag = f"{flag}/--no-{flag.removeprefix('--')}" if info.default else flag
-    words = _known_words(field)
-    completion = {"autocompletion": lambda: words} if words else {}
-    return typer.Option(*([option.short] if option.short else []), flag, **given, **completion)
+    if words := _known_words(field):
+        given["autocompletion"] = lambda: words
+    return typer.Option(*([option.short] if option.short else []), flag, **given)
 
 
 def _known_words(field: Given) -> list[str]:
