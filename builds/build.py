@@ -18,13 +18,13 @@ from finn_vitprune.builds.images import BuildImages
 from finn_vitprune.builds.networks import Reservation, flat_hardware
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.records.folding_file import check_folding_file
-from finn_vitprune.builds.records.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.builds.vivado.export import refuse_foreign
+from finn_vitprune.built.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.errors import DoesNotFit, TargetMissed, UserError
 from finn_vitprune.files import read_yaml
 from finn_vitprune.graph.reading import read_qonnx
-from finn_vitprune.options.build import BuildOptions, BuildSettings, Export
+from finn_vitprune.options.build import VIVADO_STEPS, BuildOptions, BuildSettings, Export
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.lowering.lower import check_op_types
@@ -34,15 +34,6 @@ DEFAULT_CONFIG = HERE / "dataflow.yaml"
 EXAMPLE = HERE / "example"
 ESTIMATE_STEPS = ("step_check_part", "step_generate_estimate_reports")
 """Where `--estimate-only` stops: the first of these that the config has."""
-VIVADO_STEPS = (
-    "step_hw_ipgen",
-    "step_create_stitched_ip",
-    "step_out_of_context_synthesis",
-    "step_synthesize_bitfile",
-    "step_make_driver",
-    "step_deployment_package",
-)
-"""FINN's own steps that follow where ``vivado`` is on PATH."""
 EXPORT_STEPS: dict[Export, str] = {"vivado": "finn_vitprune.builds.steps.step_export_vivado"}
 """What then comes after the simulation and the summary; FINN's steps for bitfiles, which take the graph apart, follow."""
 
@@ -102,8 +93,6 @@ def build(options: BuildOptions) -> Path:
 
 
 def _check_output(path: Path) -> None:
-    if path.is_file():
-        raise UserError(f"output {path} is a file; give a folder")
     if is_foreign(path):
         raise UserError(f"output folder {path} is not empty and does not hold a build of this version; give a new one")
 

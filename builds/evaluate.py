@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,14 +14,16 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.images import input_shape
 from finn_vitprune.builds.networks import loaded_network
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.records.record import record_of
+from finn_vitprune.built.evaluation import LOWERED
+from finn_vitprune.built.record import record_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.run import answers
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
-from finn_vitprune.files import output_path, sha256, write_text
+from finn_vitprune.files import sha256, write_text
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.importing.float_model import FloatFile, recognised_file
 from finn_vitprune.labels import draw, drawn_text
+from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.accuracy_page import accuracy_page
 from finn_vitprune.report.scores import score
@@ -30,11 +31,9 @@ from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.transforms.lowering.lower import check_op_types, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 
-LOWERED = "step_lower.onnx"
-
 
 @dataclass(frozen=True)
-class _Network:
+class IntegerNetwork:
     """A lowered network as a file, the scale of its logits (one, or one a class), and its metadata."""
 
     hardware: Path
@@ -43,40 +42,14 @@ class _Network:
     metadata: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What to evaluate on, and with what beside it.
-
-    target: a QONNX file or the folder of a build. data: as :func:`.read_source` takes it. contents: what the build is loaded with, a file of
-    :func:`.contents_of`. reference: a float ONNX file, normalised with mean and std. classes: a file that maps names of classes. max_images:
-    so many, drawn with seed. jobs: processes. page: a file to write a page to.
-    """
-
-    target: Path
-    data: str
-    contents: Path | None = None
-    reference: Path | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    classes: Path | None = None
-    max_images: int | None = None
-    seed: int = 0
-    skip_damaged: bool = False
-    jobs: int = os.cpu_count() or 1
-    page: Path | None = None
-
-
-def evaluate(options: EvaluationOptions) -> Evaluation:
+def evaluate(options: EvaluateOptions) -> Evaluation:
     """Run the network's integers over the data set and score them. A build's own network has its scores in the folder then, for `report`.
 
     Raises:
         UserError: the target is not a QONNX network or a build, data or reference do not fit it, or images are damaged.
     """
-    if options.contents is not None and not options.target.is_dir():
-        raise UserError(f"--contents is for a build, {options.target} is not a folder: leave it out, or give the folder of the build")
-    if options.page is not None and output_path(options.page).is_dir():
-        raise UserError(f"{options.page} is a folder: give a file for the page")
-    with _network(options.target, options.contents) as network:
+    options.files()
+    with integer_network(options.target, options.contents) as network:
         hardware = ModelWrapper(str(network.hardware))
         height, width, channels = input_shape(hardware)[1:]
         shape = NetworkShape(height, width, channels, hardware.get_tensor_shape(hardware.graph.output[0].name)[-1])
@@ -87,8 +60,6 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
         if options.reference is not None:
             reference = FloatFile.of(options.reference, (options.mean, options.std), source.normalisation)
             _check_reference(reference, shape)
-        elif options.mean is not None or options.std is not None:
-            raise UserError("--mean and --std are for the float network: give it with --float, or leave them out")
         answered = answers(network.hardware, source, chosen, reference, options.jobs, options.skip_damaged)
         digest = sha256(network.hardware)
     names = [source.image_name(i) for i in answered.index]
@@ -101,25 +72,13 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
         data=source.name, note=source.note, chosen=said, damaged=tuple(source.image_name(i) for i in answered.damaged),
         images_per_second=len(answered.index) / max(answered.seconds, 1e-9), digest=digest,
     )  # fmt: skip
-    if options.page is not None:
+    if options.html is not None:
         worst = {w.image: answered.index[names.index(w.image)] for w in found.worst}
-        write_text(options.page, accuracy_page(found, dict(zip(worst, source.read(list(worst.values()))[0])) if worst else {}))
+        write_text(options.html, accuracy_page(found, dict(zip(worst, source.read(list(worst.values()))[0])) if worst else {}))
     if options.target.is_dir() and options.contents is None:
         with suppress(OSError):  # a folder that cannot be written to
             BuildFolder(options.target).evaluation.save(found)
     return found
-
-
-def evaluation_of(build_dir: Path) -> Evaluation | None:
-    """What the last evaluation of a build's own network found; None where there was none, or the folder holds another network now.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    folder = BuildFolder(build_dir)
-    found = folder.evaluation.load() if build_dir.is_dir() else None
-    hardware = folder.intermediate_models / LOWERED
-    return found if found is not None and hardware.is_file() and sha256(hardware) == found.digest else None
 
 
 def _check_reference(reference: FloatFile, shape: NetworkShape) -> None:
@@ -137,11 +96,15 @@ def _check_reference(reference: FloatFile, shape: NetworkShape) -> None:
 
 
 @contextmanager
-def _network(target: Path, contents: Path | None) -> Iterator[_Network]:
-    """The lowered network of a build folder, or what it is loaded with, or that of a QONNX file, which is lowered in a temporary folder."""
+def integer_network(target: Path, contents: Path | None = None) -> Iterator[IntegerNetwork]:
+    """The lowered network of a build folder, or what it is loaded with, or that of a QONNX file, which is lowered in a temporary folder.
+
+    Raises:
+        UserError: the target is not a QONNX network or a build.
+    """
     if contents is not None:
         hardware, scale, metadata = loaded_network(contents, target)
-        yield _Network(hardware, scale, contents.stem, metadata)
+        yield IntegerNetwork(hardware, scale, contents.stem, metadata)
         return
     if target.is_dir():
         yield _of_build(target)
@@ -153,19 +116,18 @@ def _network(target: Path, contents: Path | None) -> Iterator[_Network]:
     except UserError as error:
         raise UserError(f"{target}: {error}") from None
     with tempfile.TemporaryDirectory(prefix="evaluate_") as folder:
-        path = Path(folder) / LOWERED
+        path = Path(folder) / LOWERED.name
         lowered.model.transform(TidyLowered()).save(str(path))
-        yield _Network(path, lowered.logit_scale, target.stem, {p.key: p.value for p in model.graph.metadata_props})
+        yield IntegerNetwork(path, lowered.logit_scale, target.stem, {p.key: p.value for p in model.graph.metadata_props})
 
 
-def _of_build(path: Path) -> _Network:
-    folder = BuildFolder(path)
-    hardware, record = folder.intermediate_models / LOWERED, record_of(path)
-    lowering = folder.lowering.load()
+def _of_build(path: Path) -> IntegerNetwork:
+    hardware, record = path / LOWERED, record_of(path)
+    lowering = BuildFolder(path).lowering.load()
     if not hardware.is_file() or lowering is None:
         raise UserError(f"{path} is not a build folder with {hardware.relative_to(path)}: give the folder of a build, or a QONNX file")
     name = str(hardware.relative_to(path))
     recorded = {file: digest for step in record.steps.values() for file, digest in step.files.items()} if record else {}
     if name in recorded and recorded[name] != sha256(hardware):
         raise UserError(f"{hardware} is not as the build wrote it: build again")
-    return _Network(hardware, lowering.logit_scale, path.name, lowering.source)
+    return IntegerNetwork(hardware, lowering.logit_scale, path.name, lowering.source)

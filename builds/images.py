@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.arrays import read_arrays
+from finn_vitprune.arrays import names_of, read_arrays
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.labels import check_labels, draw, drawn_text
+from finn_vitprune.options.build import NPZ
 
 RANDOM, RANDOM_IMAGES = "random", 16
 MOST_IMAGES = 1_000_000
@@ -83,9 +84,9 @@ class BuildImages:
         try:
             arrays = read_arrays(path, ("images", "labels", "logits"))
         except BROKEN_ARRAYS as error:
-            raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
+            raise UserError(f"images file {path} cannot be read ({error}): {NPZ}") from None
         if "images" not in arrays:
-            raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
+            raise UserError(f"images file {path} has {', '.join(names_of(path)) or 'no arrays'} and no `images`: {NPZ}")
         pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
         total = len(pixels)
         if self.most is None and total > MOST_IMAGES:

@@ -10,19 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from finn_vitprune.builds.build import build
-    from finn_vitprune.builds.records.verdict import verdict_of
-    from finn_vitprune.builds.simulate import simulate
+    from finn_vitprune.api.design import Design
+    from finn_vitprune.api.explore import explore
+    from finn_vitprune.api.network import Network, load
     from finn_vitprune.errors import UserError
-    from finn_vitprune.exploration.explore import explore
     from finn_vitprune.exploration.ledger import Explored
     from finn_vitprune.export.metadata import ModelMetadata
-    from finn_vitprune.importing.workflow import Imported, import_model
-    from finn_vitprune.ingest.check.check import check
+    from finn_vitprune.importing.workflow import Imported
     from finn_vitprune.ingest.check.checked import Checked
-    from finn_vitprune.options.build import BuildOptions
-    from finn_vitprune.options.explore import ExploreOptions
-    from finn_vitprune.options.importing import FineTune, ImportOptions
+    from finn_vitprune.options.keywords import BuildKeywords, CheckKeywords, CompressKeywords, EvaluateKeywords, ExploreKeywords
+    from finn_vitprune.report.accuracy import Evaluation
     from finn_vitprune.report.build_pictures import build_picture
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
@@ -38,19 +35,16 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PLACES = {
-    "builds.build": ("build",),
-    "builds.records.verdict": ("verdict_of",),
-    "builds.simulate": ("simulate",),
+    "api.design": ("Design",),
+    "api.explore": ("explore",),
+    "api.network": ("Network", "load"),
     "errors": ("UserError",),
-    "exploration.explore": ("explore",),
     "exploration.ledger": ("Explored",),
     "export.metadata": ("ModelMetadata",),
-    "importing.workflow": ("Imported", "import_model"),
-    "ingest.check.check": ("check",),
+    "importing.workflow": ("Imported",),
     "ingest.check.checked": ("Checked",),
-    "options.build": ("BuildOptions",),
-    "options.explore": ("ExploreOptions",),
-    "options.importing": ("FineTune", "ImportOptions"),
+    "options.keywords": ("BuildKeywords", "CheckKeywords", "CompressKeywords", "EvaluateKeywords", "ExploreKeywords"),
+    "report.accuracy": ("Evaluation",),
     "report.build_pictures": ("build_picture",),
     "report.builds": ("build_tables",),
     "report.summary": ("Summary",),
@@ -65,10 +59,10 @@ _PLACES = {
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "BuildOptions", "Checked", "ExploreOptions", "Explored", "FineTune", "ImportOptions", "Imported",
-    "InsertStreams", "ModelMetadata", "Summary", "TextTable", "TidyLowered", "TrainConfig", "UserError", "Verdict",
-    "build", "build_picture", "build_tables", "check", "explore", "import_model", "kept_patches", "load_config",
-    "lower", "picture", "simulate", "train", "verdict_of",
+    "BuildKeywords", "CheckKeywords", "Checked", "CompressKeywords", "Design", "EvaluateKeywords", "Evaluation",
+    "ExploreKeywords", "Explored", "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary", "TextTable",
+    "TidyLowered", "TrainConfig", "UserError", "Verdict", "build_picture", "build_tables", "explore", "kept_patches",
+    "load", "load_config", "lower", "picture", "train",
 ]  # fmt: skip
 
 

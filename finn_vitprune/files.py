@@ -123,8 +123,12 @@ def alone_in(folder: Path, work: str) -> Iterator[None]:
     Raises:
         UserError: another process has it.
     """
-    output_path(folder).mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
+    try:
+        output_path(folder).mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"nothing can be written to {folder} ({error.strerror}): give another folder") from error
+    with lock:
         if not _locked(lock):
             raise UserError(f"another {work} is running in {folder}: wait for it or give another folder")
         yield

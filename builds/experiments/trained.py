@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
+from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, write_json
+from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.training.config import TrainConfig, parse_config
 from finn_vitprune.training.train import METRICS, MODEL
 
@@ -50,7 +51,7 @@ def row_of(float_run: Path, run: Path, jobs: int = 1) -> dict[str, Any]:
     seen, here = _seen(base), _seen(config)
     if different := [name for name in seen if seen[name] != here[name]]:
         raise UserError(f"{run} and {float_run} differ in {', '.join(different)}: give the float network that saw the same images")
-    found = evaluate(EvaluationOptions(run / MODEL, config.data, jobs=jobs))
+    found = evaluate(EvaluateOptions(target=run / MODEL, data=config.data, jobs=jobs))
     sizes, prune = metrics["complexity"], config.prune
     return {
         "data": config.data.rpartition("/")[2].rpartition(":")[2],

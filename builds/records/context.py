@@ -10,7 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.images import BuildImages, Images, input_shape, output_classes
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.records.record import step_name
+from finn_vitprune.built.record import step_name
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.transforms.planning.plan_options import PlanOptions

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
 
 from finn_vitprune.builds.checks.lowering_check import LoweringCheck
 from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.checks.verify_units import SimulationSeconds
-from finn_vitprune.builds.records.record import FILE as RECORD
-from finn_vitprune.errors import UserError
-from finn_vitprune.files import write_json
+from finn_vitprune.built.evaluation import evaluation_file
+from finn_vitprune.built.record import FILE as RECORD
+from finn_vitprune.built.record import STITCHED
+from finn_vitprune.built.result_file import ResultFile
 from finn_vitprune.options.build import BuildSettings
-from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.summary import FILE as SUMMARY
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.synth.timing import Timing
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -41,34 +36,6 @@ class Synthesis:
     timing: dict[str, Timing] = field(default_factory=dict)
 
 
-class ResultFile(Generic[Result]):
-    """A JSON file that holds one result."""
-
-    def __init__(self, path: Path, kind: type[Result]) -> None:
-        self.path, self._adapter = path, TypeAdapter(kind)
-
-    def save(self, result: Result) -> None:
-        """Write the file, whole or not at all."""
-        write_json(self.path, self._adapter.dump_python(result, mode="json"))
-
-    def load(self) -> Result | None:
-        """Read the file; None where its step did not run.
-
-        Raises:
-            UserError: something in it is wrong; the text names it.
-        """
-        if not self.path.is_file():
-            return None
-        try:
-            return self._adapter.validate_json(self.path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{self.path}: {where + ': ' if where else ''}{first['msg']}") from None
-        except UserError as error:
-            raise UserError(f"{self.path}: {error}") from None
-
-
 class BuildFolder:
     """The paths of a build. Those that FINN's config or steps name are FINN's."""
 
@@ -80,7 +47,7 @@ class BuildFolder:
         self.final_hw_config = path / "final_hw_config.json"
         self.intermediate_models = path / "intermediate_models"
         self.parent = self.intermediate_models / "dataflow_parent.onnx"
-        self.stitched = path / "stitched_ip"
+        self.stitched = path / STITCHED
         self.runtime_weights = path / "runtime_weights"
         self.vivado = path / "vivado"
         self.rtl_logits = path / "verification_output" / "rtl_logits.npy"
@@ -98,7 +65,7 @@ class BuildFolder:
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
         self.simulation_seconds = ResultFile(reports / "simulation_seconds.json", SimulationSeconds)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
-        self.evaluation = ResultFile(reports / "evaluation.json", Evaluation)
+        self.evaluation = evaluation_file(path)
 
     def forget(self, *results: Path) -> None:
         """Delete what steps of an earlier build measured, so that no report speaks of another model.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from finn_vitprune.builds.evaluate import evaluation_of
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.records.record import facts_of, record_of
 from finn_vitprune.builds.records.tokens import TokenSample, sample_of_build
+from finn_vitprune.built.evaluation import evaluation_of
+from finn_vitprune.built.record import facts_of, record_of
+from finn_vitprune.report.compare import short_names
 from finn_vitprune.report.page import BuildStory, build_page, pair_page
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.token_picture import token_picture
@@ -33,12 +34,6 @@ def page_of(*folders: Path) -> str:
     first, second = folders
     names = short_names(first, second)
     return pair_page(f"{names[0]} and {names[1]}", names, (Summary.load(first), Summary.load(second)), (stories[0], stories[1]))
-
-
-def short_names(a: Path, b: Path) -> tuple[str, str]:
-    """What two builds are called: the last component of each path, or the whole paths where these are equal."""
-    short = (a.resolve().name, b.resolve().name)
-    return short if short[0] != short[1] else (str(a), str(b))
 
 
 def story_of(folder: Path) -> BuildStory:

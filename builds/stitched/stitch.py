@@ -16,6 +16,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.stitched.edges import InEngine, StitchedEdge, stitched_edges
 from finn_vitprune.builds.stitched.slr_constraints import slr_constraints
+from finn_vitprune.built.record import DESIGN, need_design
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.loading.frame_check import COUNT_BITS, LAST_PIN, WRONG_FRAMES
 from finn_vitprune.custom_ops.op import axilite
@@ -32,7 +33,6 @@ DSP_SIZE = 8
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
-DESIGN = "design.json"
 """What a stitched folder is described in."""
 FORMAT = 5
 """Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles, format 4 no engines."""
@@ -98,9 +98,7 @@ class StitchedDesign:
         Raises:
             UserError: there is no design, another version wrote it, or a file is missing or has changed.
         """
-        path = folder / DESIGN
-        if not path.is_file():
-            raise UserError(f"{folder.parent} holds no finished build ({path} is missing): build again")
+        path = need_design(folder)
         changed = "is not as the build wrote it: build again"
         try:
             data = read_json(path, "design")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -87,8 +88,26 @@ def _user_message(e: Exception) -> str | None:
 
     names = {cls.__name__ for cls in type(e).__mro__}
     if "ClickException" in names or "UsageError" in names:  # typer carries its own copy of click
-        return e.format_message()
+        return _plainly(e.format_message())
     return str(e) if "FINNUserError" in names else refused(e)
+
+
+INVALID = re.compile(r"Invalid value for '(?:.* / )?([^']*)': (?:Value error, )?(.*)", re.DOTALL)
+"""How typer says that a value is wrong."""
+PLAINLY = (
+    (r"Input should be greater than or equal to (\S+)", r"use \1 or more"),
+    (r"Input should be a valid integer.*", "use a whole number"),
+)
+
+
+def _plainly(message: str) -> str:
+    """What typer says, in the form of what models of options say."""
+    if (found := INVALID.match(message)) is None:
+        return message
+    name, why = found.groups()
+    for pattern, words in PLAINLY:
+        why = re.sub(pattern, words, why)
+    return f"{name}{':' if why.startswith('use ') else ''} {why}"
 
 
 def _crash_log() -> str:

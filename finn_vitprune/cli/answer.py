@@ -67,8 +67,8 @@ def answer(document: object) -> bool:
     return given is not None
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; progress and notes go to standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Prints JSON alone; progress and notes go to standard error.")]
 """The option ``json_output`` of commands that answer something (docs/command_line.md)."""
 
-Full = Annotated[bool, typer.Option("--full", help="Print all tables too, not the verdict alone.")]
+Full = Annotated[bool, typer.Option("--full", help="Prints all tables, too, not the verdict alone.")]
 """The option ``full`` of commands that end with a verdict."""

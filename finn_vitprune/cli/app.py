@@ -29,8 +29,9 @@ from finn_vitprune.cli import (
     train,
 )  # fmt: skip
 from finn_vitprune.cli.answer import with_answer
+from finn_vitprune.cli.help import GroupedCommand, columns
 
-HELP = {"help_option_names": ["-h", "--help"]}
+HELP = ["-h", "--help"]
 
 COMMANDS = {
     "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
@@ -43,17 +44,19 @@ def program(wanted: str | None = None) -> typer.Typer:
     """The program with all commands; with ``wanted`` that one alone has its parameters, others just their help, which takes no
     time.
     """
+    width = columns()
+    settings = {"help_option_names": HELP, "max_content_width": width, "terminal_width": width}
     app = typer.Typer(
         name="finn-vitprune",
         help="From a vision transformer to a pruned, token-dropping FPGA accelerator.",
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings=HELP,
+        context_settings=settings,
     )
     app.callback()(_root)
     for name, module in COMMANDS.items():
         command = _command(module) if wanted in (None, name) else _named(module.command.__doc__)
-        app.command(name=name, epilog=f"Example: {module.EXAMPLE}", context_settings=HELP)(command)
+        app.command(name=name, cls=GroupedCommand, epilog=f"Example: {module.EXAMPLE}", context_settings=settings)(command)
     return app
 
 
@@ -83,10 +86,10 @@ def _version(value: bool) -> None:
 
 
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress: results, notes and errors alone.")] = False,
-    plain: Annotated[bool, typer.Option("--no-progress", help="Show progress as lines, without what moves.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is logged, too, on standard error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Prints the version.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Shows no progress: results, notes and errors alone.")] = False,
+    plain: Annotated[bool, typer.Option("--no-progress", help="Shows progress as lines, without what moves.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Prints what is logged, too, on standard error.")] = False,
 ) -> None:
     from finn_vitprune.cli.terminal import Shown, show_progress
 

@@ -27,27 +27,41 @@ EXAMPLE = "finn-vitprune bench-units --quick --json-file units.json"
 
 
 def command(
-    quick: Annotated[bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")] = False,
-    json_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Results; what is in it already is not run again.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")] = None,
-    block_size: Annotated[list[int] | None, typer.Option(min=1, help="Only this block size; may repeat.")] = None,
-    fold: Annotated[list[int] | None, typer.Option(min=1, help="Only so many products a cycle; may repeat.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measures two shapes, one fold, four masks of each kind.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The results are kept in this file; what is in it already is not run again.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Writes the tables to this Markdown file, too.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="MWxMH", help="Measures this matrix alone, as 384x1152. It may be given again.")
+    ] = None,
+    block_size: Annotated[list[int] | None, typer.Option(min=1, help="Measures this block size alone. It may be given again.")] = None,
+    fold: Annotated[list[int] | None, typer.Option(min=1, help="Measures this many products a cycle alone. It may be given again.")] = None,
     block_keep: Annotated[
-        list[Share] | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Only this kept share of blocks; may repeat.")
+        list[Share] | None,
+        typer.Option(parser=parser(Share), metavar="SHARE", help="Measures this kept share of blocks alone. It may be given again."),
     ] = None,
     bits: Annotated[
         list[str] | None,
-        typer.Option(metavar="BITS", help="Of weights and activations, as 4/8, or one number for both; without it 8; may repeat."),
+        typer.Option(
+            metavar="BITS",
+            help="Weights and activations have these bits, as 4/8, or one number for both; without it 8. It may be given again.",
+        ),
     ] = None,
-    mac_style: Annotated[str | None, typer.Option(help="MAC implementation; without it dsp48e2.")] = None,
+    mac_style: Annotated[str | None, typer.Option(help="Units multiply so: portable, dsp48e2 or lut; without it dsp48e2.")] = None,
     ram_style: Annotated[
-        str | None, typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
+        str | None, typer.Option(help="The weights are in this memory: auto, block, distributed or ultra; without it auto.")
     ] = None,
-    masks: Annotated[int | None, typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
-    masks_from: Annotated[Path | None, typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example.")] = None,
+    masks: Annotated[int | None, typer.Option(min=1, help="Measures this many masks of each kind; without it 20.")] = None,
+    masks_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="The masks are those of this pruned model (.onnx); without it of the bundled example."),
+    ] = None,
     measure: Annotated[
-        list[str] | None, typer.Option(metavar="WHAT", help="Only cycles, resources, token-drop or finn; may repeat.")
+        list[str] | None,
+        typer.Option(metavar="WHAT", help="Measures this alone: cycles, resources, token-drop or finn. It may be given again."),
     ] = None,
     jobs: params.Jobs = 1,
     scheduler: params.Scheduler = None,

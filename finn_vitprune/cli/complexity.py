@@ -28,25 +28,28 @@ Counting = Literal["project", "reference"]
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="timm model name, checkpoint (.pt) or QONNX file.")],
-    block_size: Annotated[int | None, typer.Option(min=1, help="Block size b; without it 16.")] = None,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The name of a timm model, a checkpoint (.pt) or a QONNX file.")],
+    block_size: Annotated[int | None, typer.Option(min=1, help="Blocks have this many rows and columns; without it 16.")] = None,
     block_keep: Annotated[
-        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of blocks; without it 0.5.")
+        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="This share of the blocks is kept; without it 0.5.")
     ] = None,
     neuron_keep: Annotated[
-        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks.")
+        Share | None,
+        typer.Option(parser=parser(Share), metavar="SHARE", help="This share of the MLP neurons is kept; without it that of blocks."),
     ] = None,
     token_keep: Annotated[
-        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7.")
+        Share | None,
+        typer.Option(parser=parser(Share), metavar="SHARE", help="This share of the tokens is kept at a drop; without it 0.7."),
     ] = None,
     drop_at: Annotated[
-        Ints | None, typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10.")
+        Ints | None, typer.Option(parser=parser(Ints), metavar="NUMBERS", help="These encoders drop tokens, counted from 1, as 3,7,10.")
     ] = None,
     heads_removed: Annotated[
-        Ints | None, typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0.")
+        Ints | None,
+        typer.Option(parser=parser(Ints), metavar="NUMBERS", help="So many heads are removed, a number an encoder, as 1,1,2,0."),
     ] = None,
     count: Annotated[
-        Counting, typer.Option(help="Count what this hardware does, or as the results of the FCCM 2024 paper do.")
+        Counting, typer.Option(help="Counts what this hardware does (project), or as the results of the FCCM 2024 paper do (reference).")
     ] = "project",
     json_output: Json = False,
 ) -> None:

@@ -13,18 +13,20 @@ EXAMPLE = "finn-vitprune contents other.onnx --for build/mine -o contents.bin"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QONNX model.")],
-    build_dir: Annotated[Path, typer.Option("--for", help="Folder of a finished build with --loadable or --reserve.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File of contents, for the load port.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The QONNX model.")],
+    build_dir: Annotated[Path, typer.Option("--for", help="The folder of a finished build with --loadable or --reserve.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file of contents to write, for the load port.")],
     json_output: Json = False,
 ) -> None:
     """Write the file with which an existing design becomes another network: other weights, masks, heads, neurons, keep rates of tokens.
 
     Says what does not fit where the design is not made for the network.
     """
+    from finn_vitprune.built.record import STITCHED, need_design
     from finn_vitprune.files import need_file
 
     need_file(model)
+    need_design(build_dir / STITCHED)
     from finn_vitprune.sim.contents import check_replaceable
 
     check_replaceable(output)

@@ -49,7 +49,7 @@ class Check:
 
 def command(
     parts: Annotated[
-        bool, typer.Option("--parts", help="List the parts and boards that are known, with their resources, instead.")
+        bool, typer.Option("--parts", help="Lists the parts and boards that are known, with their resources, in place of the tools.")
     ] = False,
     json_output: Json = False,
 ) -> None:

@@ -13,8 +13,8 @@ EXAMPLE = "finn-vitprune export runs/digits/checkpoint.pt -o model.onnx"
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a training run.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="QONNX file to write.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The checkpoint.pt of a training run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The QONNX file to write.")],
     json_output: Json = False,
 ) -> None:
     """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written."""

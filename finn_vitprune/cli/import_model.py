@@ -39,7 +39,7 @@ def command(options: ImportOptions, full: Full = False, json_output: Json = Fals
     from finn_vitprune.importing.verdict import import_table, import_verdict
     from finn_vitprune.report.tables import show
 
-    verdict = import_verdict(imported, options)
+    verdict = import_verdict(imported, options.output, f"finn-vitprune build {options.output} --fpga-part PART -o FOLDER")
     if not answer(as_dict(imported, options) | {"verdict": verdict.as_dict()}):
         if full:
             show([import_table(imported)], console_of_tables())

@@ -10,19 +10,17 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from finn_vitprune.cli import params
-from finn_vitprune.options.base import Given, Options, plain, word_of
-
-AS_TYPED = (str, int, float, bool, Path)
-"""Types that typer makes of a word itself."""
+from finn_vitprune.options.base import Given, Options, word_of
 
 
 def with_options(command: Callable[..., None], options: type[Options]) -> Callable[..., None]:
     """``command``, whose first parameter is an object of ``options``, with a parameter for each option and then its own others."""
     own = list(inspect.signature(command, eval_str=True, locals={options.__name__: options}).parameters.values())[1:]
-    parameters = [_parameter(field) for field in options.fields() if field.option.typed]
+    fields = {field.keyword: field for field in options.fields() if field.option.typed}
+    places = {keyword: heading for heading, words in options.GROUPS.items() for keyword in words.split()}
+    parameters = [_parameter(fields[keyword], heading) for keyword, heading in places.items()]
+    parameters += [_parameter(field, None) for keyword, field in fields.items() if keyword not in places]
 
     def called(**given: object) -> None:
         kept = {parameter.name: given.pop(parameter.name) for parameter in own}
@@ -36,51 +34,56 @@ def with_options(command: Callable[..., None], options: type[Options]) -> Callab
     return called
 
 
-def _parameter(field: Given) -> inspect.Parameter:
+def _parameter(field: Given, group: str | None) -> inspect.Parameter:
     kind, default = _kind(field), inspect.Parameter.empty if field.info.is_required() else _default(field)
     if default is None:
         kind = Optional[kind]
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field)])
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field, group)]
+    )
 
 
-def _typer_of(field: Given) -> Any:
-    """The declaration: flags, help, limits, how the word is read."""
+def _typer_of(field: Given, group: str | None) -> Any:
+    """The declaration: flags, help, group. What the word means, and whether it is possible, says the model alone."""
     option, info = field.option, field.info
-    limits = {name: limit for name, limit in (("min", _limit(info, "ge")), ("max", _limit(info, "le"))) if limit is not None}
-    parser = None if option.parse is None else params.parser(option.parse)
-    given: dict[str, Any] = {"help": info.description, "metavar": option.metavar, "parser": parser, **limits}
+    given: dict[str, Any] = {"help": info.description, "metavar": _metavar(field), "rich_help_panel": group}
     if option.place:
         return typer.Argument(**given)
     flag = field.flag
     if field.kind is bool:
         flag = f"{flag}/--no-{flag.removeprefix('--')}" if info.default else flag
+    if words := _known_words(field):
+        given["autocompletion"] = lambda: words
     return typer.Option(*([option.short] if option.short else []), flag, **given)
 
 
+def _known_words(field: Given) -> list[str]:
+    """All words that an option takes; nothing where they cannot be listed."""
+    kind = field.kind
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return list(map(str, get_args(kind))) if get_origin(kind) is Literal else []
+
+
+def _metavar(field: Given) -> str | None:
+    """What the help calls the value."""
+    if field.option.metavar or field.kind is bool:
+        return field.option.metavar
+    if words := _known_words(field):
+        return "|".join(words)
+    return {int: "NUMBER", float: "NUMBER", Path: "PATH"}.get(field.kind, "TEXT")
+
+
 def _kind(field: Given) -> Any:
-    """What typer reads the words as; those that the model itself takes stay texts."""
-    kind, option = field.kind, field.option
-    if option.many:
-        return list[plain(get_args(kind)[0]) if option.place else str]
-    if option.parse is not None:
-        return option.parse
-    if option.text:
-        return str
-    if get_origin(kind) is Literal:
-        return Literal[tuple(map(str, get_args(kind)))]
-    if kind in AS_TYPED or (isinstance(kind, type) and issubclass(kind, Enum)):
-        return kind
-    raise TypeError(f"{field.name}: say how a word becomes {kind}")
+    """What typer reads the words as: flags and files; all others stay words."""
+    if field.option.many:
+        return list[Path] if field.option.place else list[str]
+    return field.kind if field.kind in (bool, Path) and not field.option.text else str
 
 
 def _default(field: Given) -> Any:
-    """The value where nothing is said, as a word where the option is read of one."""
-    default, option = field.info.get_default(call_default_factory=True), field.option
+    """The value where nothing is said, as a word."""
+    default = field.info.get_default(call_default_factory=True)
     if default in (None, ()) or isinstance(default, BaseModel):
         return None
-    as_text = option.parse is not None or option.text or get_origin(field.kind) is Literal
-    return word_of(default) if as_text else default
-
-
-def _limit(info: FieldInfo, name: str) -> float | None:
-    return next((getattr(m, name) for m in info.metadata if hasattr(m, name)), None)
+    return default if isinstance(default, bool | Path) else word_of(default)

@@ -22,8 +22,8 @@ def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
-Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time, in processes of their own.")]
+Jobs = Annotated[int, typer.Option(min=1, help="This many jobs run at a time, in processes of their own.")]
 Scheduler = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md)."),
+    typer.Option(metavar="ADDRESS", help="Runs the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md)."),
 ]

@@ -20,19 +20,21 @@ def command(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder of a run, or its checkpoint.pt; folder of a build, or its summary; an imported or exported model with its images (.npz) beside it.",
+            help="The folder of a run, or its checkpoint.pt; the folder of a build, or its summary; an imported or exported model with its images (.npz) beside it.",
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write: .png, .svg or .pdf.")],
     what: Annotated[
         Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos"],
         typer.Option(
-            help="Of all: kept patches. Of a run: kept blocks, their scores, or the epochs. Of a build: what fills its memories, its cycles, "
-            "its resources, or what fills its FIFOs."
+            metavar="WHAT",
+            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources or fifos, of a build.",
         ),
     ],
-    max_images: Annotated[int | None, typer.Option(help="Images of --what tokens; without it 8, or all where there are fewer.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which images.")] = 0,
+    max_images: Annotated[
+        int | None, typer.Option(help="The picture of tokens has this many images; without it 8, or all where there are fewer.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the images that are drawn.")] = 0,
 ) -> None:
     """Draw what a finished training run learned, or what a build or an imported model is made of.
 
@@ -76,7 +78,7 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
 
 def _kind(source: Path) -> Literal["run", "build", "summary", "model"]:
     """What a path is of; a run where nothing tells, so that its error says what is missing."""
-    from finn_vitprune.builds.records.record import FILE as RECORD
+    from finn_vitprune.built.record import FILE as RECORD
     from finn_vitprune.report.summary import FILE
 
     if source.is_dir():

@@ -14,23 +14,24 @@ EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 
 def command(
-    build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders, or summaries kept as files.")],
-    html: Annotated[Path | None, typer.Option(help="Also write one self-contained page, of one build or of both.")] = None,
+    build_dirs: Annotated[
+        list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two folders of builds, or summaries that were kept as files.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Writes one self-contained page, too, of one build or of both.")] = None,
     full: Full = False,
-    nodes: Annotated[bool, typer.Option("--nodes", help="As --full, and tables with a row a node.")] = False,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Prints all tables, and those with a row a node.")] = False,
     json_output: Json = False,
 ) -> None:
     """Print the verdict on a build; of two builds, both with the ratio second / first."""
-    from finn_vitprune.builds.evaluate import evaluation_of
-    from finn_vitprune.builds.records.record import facts_of
-    from finn_vitprune.builds.records.story import page_of, short_names
-    from finn_vitprune.builds.records.verdict import verdict_of
+    from finn_vitprune.built.evaluation import evaluation_of
+    from finn_vitprune.built.record import facts_of
+    from finn_vitprune.built.verdict import verdict_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.report.accuracy import card_table
     from finn_vitprune.report.builds import build_tables
-    from finn_vitprune.report.compare import comparison, differences, facts_compared, pair_verdict
+    from finn_vitprune.report.compare import comparison, differences, facts_compared, pair_verdict, short_names
     from finn_vitprune.report.summary import FILE, Summary
     from finn_vitprune.report.tables import TextTable, show
 
@@ -48,6 +49,8 @@ def command(
         verdict = pair_verdict(names, *summaries, page=str(html or ""))
         tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     if html is not None:
+        from finn_vitprune.builds.records.story import page_of  # loads FINN
+
         write_text(html, page_of(*build_dirs))
         verdict = replace(verdict, page=str(html))
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]

@@ -26,7 +26,7 @@ def show_build(folder: Path, full: bool, new: bool) -> None:
         full: whether the tables are printed, too. new: whether this build wrote the summary of the folder.
     """
     from finn_vitprune.builds.records.story import page_of
-    from finn_vitprune.builds.records.verdict import PAGE, stopped_verdict, verdict_of
+    from finn_vitprune.built.verdict import PAGE, stopped_verdict, verdict_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.files import write_text
     from finn_vitprune.report.build_verdict import refusals

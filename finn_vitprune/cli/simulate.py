@@ -13,18 +13,20 @@ EXAMPLE = "finn-vitprune simulate build/demo --images images.npy -o logits.npy"
 
 
 def command(
-    build_dir: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished build.")],
-    images: Annotated[Path, typer.Option(metavar="FILE", help="uint8 images [F, H, W, C] as .npy.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="int32 logits [F, classes] as .npy.")],
+    build_dir: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished build.")],
+    images: Annotated[Path, typer.Option(metavar="FILE", help="The images, a .npy file: uint8 [frames, H, W, C].")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write: int32 logits [frames, classes].")],
     contents: Annotated[
-        Path | None, typer.Option(help="Load this file of `finn-vitprune contents` in place of the network that was built.")
+        Path | None, typer.Option(help="Loads this file of `finn-vitprune contents` in place of the network that was built.")
     ] = None,
     json_output: Json = False,
 ) -> None:
     """Run images through the accelerator's RTL in Verilator and write its logits."""
+    from finn_vitprune.built.record import STITCHED, need_design
     from finn_vitprune.cli.files import load_array, save_array
     from finn_vitprune.cli.terminal import progress_lines
 
+    need_design(build_dir / STITCHED)
     pixels = load_array(images)
     from finn_vitprune.builds.simulate import simulate
 

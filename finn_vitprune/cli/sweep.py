@@ -17,17 +17,19 @@ EXAMPLE = "finn-vitprune sweep deit_fmnist_sweep -o runs/fmnist --jobs 2"
 def command(
     sweep: Annotated[
         str,
-        typer.Argument(metavar="SWEEP", help="Configuration, rows of changes, seeds: a file (YAML), or the name of one of the package."),
+        typer.Argument(
+            metavar="SWEEP", help="The configuration with its rows of changes and seeds: a file (YAML), or the name of one of the package."
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the runs, one folder each.")],
     jobs: params.Jobs = 1,
-    row: Annotated[list[str] | None, typer.Option(help="Only this row; may repeat.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may repeat.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Runs this row alone. It may be given again.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Runs this seed alone. It may be given again.")] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Results; what is in it already is not trained again; without it results.json beside the sweep file, of the package's in -o.",
+            help="The results are kept in this file; what is in it already is not trained again. Without it they are in results.json beside the sweep file, those of the package's sweeps in -o.",
         ),
     ] = None,
     scheduler: params.Scheduler = None,

@@ -16,19 +16,25 @@ EXAMPLE = "finn-vitprune train --config deit_digits --set prune.block_keep=0.4 -
 
 
 def command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of checkpoint.pt, metrics.json, model.onnx.")],
     config: Annotated[
         str | None,
-        typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults."),
+        typer.Option(metavar="FILE|NAME", help="The training config (YAML), or the name of one of the package; without it the defaults."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, instead of the config's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed in place of the config's.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set in place of the config's: imagefolder:PATH (PATH/train and PATH/val), npz:FILE (`train_images`, `train_labels`, `test_images`, `test_labels`), digits, fashion-mnist[:FOLDER]."
+        ),
+    ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Changes a value of the config, as prune.block_keep=0.4. It may be given again."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continues from the checkpoint in the output folder.")] = False,
     teacher_from: Annotated[
-        Path | None, typer.Option(metavar="TEACHER.pt", help="Take the same teacher from another run, trained.")
+        Path | None, typer.Option(metavar="TEACHER.pt", help="Takes the same teacher, trained, from another run.")
     ] = None,
     json_output: Json = False,
 ) -> None:
@@ -37,11 +43,12 @@ def command(
     More than one GPU or machine: accelerate launch -m finn_vitprune train ...
     """
     from finn_vitprune.files import output_path
+
+    source = None if config is None else config_file(config, ConfigKind.TRAIN)
     from finn_vitprune.training.config import load_config, parse_config, with_changes
 
     top = {k: v for k, v in (("seed", seed), ("data", data)) if v is not None}
     name = output_path(output).name or "deit"
-    source = None if config is None else config_file(config, ConfigKind.TRAIN)
     base = {"name": name} if source is None else load_config(source, name).model_dump(mode="json")
     settings = parse_config(with_changes(base | top, changes or []), "training config" if source is None else str(source))
 

@@ -13,9 +13,17 @@ from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.options.importing import MIN_IMAGES
 from finn_vitprune.training.array_data import ArrayDataset, by
-from finn_vitprune.training.data import SPECS, load_dataset
+from finn_vitprune.training.data import NPZ_ARRAYS, SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
-from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, class_folders, image_files, imagenet_mean_std
+from finn_vitprune.training.folder_data import (
+    EXTENSIONS,
+    TEST_FOLDERS,
+    FolderDataset,
+    class_folders,
+    image_files,
+    imagenet_mean_std,
+    open_image,
+)
 
 HELD_OUT = 5
 """Of images without labels every fifth is held out."""
@@ -109,7 +117,7 @@ def _split(name: str, items: np.ndarray, limit: int | None) -> tuple[np.ndarray,
         UserError: too few.
     """
     if len(items) < MIN_IMAGES:
-        raise UserError(f"{name} has {len(items)} images: give at least {MIN_IMAGES}")
+        raise UserError(f"{name} has {len(items)} image{'s' * (len(items) != 1)}: give at least {MIN_IMAGES}")
     held = np.arange(len(items)) % HELD_OUT == HELD_OUT - 1
     train = items[~held]
     return train if limit is None else train[spread(len(train), min(limit, len(train)))], items[held]
@@ -121,19 +129,27 @@ def _stand_in(items: np.ndarray) -> np.ndarray:
 
 
 def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
-    """The array ``images`` of an npz file that has no ``train_images``; None for every other file.
+    """The images of an npz file without labels, or whose labels are all the same; None for every other file.
 
     Raises:
-        UserError: it cannot be read, or the array does not fit.
+        UserError: it cannot be read, has no images, or they do not fit.
     """
+    name = f"npz:{path}"
     try:
-        if "images" not in names_of(path) or "train_images" in names_of(path):
-            return None
-        images = read_arrays(path, ["images"])["images"]
+        names = names_of(path)
+        if not {"images", "train_images"} & set(names):
+            raise UserError(f"{name} has {', '.join(names) or 'no arrays'}: use `images`, or {', '.join(NPZ_ARRAYS)}")
+        arrays = read_arrays(path, ["images"] if "train_images" not in names else ["train_images", "test_images", "train_labels"])
     except BROKEN_ARRAYS as error:
-        raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
-    train, test = _split(f"npz:{path}", images, limit)
-    return ArrayDataset(f"npz:{path}", (train, _stand_in(train)), (test, _stand_in(test)))
+        raise UserError(f"cannot read {name}: {reason(error)}: use np.savez and plain arrays") from error
+    labels = arrays.get("train_labels")
+    if "images" in arrays:
+        train, test = _split(name, arrays["images"], limit)
+    elif "test_images" not in arrays or (labels is not None and len(np.unique(labels)) > 1):
+        return None
+    else:
+        train, test = arrays["train_images"][:limit], arrays["test_images"]
+    return ArrayDataset(name, (train, _stand_in(train)), (test, _stand_in(test)))
 
 
 def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> ImageFiles | None:
@@ -153,6 +169,11 @@ class ImageFiles(FolderDataset):
     def __init__(self, path: Path, image_size: tuple[int, int], channels: int, limit: int | None = None) -> None:
         self.name, self.image_size, self.classes = f"imagefolder:{path}", image_size, 2
         files = np.array(image_files(path))
+        if not len(files):
+            raise UserError(f"{self.name} has no image files: use {', '.join(EXTENSIONS)}")
+        if len(files) < MIN_IMAGES:
+            for file in files:
+                open_image(file, "RGB")  # a broken one is the better reason
         self.train_files, self.test_files = _split(self.name, files, limit)
         self.train_labels, self.test_labels = _stand_in(self.train_files), _stand_in(self.test_files)
         _set_channels(self, channels)

@@ -15,8 +15,8 @@ from torch import Tensor
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256
 from finn_vitprune.ingest.check.check_float import judged
+from finn_vitprune.ingest.check.checked import refusal
 from finn_vitprune.ingest.check.file_run import file_input, run_file
-from finn_vitprune.ingest.check.texts import refusal
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.models.config import ViTConfig

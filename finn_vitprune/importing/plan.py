@@ -13,7 +13,7 @@ from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.float_model import normalisation, recognised
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import structure_of
-from finn_vitprune.ingest.check.texts import structure_text
+from finn_vitprune.ingest.check.checked import structure_text
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.models.config import ViTConfig

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from finn_vitprune.importing.workflow import Imported
-from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.report.build_verdict import operations_text
 from finn_vitprune.report.quantities import accuracy_text, count_text
 from finn_vitprune.report.tables import COUNTED, MEASURED, TextTable
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 
-def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
-    """What the network lost against the float one, what it saves, and the file."""
+def import_verdict(imported: Imported, output: Path, following: str) -> Verdict:
+    """What the network lost against the float one, what it saves, and the file ``output``; ``following``: what comes next."""
     m, c, last = imported.metadata, imported.comparison, imported.stages[-1]
     of_float = imported.stages[0].accuracy
     accuracy = VerdictLine("accuracy", "not known", note="the data has no labels")
@@ -27,15 +28,9 @@ def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
             "parameters", f"{m.params_dense / m.params:.2f} x fewer", COUNTED, f"{count_text(m.params)} of {count_text(m.params_dense)}"
         ),
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),
-        VerdictLine("images", str(options.images), "", "that build verifies with"),
+        VerdictLine("images", str(output.with_suffix(".npz")), "", "that build verifies with"),
     )
-    return Verdict(
-        model_title(vars(m) | {"activation_bits": m.act_bits}, None),
-        str(options.output),
-        imported.notes,
-        lines,
-        next=f"finn-vitprune build {options.output} --fpga-part PART -o FOLDER",
-    )
+    return Verdict(model_title(vars(m) | {"activation_bits": m.act_bits}, None), str(output), imported.notes, lines, next=following)
 
 
 def import_table(imported: Imported) -> TextTable:

@@ -21,8 +21,8 @@ from finn_vitprune.importing.float_model import Comparison, compare, float_netwo
 from finn_vitprune.importing.judge import Course, HeldOut, Judge, Stage
 from finn_vitprune.importing.plan import ImportPlan, make_plan
 from finn_vitprune.importing.stages import Stages
+from finn_vitprune.ingest.check.answers import Structure
 from finn_vitprune.ingest.check.check_float import structure_of
-from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.labels import drawn_text
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.importing import ImportOptions

@@ -32,6 +32,7 @@ class Option:
 
     Attributes:
         flag: on the command line, by default ``--name-of-the-field``. short: another one, as ``-o``.
+        keyword: in Python, by default the words of the flag.
         place: whether it is written by its place, without a flag. typed: whether it is on the command line at all.
         metavar: what the help calls its value. parse: a class that makes the value of one word, and whose ValueError says what
         is wrong.
@@ -43,6 +44,7 @@ class Option:
 
     flag: str | None = None
     short: str | None = None
+    keyword: str | None = None
     place: bool = False
     typed: bool = True
     metavar: str | None = None
@@ -79,12 +81,26 @@ class Given:
         return self.option.flag or f"--{self.path[-1].replace('_', '-')}"
 
     @property
+    def keyword(self) -> str:
+        """In Python, where options are keywords of a method."""
+        return self.option.keyword or self.flag.removeprefix("--").replace("-", "_")
+
+    @property
     def kind(self) -> Any:
         """Its type, without None."""
         return plain(self.info.annotation)
 
     def of_word(self, value: object) -> object:
-        """A value of the command line; a word for one of several values is that value."""
+        """A value of the command line; a word for one of several values is that value.
+
+        Raises:
+            UserError: the word cannot be read.
+        """
+        if self.option.parse is not None and isinstance(value, str):
+            try:
+                return self.option.parse(value)
+            except ValueError as error:
+                raise UserError(f"{self.flag} {error}") from None
         known = {str(member): member for member in get_args(self.kind)} if get_origin(self.kind) is Literal else {}
         return known.get(value, value) if isinstance(value, str) else value
 
@@ -130,6 +146,8 @@ class Options(BaseModel):
 
     COMMAND: ClassVar[str] = ""
     """The command that takes these options."""
+    GROUPS: ClassVar[Mapping[str, str]] = {}
+    """What its help shows, in order of use: keywords of options under each heading."""
 
     if not TYPE_CHECKING:  # type checkers see the fields as keywords
 
@@ -137,7 +155,7 @@ class Options(BaseModel):
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise UserError(_problem(type(self), error, given)) from None
+                raise UserError(_problem(type(self), error)) from None
 
     @classmethod
     def fields(cls) -> Iterator[Given]:
@@ -153,14 +171,17 @@ class Options(BaseModel):
     @classmethod
     def of_parameters(cls, given: Mapping[str, object]) -> Self:
         """Of parameters by their names (:attr:`Given.name`); those that are None keep their default."""
-        values: dict[str, Any] = {}
-        for field in cls.fields():
-            if (value := given.get(field.name)) is not None:
-                place = values
-                for section in field.path[:-1]:
-                    place = place.setdefault(section, {})
-                place[field.path[-1]] = field.of_word(value)
-        return cls(**values)
+        named = {field.name: field for field in cls.fields()}
+        return cls(**_in_sections({named[name]: value for name, value in given.items() if value is not None and name in named}))
+
+    @classmethod
+    def of_keywords(cls, given: Mapping[str, object]) -> Self:
+        """Of keywords (:attr:`Given.keyword`); those that are None keep their default."""
+        named = {field.keyword: field for field in cls.fields()}
+        for name in given:
+            if name not in named:
+                raise UserError(_unknown(name, [field.keyword for field in cls.fields()]))
+        return cls(**_in_sections({named[name]: value for name, value in given.items() if value is not None}))
 
     def changed(self, **changes: object) -> Self:
         """The same options but for some, checked anew."""
@@ -201,24 +222,56 @@ def command_line(options: type[Options], values: Mapping[str, object]) -> str:
     return shlex.join([PROGRAM, options.COMMAND, *words])
 
 
+def _in_sections(given: Mapping[Given, object]) -> dict[str, Any]:
+    """Values by the names of a model's fields, those of a section in a dictionary of their own."""
+    values: dict[str, Any] = {}
+    for field, value in given.items():
+        place = values
+        for section in field.path[:-1]:
+            place = place.setdefault(section, {})
+        place[field.path[-1]] = field.of_word(value)
+    return values
+
+
+LIMITS = {
+    "greater_than_equal": "use {ge:g} or more", "greater_than": "use more than {gt:g}",
+    "less_than_equal": "use {le:g} or less", "less_than": "use less than {lt:g}",
+}  # fmt: skip
+"""Texts for pydantic's kinds of errors, with its context."""
+KINDS = {"int": "use a whole number", "float": "use a number", "bool": "use true or false", "finite": "use a finite number",
+         "string": "use a text", "path": "use a file or folder", "tuple": "use a list"}  # fmt: skip
+"""Texts by how the kind of an error begins."""
+
+
 def said(error: ValidationError) -> str:
     """The first problem in words."""
     first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    return str(cause) if cause is not None else first["msg"]
+    kind, context = first["type"], first.get("ctx", {})
+    if cause := context.get("error"):
+        return str(cause)
+    if kind in ("literal_error", "enum"):
+        return "use " + str(context["expected"]).replace("'", "")
+    if kind in LIMITS:
+        return LIMITS[kind].format(**context)
+    return KINDS.get(kind.partition("_")[0], first["msg"])
 
 
-def _problem(options: type[Options], error: ValidationError, given: Mapping[str, object]) -> str:
-    """The first problem, with the option and its value."""
+def _problem(options: type[Options], error: ValidationError) -> str:
+    """The first problem, with the option as the command line has it, and its value."""
     first = error.errors()[0]
-    if not first["loc"]:
+    where = first["loc"]
+    if not where:
         return said(error)
-    name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        known = list(options.model_fields)
-        near = difflib.get_close_matches(name, known, n=1)
-        return f"unknown option {name}: " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+        return _unknown(str(where[-1]), list(options.model_fields))
+    field = next((field for field in options.fields() if field.path == where[: len(field.path)]), None)
+    name = str(where[0]) if field is None else (field.option.metavar or field.name) if field.option.place else field.flag
     if first["type"] == "missing":
-        return f"{name} is missing: {options.model_fields[name].description}"
-    value = given.get(name)
+        return f"{name} is missing: {field.info.description if field else ''}"
+    value = first["input"]
     return f"{name} {value if isinstance(value, str | Path | int | float) else repr(value)}: {said(error)}"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"unknown option {name}: " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")

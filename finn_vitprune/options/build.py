@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from zipfile import is_zipfile
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import output_path
 from finn_vitprune.options.base import Option, Options
-from finn_vitprune.options.configs import ConfigKind, config_file
+from finn_vitprune.options.configs import ConfigKind, config_file, step_names
 from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, ShellOption, known
 from finn_vitprune.synth.budget import Budget
-from finn_vitprune.synth.parts import NO_SHELL, get_part
+from finn_vitprune.synth.parts import NO_SHELL, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
 """The design in one piece, unit by unit, or what its size says."""
@@ -31,6 +33,17 @@ MacStyle = Literal["portable", "dsp48e2", "lut"]
 """MAC implementations."""
 DENSE = "dense"
 """Room for the dense network."""
+NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too)"
+"""What a file of images holds."""
+VIVADO_STEPS = (
+    "step_hw_ipgen",
+    "step_create_stitched_ip",
+    "step_out_of_context_synthesis",
+    "step_synthesize_bitfile",
+    "step_make_driver",
+    "step_deployment_package",
+)
+"""FINN's own steps that follow where ``vivado`` is on PATH."""
 
 
 def _engines(value: Any) -> Any:
@@ -38,18 +51,18 @@ def _engines(value: Any) -> Any:
     if not isinstance(value, str) or value == "auto":
         return value
     if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"engines {value}: use a number of 1 or more, or auto")
+        raise UserError(f"--engines {value}: use a number of 1 or more, or auto")
     return int(value)
 
 
 def _counts(value: Any) -> Any:
     """``3,4,3,2`` as numbers."""
     if not isinstance(value, str):
-        return value
+        return (value,) if isinstance(value, int) else value
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise UserError(f"encoders per engine {value}: use numbers with commas between them, as in 3,4,3,2") from None
+        raise UserError(f"--encoders-per-engine {value}: use numbers with commas between them, as in 3,4,3,2") from None
 
 
 def _config(value: Any) -> Any:
@@ -70,7 +83,7 @@ def _model_or_room(value: Any) -> Any:
     except ValueError:
         share = None
     if share is not None and not 0 < share < inf:
-        raise UserError(f"reserve {value}: use a share above 0, as 0.2, or dense")
+        raise UserError(f"--reserve {value}: use a share above 0, as 0.2, or dense")
     return Path(value) if share is None else share
 
 
@@ -81,38 +94,56 @@ class BuildRequest(Options):
     """
 
     model: Annotated[
-        Path | None, Option(place=True, metavar="MODEL.onnx", file=True), Field(description="QONNX model; without it the bundled example.")
+        Path | None,
+        Option(place=True, metavar="MODEL.onnx", file=True),
+        Field(description="The QONNX model to build; without it the bundled example is built."),
     ] = None
     output_dir: Annotated[
-        Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")
+        Path,
+        Option(flag="--output", short="-o", keyword="to", key="output_dir", first="step_hw_codegen"),
+        Field(description="The folder of the build. A second build there goes on where the first one stopped."),
     ]
     fpga_part: Annotated[
         str | None,
-        Option(key="fpga_part", first="step_specialize_layers"),
-        Field(description="Part (xcu250-figd2104-2L-e) or board (ZCU104)."),
+        Option(keyword="part", key="fpga_part", first="step_specialize_layers"),
+        Field(description="The part (xcu250-figd2104-2L-e) or board (ZCU104); `doctor --parts` lists them. Without it the config decides."),
     ] = None
     config: Annotated[
         Path | None, BeforeValidator(_config),
         Option(metavar="FILE|NAME", text=True, file=True),
-        Field(description="FINN build config (YAML), or the name of one of the package; options here override it."),
+        Field(description="FINN's build config (YAML), or the name of one of the package. Options here override it."),
     ] = None  # fmt: skip
     clk_ns: Annotated[
         float | None, Option(key="synth_clk_period_ns", first="step_fold"),
-        Field(ge=0.1, allow_inf_nan=False, description="Clock period in ns."),
+        Field(ge=0.1, allow_inf_nan=False, description="The clock period in ns; without it the config decides (4)."),
     ] = None  # fmt: skip
     target_fps: Annotated[
-        int | None, Option(key="target_fps", first="step_fold"), Field(ge=1, description="Images/s to fold for; without it fill the part.")
+        int | None,
+        Option(key="target_fps", first="step_fold"),
+        Field(ge=1, description="The plan reaches this many images/s with as little as possible; without it the plan fills the part."),
     ] = None
     folding: Annotated[
         Path | None, Option(key="folding_config_file", file=True, first="step_fold"),
-        Field(description="Folding config (JSON, FINN's format)."),
+        Field(description="Nothing is planned: this folding config (JSON, FINN's format) decides."),
     ] = None  # fmt: skip
-    estimate_only: Annotated[bool, Field(description="Stop after the estimates: cycles, resources, whether it fits.")] = False
-    start_step: Annotated[str | None, Option(key="start_step"), Field(description="Resume at this step.")] = None
-    stop_step: Annotated[str | None, Option(key="stop_step"), Field(description="Stop after this step.")] = None
+    estimate_only: Annotated[bool, Field(description="Stops after the estimates: cycles, resources, whether the design fits.")] = False
+    start_step: Annotated[
+        str | None,
+        Option(key="start_step"),
+        Field(description="Begins at this step, with the results of the steps before; their names are those of --stop-step."),
+    ] = None
+    stop_step: Annotated[
+        str | None,
+        Option(key="stop_step"),
+        Field(
+            description="Stops after this step: step_tidy_up, step_lower, step_create_dataflow_partition, step_specialize_layers, step_fold, step_apply_folding_config, step_insert_streams, step_generate_estimate_reports, step_check_part, step_hw_codegen, step_stitch, step_simulate, step_synthesise or step_summarise."
+        ),
+    ] = None
     export: Annotated[
         Export | None,
-        Field(description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."),
+        Field(
+            description="Once all is verified, a folder for Vivado is written, too: sources, contents, Tcl, a host example (docs/vivado.md)."
+        ),
     ] = None
 
 
@@ -125,64 +156,72 @@ class BuildSettings(Options):
 
     mac_style: Annotated[
         MacStyle | None, known("--mac-style", *get_args(MacStyle)), Option(text=True, first="step_fold"),
-        Field(description="Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
+        Field(description="All matrix units multiply so: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
     ] = None  # fmt: skip
     engines: Annotated[
         Annotated[int, Field(ge=1)] | Literal["auto"] | None, BeforeValidator(_engines), Option(text=True, first="step_fold"),
-        Field(description="Engines that run the encoders in time, or auto: as the goal wants; without it hardware for every encoder."),
+        Field(description="This many engines run the encoders one after another; auto takes as many as serve the goal. Without it every encoder has hardware of its own."),
     ] = None  # fmt: skip
     encoders_per_engine: Annotated[
         tuple[int, ...] | None, BeforeValidator(_counts), Option(text=True, first="step_fold"),
-        Field(description="Encoders of each engine, as in 3,4,3,2, in place of --engines."),
+        Field(description="Each engine runs this many encoders, as in 3,4,3,2; it stands in place of --engines."),
     ] = None  # fmt: skip
     frames_in_flight: Annotated[
         int | None, Option(first="step_fold"),
-        Field(ge=1, description="Images that an engine of several encoders works on at once; 1 where engines are given."),
+        Field(ge=1, description="An engine of several encoders works on this many images at once; with engines the default is 1."),
     ] = None  # fmt: skip
     goal: Annotated[
         Goal, Option(first="step_fold"),
-        Field(description="What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."),
+        Field(description="Without --target-fps a plan with engines looks for this: many images/s, or a short time for one."),
     ] = "throughput"  # fmt: skip
     loadable: Annotated[
         bool, Option(first="step_fold"),
-        Field(description="All contents come through the load port: the design serves other networks of its sizes."),
+        Field(description="All contents come through the load port, so that the design serves other networks of its sizes."),
     ] = False  # fmt: skip
     reserve: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["dense"] | Path, ...], BeforeValidator(_reserved),
         Option(metavar="MODEL|SHARE|dense", many=True, file=True, first="step_fold"),
-        Field(description="A model that the design is to serve, too (repeatable), a share that others may keep more, as 0.2, or dense: "
-                          "all of them; the design is loadable then."),
+        Field(description="The design serves this model, too, or networks that keep this share more, as 0.2, or all of them (dense). It may be given "
+                          "again, and the design is loadable then."),
     ] = ()  # fmt: skip
     frame_check: Annotated[
         FrameCheck | None, Option(first="step_insert_streams"),
-        Field(description="Count frames whose beats do not add up (docs/loading.md): the input has TLAST, in the last beat of every frame, "
+        Field(description="Frames whose beats do not add up are counted (docs/loading.md): the input has TLAST in the last beat of every frame, "
                           "or of a transfer of frames."),
     ] = None  # fmt: skip
     budget: BudgetOption = Budget()
     shell: ShellOption = NO_SHELL
     images: Annotated[
-        Path | None, Option(file=True, first="step_lower"), Field(description="Images to verify with (.npz: images, labels).")
+        Path | None,
+        Option(file=True, first="step_lower"),
+        Field(
+            description="The images to verify with, an .npz file: `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."
+        ),
     ] = None
     max_images: Annotated[
-        int | None, Option(first="step_lower"), Field(ge=1, description="Verify with so many of the images, drawn with --seed.")
+        int | None,
+        Option(first="step_lower"),
+        Field(ge=1, description="Verifies with this many of the images, drawn with --seed; without it with all."),
     ] = None
     lowering_images: Annotated[
-        int, Option(typed=False, first="step_lower"), Field(ge=1, description="Images of the node-by-node check of the lowering.")
+        int, Option(typed=False, first="step_lower"), Field(ge=1, description="The lowering is checked node by node on this many images.")
     ] = 8
     traced_images: Annotated[
-        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images for which every internal stream is compared.")
+        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Every internal stream is compared for this many images.")
     ] = 4
     stalled_images: Annotated[
-        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images run again with random pauses and stalls.")
+        int,
+        Option(typed=False, first="step_simulate"),
+        Field(ge=1, description="This many images run again with random pauses and stalls."),
     ] = 24
     simulation: Annotated[
         Simulation, Option(first="step_simulate"),
-        Field(description="Simulate the design in one piece, unit by unit, or as its size says."),
+        Field(description="Simulates the design in one piece (whole), unit by unit (units), or as its size says (auto)."),
     ] = "auto"  # fmt: skip
-    synth: Annotated[Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")] = "nodes"
+    synth: Annotated[Synth, Option(first="step_check_part"), Field(description="Yosys synthesises every node, or nothing.")] = "nodes"
     part_resources: PartResources = None
     jobs: Jobs = 2
-    seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="Seed of random and drawn images, pauses and stalls.")] = 0
+    seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="The seed of random and drawn images, pauses and stalls.")] = 0
 
     @model_validator(mode="after")
     def _of_one_plan(self) -> Self:
@@ -190,13 +229,13 @@ class BuildSettings(Options):
         counts = self.encoders_per_engine
         said = ",".join(map(str, counts or ()))
         if counts is not None and min(counts, default=0) < 1:
-            raise UserError(f"encoders per engine {said}: use numbers of 1 or more, as in 3,4,3,2")
+            raise UserError(f"--encoders-per-engine {said}: use numbers of 1 or more, as in 3,4,3,2")
         if counts is not None and self.engines is not None:
-            raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
+            raise UserError(f"--engines {self.engines} and --encoders-per-engine {said}: give one of the two")
         if self.dealt is None and self.frames_in_flight is not None:
-            raise UserError(f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out")
+            raise UserError(f"--frames-in-flight {self.frames_in_flight} is for engines: add --engines auto, or a number, or leave it out")
         if self.dealt is None and self.goal == "latency":
-            raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
+            raise UserError("--goal latency is for a plan with engines: add --engines auto, or a number")
         return self
 
     @model_validator(mode="after")
@@ -204,7 +243,7 @@ class BuildSettings(Options):
         """How much room there is is said once."""
         rooms = [value for value in self.reserve if not isinstance(value, Path)]
         if len(rooms) > 1:
-            raise UserError(f"reserve {' and '.join(map(str, rooms))}: say the room once, as a share or as dense")
+            raise UserError(f"--reserve {' and '.join(map(str, rooms))}: say the room once, as a share or as dense")
         return self
 
     @property
@@ -223,15 +262,39 @@ class BuildOptions(BuildSettings, BuildRequest):
     """Everything that a user may say to ``build``."""
 
     COMMAND: ClassVar[str] = "build"
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "What is built, and for what": "model to part config part_resources shell",
+        "The plan": "target_fps clk_ns engines encoders_per_engine frames_in_flight goal budget mac_style folding",
+        "Other networks on the same design": "loadable reserve frame_check",
+        "Images and checks": "images max_images seed simulation synth",
+        "How far": "estimate_only stop_step start_step export jobs",
+    }
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        output_path(self.output_dir)
+        if (output := output_path(self.output_dir)).is_file():
+            raise UserError(f"output {output} is a file: give a folder")
+        if self.images is not None and self.images.is_file() and not is_zipfile(self.images):
+            raise UserError(f"--images {self.images} is not an .npz file: {NPZ}")
+        if self.shell not in (names := (NO_SHELL, *shell_table())):
+            raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
+        self._check_steps()
         if self.target_fps is not None and self.goal == "latency":
             raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
         if self.fpga_part is not None and (self.part_resources is None or self.part_resources.is_file()):
             get_part(self.fpga_part, self.part_resources).with_shell(self.shell)
         return self
+
+    def _check_steps(self) -> None:
+        """That a step where the build begins or ends is one of its config, or of those that may follow."""
+        for flag, step in (("--start-step", self.start_step), ("--stop-step", self.stop_step)):
+            if step is not None and (self.config is None or self.config.is_file()):
+                known = [*step_names(self.config), *(f"step_export_{export}" for export in get_args(Export)), *VIVADO_STEPS]
+                if step not in known:
+                    near = difflib.get_close_matches(step, known, n=1)
+                    raise UserError(
+                        f"{flag} {step} is unknown: " + (f"did you mean {near[0]}?" if near else f"steps are {', '.join(known)}")
+                    )
 
     def settings(self, images: Path | None = None) -> BuildSettings:
         """What steps read of them, files with their full paths; ``images`` where none are given."""

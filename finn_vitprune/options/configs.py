@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import read_yaml
 
 
 class ConfigKind(Enum):
@@ -39,3 +40,14 @@ def config_file(text: str, kind: ConfigKind) -> Path:
         return found
     what = "is a folder, a file is needed" if path.is_dir() else "no such file"
     raise UserError(f"{kind.value} {text}: {what}, and none of these names: {', '.join(named)}")
+
+
+def step_names(config: Path | None) -> list[str]:
+    """Steps of a build config, by the names that FINN knows them by; None: the bundled one. Nothing of a config that has none.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found = read_yaml(config or bundled(ConfigKind.BUILD)["dataflow"], ConfigKind.BUILD.value)
+    steps = found.get("steps") if isinstance(found, dict) else None
+    return [str(step).rpartition(".")[2] for step in steps] if isinstance(steps, list) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
@@ -95,61 +96,82 @@ class ExploreOptions(Options):
     """Many designs side by side. Where several values are taken, all combinations are planned; texts have commas between them."""
 
     COMMAND: ClassVar[str] = "explore"
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "Networks, parts, folder": "models parts to",
+        "Networks that are imported": "bits block_keep token_keep pair drop_at block_size data seed",
+        "Plans": "engines frames_in_flight goal clk_ns budget shell",
+        "Builds": "build synth",
+        "Output and jobs": "retry jobs",
+    }
 
     models: Annotated[
         tuple[Path, ...], Option(place=True, many=True, metavar="MODEL.onnx...", file=True),
-        Field(description="QONNX models as they are, or float ones that are imported."),
+        Field(description="The networks: QONNX models as they are, or float ones that are imported."),
     ]  # fmt: skip
     fpga_part: Annotated[
-        tuple[str, ...], BeforeValidator(_parts), Option(text=True, metavar="PARTS"),
-        Field(description="Parts or boards, with commas between them."),
+        tuple[str, ...], BeforeValidator(_parts), Option(text=True, keyword="parts", metavar="PARTS"),
+        Field(description="The parts or boards, with commas between them."),
     ]  # fmt: skip
-    output: Annotated[Path, Option(short="-o"), Field(description="Folder of networks, builds and explore.csv, .json and .html.")]
+    output: Annotated[
+        Path,
+        Option(short="-o", keyword="to"),
+        Field(
+            description="The folder of networks, builds and explore.csv, .json and .html; a second run goes on where the first one stopped."
+        ),
+    ]
     engines: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["pipeline"], ...], BeforeValidator(_engines), Option(text=True),
-        Field(description="Numbers of engines, and pipeline for hardware for every encoder."),
+        Field(description="Plans have these numbers of engines, as 1,2; pipeline is hardware for every encoder."),
     ] = (PIPELINE,)  # fmt: skip
     frames_in_flight: Annotated[
         tuple[int, ...], BeforeValidator(_counts), Option(parse=Ints, metavar="NUMBERS"),
-        Field(description="Images that an engine works on at once."),
+        Field(description="An engine works on this many images at once, as 1,2."),
     ] = (1,)  # fmt: skip
     goal: Annotated[
         tuple[Goal, ...], BeforeValidator(_goals), Option(text=True),
-        Field(description="What plans on engines look for: throughput, latency, or both with a comma."),
+        Field(description="Plans on engines look for throughput, latency, or both with a comma."),
     ] = ("throughput",)  # fmt: skip
     bits: Annotated[
-        tuple[str, ...], BeforeValidator(_bits), Option(text=True),
-        Field(description="Of weights and activations of imported networks, as 8,4/8: both 8; weights 4, activations 8."),
+        tuple[ShareText, ...], BeforeValidator(_bits), Option(text=True),
+        Field(description="Imported networks have these bits of weights and activations, as 8,4/8: both 8; weights 4, activations 8."),
     ] = ()  # fmt: skip
     block_keep: Annotated[
         tuple[ShareText, ...], _shares("--block-keep"), Option(text=True),
-        Field(description="Kept shares of blocks and neurons of imported networks."),
+        Field(description="Imported networks keep these shares of blocks and neurons, as 0.5,0.7."),
     ] = ("1",)  # fmt: skip
     token_keep: Annotated[
-        tuple[ShareText, ...], _shares("--token-keep"), Option(text=True), Field(description="Kept shares of tokens at each drop.")
+        tuple[ShareText, ...],
+        _shares("--token-keep"),
+        Option(text=True),
+        Field(description="Imported networks keep these shares of tokens at each drop, as 0.5,0.7."),
     ] = ("1",)
-    pair: Annotated[bool, Field(description="The n-th --block-keep with the n-th --token-keep, in place of all pairs.")] = False
+    pair: Annotated[bool, Field(description="Takes the n-th --block-keep with the n-th --token-keep, in place of all pairs.")] = False
     drop_at: Annotated[
-        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="Encoders that drop tokens; without it three, evenly.")
+        tuple[int, ...],
+        Option(parse=Ints, metavar="NUMBERS"),
+        Field(description="These encoders drop tokens, as 3,7,10; without it three, evenly."),
     ] = ()
-    block_size: Annotated[int | None, Field(ge=2, description="Of imported networks; without it the largest that fits.")] = None
+    block_size: Annotated[
+        int | None,
+        Field(ge=2, description="Blocks of imported networks have this many rows and columns; without it the largest that fits."),
+    ] = None
     data: Annotated[
         str | None,
         Field(
-            description="Data to import with, as of `import`. Without it networks are made with noise: enough for plans, accuracy is not known."
+            description="The data to import with, as of `import`. Without it networks are made with noise: enough for plans, accuracy is not known."
         ),
     ] = None
-    clk_ns: Annotated[float, Field(ge=0.1, allow_inf_nan=False, description="Clock period in ns.")] = 3.333
+    clk_ns: Annotated[float, Field(ge=0.1, allow_inf_nan=False, description="The clock period in ns.")] = 3.333
     budget: BudgetOption = Budget()
     shell: ShellOption = NO_SHELL
     build: Annotated[
         str, BeforeValidator(_built), Option(text=True, metavar="best:N|pareto"),
-        Field(description="Build and simulate the N best designs, or all that no other beats."),
+        Field(description="Builds and simulates the N best designs, or all that no other beats."),
     ] = "best:0"  # fmt: skip
-    synth: Annotated[Synth, Field(description="Synthesise every node of what is built with Yosys, or nothing.")] = "none"
+    synth: Annotated[Synth, Field(description="Yosys synthesises every node of what is built, or nothing.")] = "none"
     jobs: Jobs = 2
-    seed: Annotated[int, Field(ge=0, description="Seed of drawn images.")] = 0
-    retry: Annotated[bool, Option(matters=False), Field(description="Try designs again that failed.")] = False
+    seed: Annotated[int, Field(ge=0, description="The seed of drawn images.")] = 0
+    retry: Annotated[bool, Option(matters=False), Field(description="Tries designs again that failed.")] = False
 
     @model_validator(mode="after")
     def _of_use(self) -> Self:

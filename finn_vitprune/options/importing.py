@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -24,7 +25,7 @@ BATCH, LEAST_BATCH, STEPS = 64, 8, 25
 MIN_IMAGES = 10
 """A data set has so many at least."""
 TOLERANCE = 1e-4
-"""Largest difference from onnxruntime, of the largest output."""
+"""The network may differ from onnxruntime by this share of the largest output."""
 
 
 class FineTune(Options):
@@ -35,23 +36,31 @@ class FineTune(Options):
     """
 
     epochs: Annotated[
-        int, Option(flag="--fine-tune-epochs"), Field(ge=0, description="Epochs of fine-tuning: distillation from the float model.")
+        int,
+        Option(flag="--fine-tune-epochs"),
+        Field(ge=0, description="The pruned network learns this many epochs from the float one (distillation)."),
     ] = 0
     learning_rate: Annotated[
         float | None, Option(parse=Positive, metavar="RATE"),
-        Field(gt=0, allow_inf_nan=False, description="Its learning rate at the height; without it, by the slope of the loss."),
+        Field(gt=0, allow_inf_nan=False, description="The learning rate of fine-tuning at its height; without it the slope of the loss decides."),
     ] = None  # fmt: skip
     batch_size: Annotated[
-        int | None, Field(ge=1, description="Images a step; without it 64, or fewer (8 at least) so that an epoch has 25 steps.")
+        int | None,
+        Field(
+            ge=1,
+            description="Each step of fine-tuning takes this many images; without it 64, or fewer (8 at least) so that an epoch has 25 steps.",
+        ),
     ] = None
-    train_images: Annotated[int | None, Field(ge=MIN_IMAGES, description="Calibrate and fine-tune on so many images.")] = None
-    shift: Annotated[int, Field(ge=0, description="Shift images by up to so many pixels in fine-tuning.")] = 0
-    flip: Annotated[bool, Field(description="Mirror half of the images in fine-tuning, and of the crops of few calibration images.")] = (
+    train_images: Annotated[
+        int | None, Field(ge=MIN_IMAGES, description="Calibrates and fine-tunes on this many images; without it on all.")
+    ] = None
+    shift: Annotated[int, Field(ge=0, description="Fine-tuning shifts images by up to this many pixels.")] = 0
+    flip: Annotated[bool, Field(description="Mirrors half of the images in fine-tuning, and of the crops of few calibration images.")] = (
         False
     )
     features: Annotated[
         float, Option(flag="--distill-features", metavar="WEIGHT"),
-        Field(ge=0, allow_inf_nan=False, description="Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."),
+        Field(ge=0, allow_inf_nan=False, description="Fine-tuning weighs the encoders' outputs so beside the logits; 0 is the logits alone."),
     ] = 1.0  # fmt: skip
 
     @model_validator(mode="after")
@@ -70,64 +79,85 @@ class ImportOptions(Options):
     """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1."""
 
     COMMAND: ClassVar[str] = "import"
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "Files": "model data to force",
+        "Pruning": "block_keep neuron_keep token_keep drop_at block_size score reconstruct",
+        "Bits": "weight_bits activation_bits outer_bits rounding",
+        "Fine-tuning": "fine_tune_epochs learning_rate batch_size train_images shift flip distill_features",
+        "Pixels and checks": "mean std tolerance eval_images seed",
+    }
 
     model: Annotated[
         Path, Option(place=True, metavar="MODEL.onnx", file=True),
-        Field(description="ONNX file, float or QDQ; `check` tells whether it fits."),
+        Field(description="The ONNX file, float or QDQ; `check` tells whether it can be imported."),
     ]  # fmt: skip
     data: Annotated[
-        str, Option(metavar="DATA"), Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too.")
+        str,
+        Option(metavar="DATA"),
+        Field(
+            description="The images to calibrate with: imagefolder:PATH (PATH/train and PATH/val, or PATH/CLASS/FILE, or files alone), npz:FILE (`images` alone, or `train_images`, `train_labels`, `test_images`, `test_labels`; all uint8 [frames, H, W, C]), digits, fashion-mnist[:FOLDER]."
+        ),
     ]
-    output: Annotated[Path, Option(short="-o", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
+    output: Annotated[
+        Path,
+        Option(short="-o", keyword="to", metavar="PRUNED.onnx"),
+        Field(description="The QONNX file to write, for `build`. Held-out images go beside it (.npz), and a log."),
+    ]
     score: Annotated[
         Score,
-        Field(description="What decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output "
+        Field(description="This decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output "
                           "where the rest of a layer makes up for them."),
     ] = Score.SECOND_ORDER  # fmt: skip
-    reconstruct: Annotated[bool, Field(description="After pruning, fit each layer to the float model's by least squares.")] = True
-    block_size: Annotated[int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = None
+    reconstruct: Annotated[bool, Field(description="After pruning each layer is fitted to the float model's by least squares.")] = True
+    block_size: Annotated[
+        int | None, Field(ge=2, description="Blocks have this many rows and columns; without it the largest of 16, 8, 4, 2 that fits.")
+    ] = None
     block_keep: Annotated[
-        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of the blocks of W_q, W_k, W_v, W_proj.")
+        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="This share of the blocks of W_q, W_k, W_v, W_proj is kept.")
     ] = "1"
     neuron_keep: Annotated[
         ShareText | None, Option(parse=Share, metavar="SHARE"),
-        Field(description="Kept share of MLP neurons; without it as --block-keep."),
+        Field(description="This share of the MLP neurons is kept; without it as --block-keep."),
     ] = None  # fmt: skip
     token_keep: Annotated[
-        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of tokens in the encoders of --drop-at.")
+        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="This share of the tokens is kept in the encoders of --drop-at.")
     ] = "1"
     drop_at: Annotated[
-        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="Encoders that drop tokens, from 1, with commas.")
+        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="These encoders drop tokens, counted from 1, as 3,7,10.")
     ] = ()
-    weight_bits: Annotated[Bits, Field(description="Bits of the weights.")] = 8
-    act_bits: Annotated[Bits, Option(flag="--activation-bits"), Field(description="Bits of the activations between layers.")] = 8
-    outer_bits: Annotated[Bits, Field(description="Bits of the weights of patch embedding and classifier.")] = 8
+    weight_bits: Annotated[Bits, Field(description="The weights have this many bits.")] = 8
+    act_bits: Annotated[
+        Bits, Option(flag="--activation-bits"), Field(description="The activations between layers have this many bits.")
+    ] = 8
+    outer_bits: Annotated[Bits, Field(description="The weights of patch embedding and classifier have this many bits.")] = 8
     rounding: Annotated[
         Rounding | None,
-        Field(description="Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it "
+        Field(description="Weights are rounded to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it "
                           "corrected below 8 bits."),
     ] = None  # fmt: skip
     fine_tune: FineTune = FineTune()
     mean: Annotated[
         tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
-        Field(description="Mean of pixels / 255 that the model was trained with."),
+        Field(description="The model was trained with this mean of pixels / 255."),
     ] = None  # fmt: skip
     std: Annotated[
         tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
-        Field(description="Their deviation; both from the data where not given."),
+        Field(description="The deviation to --mean; without both the data's own are taken."),
     ] = None  # fmt: skip
     tolerance: Annotated[
         float, Option(parse=Positive, metavar="SHARE"),
-        Field(gt=0, allow_inf_nan=False, description="Largest difference from onnxruntime, of the largest output."),
+        Field(gt=0, allow_inf_nan=False, description="The network may differ from onnxruntime by this share of the largest output."),
     ] = TOLERANCE  # fmt: skip
-    eval_images: Annotated[int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")] = 1000
-    seed: Annotated[int, Field(ge=0, description="Seed.")] = 0
-    force: Annotated[bool, Option(matters=False), Field(description="Replace PRUNED.onnx.")] = False
+    eval_images: Annotated[int, Field(ge=1, description="Every stage is measured on this many held-out images, drawn with --seed.")] = 1000
+    seed: Annotated[int, Field(ge=0, description="The seed of all that is drawn.")] = 0
+    force: Annotated[bool, Option(matters=False), Field(description="Replaces PRUNED.onnx if it is there.")] = False
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
+        check_shares(**{"--block-keep": self.block_keep, "--neuron-keep": self.neuron_keep, "--token-keep": self.token_keep})
         check_drops(self.token_keep, self.drop_at)
+        if (self.mean is None) != (self.std is None):
+            raise UserError("--mean and --std go together: give both, or neither")
         output_path(self.output)
         return self
 

@@ -19,16 +19,16 @@ def _budget(value: Any) -> Any:
 BudgetOption = Annotated[
     Budget,
     BeforeValidator(_budget),
-    Field(description="Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85."),
+    Field(description="The plan may use these shares of the part, as LUT=0.7,DSP=0.85."),
     Option(metavar="SHARES", text=True, first="step_fold"),
 ]
-ShellOption = Annotated[
-    str, Field(description="What else is on the part: none or xdma (figures and sources in docs/slrs.md)."), Option(first="step_fold")
-]
+ShellOption = Annotated[str, Field(description="This is on the part, too: none or xdma (docs/slrs.md)."), Option(first="step_fold")]
 PartResources = Annotated[
-    Path | None, Field(description="JSON or YAML with the resources of other parts."), Option(metavar="FILE", file=True, first="step_fold")
+    Path | None,
+    Field(description="A JSON or YAML file has the resources of other parts."),
+    Option(metavar="FILE", file=True, first="step_fold"),
 ]
-Jobs = Annotated[int, Field(ge=1, description="Jobs at a time, in processes of their own."), Option(matters=False)]
+Jobs = Annotated[int, Field(ge=1, description="This many jobs run at a time, in processes of their own."), Option(matters=False)]
 
 
 def known(flag: str, *names: str) -> BeforeValidator:

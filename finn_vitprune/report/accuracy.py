@@ -38,6 +38,10 @@ class Evaluation(AnswerScores):
         }
         return [(name, text) for name, text in found.items() if text]
 
+    def __str__(self) -> str:
+        """What was found, on one screen."""
+        return str(self.verdict(""))
+
     def verdict(self, target: str, page: str = "", following: str = "") -> Verdict:
         """What was found, on one screen.
 

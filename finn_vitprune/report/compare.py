@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from finn_vitprune.report.build_verdict import estimates_text, mismatch_text, missed_text
 from finn_vitprune.report.builds import NOT_RUN, grouped_tables
@@ -23,6 +24,12 @@ MIXED = (
     "Where a figure is found by one method against another, the ratio compares an estimate with a count: LUTs of an "
     "estimate are within 20 % of what Yosys counts."
 )
+
+
+def short_names(a: Path, b: Path) -> tuple[str, str]:
+    """What two builds are called: the last component of each path, or the whole paths where these are equal."""
+    short = (a.resolve().name, b.resolve().name)
+    return short if short[0] != short[1] else (str(a), str(b))
 
 
 def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:

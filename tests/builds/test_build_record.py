@@ -8,8 +8,8 @@ import pytest
 
 from finn_vitprune import progress
 from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
-from finn_vitprune.builds.records.record import FIRST_USE, STANDARD_STEPS, Results, build_in
 from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.built.record import FIRST_USE, STANDARD_STEPS, Results, build_in
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_yaml

@@ -13,14 +13,16 @@ from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate, evaluation_of
+from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.builds.networks import contents_of, network_file
+from finn_vitprune.built.evaluation import evaluation_of
 from finn_vitprune.cli import run as cli
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation import run
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.execute import golden
 from finn_vitprune.options.build import BuildSettings
+from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.report.accuracy import card_table
 from finn_vitprune.report.scores import ranks, score
 from finn_vitprune.report.summary import Summary
@@ -40,7 +42,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def of_digits(**options):
-    return evaluate(EvaluationOptions(DIGITS, **{"data": "digits", "jobs": 1, **options}))
+    return evaluate(EvaluateOptions(target=DIGITS, **{"data": "digits", "jobs": 1, **options}))
 
 
 def write_folder(root, classes=10, each=2, names=None):
@@ -205,7 +207,7 @@ def test_options_that_do_not_fit(options, text):
 
 def test_a_folder_without_a_build(tmp_path):
     with pytest.raises(UserError, match="is not a build folder with intermediate_models/step_lower.onnx"):
-        evaluate(EvaluationOptions(tmp_path, "digits"))
+        evaluate(EvaluateOptions(target=tmp_path, data="digits"))
 
 
 def test_a_page_shows_the_worst_images(tmp_path, capfd):
@@ -220,10 +222,10 @@ def test_a_page_shows_the_worst_images(tmp_path, capfd):
 
 def test_a_page_of_unlabelled_images_has_none_that_are_worst(tmp_path):
     np.savez(tmp_path / "x.npz", images=load_dataset("digits").test_images[:3])
-    found = of_digits(data=f"npz:{tmp_path / 'x.npz'}", page=tmp_path / "page.html")
+    found = of_digits(data=f"npz:{tmp_path / 'x.npz'}", html=tmp_path / "page.html")
     assert found.worst == () and "image/png" not in (tmp_path / "page.html").read_text()
     with pytest.raises(UserError, match="is a folder: give a file for the page"):
-        of_digits(page=tmp_path)
+        of_digits(html=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +250,8 @@ def loadable(tmp_path_factory):
 def test_a_build_is_evaluated_as_what_it_is_loaded_with(loadable):
     out, models, contents = loadable
     data = f"npz:{models[1].with_suffix('.npz')}"
-    of_files = [evaluate(EvaluationOptions(model, data, jobs=1)) for model in models]
-    own, loaded = (evaluate(EvaluationOptions(out, data, given, jobs=1)) for given in (None, contents))
+    of_files = [evaluate(EvaluateOptions(target=model, data=data, jobs=1)) for model in models]
+    own, loaded = (evaluate(EvaluateOptions(target=out, data=data, contents=given, jobs=1)) for given in (None, contents))
     with np.load(models[1].with_suffix(".npz")) as file:
         images = file["images"]
     for found, of_file, _model in zip((own, loaded), of_files, models):
@@ -265,25 +267,25 @@ def test_contents_that_are_not_of_the_build_or_without_their_network_are_refused
     out, models, contents = loadable
     data = f"npz:{models[1].with_suffix('.npz')}"
     with pytest.raises(UserError, match="--contents is for a build"):
-        evaluate(EvaluationOptions(models[0], data, contents))
+        evaluate(EvaluateOptions(target=models[0], data=data, contents=contents))
     alone = tmp_path / "alone.bin"
     shutil.copy(contents, alone)
     with pytest.raises(
         UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both again with finn-vitprune contents"
     ):
-        evaluate(EvaluationOptions(out, data, alone))
+        evaluate(EvaluateOptions(target=out, data=data, contents=alone))
     contents_of(models[0], out).write(tmp_path / "first.bin")
     shutil.copy(network_file(tmp_path / "first.bin"), network_file(alone))
     with pytest.raises(UserError, match="is the network of other contents than alone.bin has"):
-        evaluate(EvaluationOptions(out, data, alone))
+        evaluate(EvaluateOptions(target=out, data=data, contents=alone))
     edited = onnx.load(path := network_file(tmp_path / "first.bin"))
     edited.graph.initializer[0].raw_data = bytes(len(edited.graph.initializer[0].raw_data))
     onnx.save(edited, path)
     with pytest.raises(UserError, match="first.bin.onnx is not as `contents` wrote it: write both again"):
-        evaluate(EvaluationOptions(out, data, tmp_path / "first.bin"))
+        evaluate(EvaluateOptions(target=out, data=data, contents=tmp_path / "first.bin"))
     (tmp_path / "text.bin").write_text("no contents at all, only words of text")
     with pytest.raises(UserError, match="text.bin"):
-        evaluate(EvaluationOptions(out, data, tmp_path / "text.bin"))
+        evaluate(EvaluateOptions(target=out, data=data, contents=tmp_path / "text.bin"))
 
 
 @pytest.mark.slow
@@ -298,7 +300,7 @@ def test_a_report_shows_what_was_found(loadable, tmp_path, capfd):
     assert cli(["report", str(kept), "--full"]) == 0
     assert "8 of weights, 4 of activations" in (text := capfd.readouterr().out) and "accuracy in integers" not in text
     np.savez(tmp_path / "labelled.npz", images=np.zeros((2, *of_shape(models[0])), np.uint8), labels=[0, 1])
-    evaluate(EvaluationOptions(folder, f"npz:{tmp_path / 'labelled.npz'}", jobs=1))
+    evaluate(EvaluateOptions(target=folder, data=f"npz:{tmp_path / 'labelled.npz'}", jobs=1))
     found = evaluation_of(folder)
     table = card_table(summary.model, found)
     assert ("accuracy in integers", f"{100 * found.accuracy:.1f} %") in table.rows and (

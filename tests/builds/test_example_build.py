@@ -9,8 +9,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
+from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.execute.program import IntegerProgram
+from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.compile import OPTIMISE
 from finn_vitprune.sim.contents import Contents
@@ -75,7 +76,10 @@ def test_evaluate_gives_the_logits_of_the_rtl_and_its_accuracy(pruned):
     assert np.array_equal(
         IntegerProgram(lowered).logits(images), np.load(pruned / "verification_output" / "rtl_logits.npy").reshape(len(images), -1)
     )
-    assert evaluate(EvaluationOptions(pruned, f"npz:{EXAMPLE / 'images.npz'}", jobs=1)).accuracy == Summary.load(pruned).verify.accuracy
+    assert (
+        evaluate(EvaluateOptions(target=pruned, data=f"npz:{EXAMPLE / 'images.npz'}", jobs=1)).accuracy
+        == Summary.load(pruned).verify.accuracy
+    )
 
 
 @pytest.mark.parametrize("name", sampled(["pruned", "dense"], 1))

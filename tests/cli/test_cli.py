@@ -245,12 +245,12 @@ def test_images_that_are_too_many_or_not_there_are_named(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("options, message", [
-    ("--frames-in-flight 2", "frames in flight 2 are for engines: add --engines auto, or a number"),
-    ("--goal latency", "goal latency is for a plan with engines: add --engines auto, or a number"),
+    ("--frames-in-flight 2", "--frames-in-flight 2 is for engines: add --engines auto, or a number"),
+    ("--goal latency", "--goal latency is for a plan with engines: add --engines auto, or a number"),
     ("--engines 99", "99 engines for 4 encoders: use 1 to 4"),
     ("--encoders-per-engine 3,9", "encoders per engine 3,9: use numbers of 1 or more that add up to the 4 encoders"),
-    ("--encoders-per-engine 3,0", "encoders per engine 3,0: use numbers of 1 or more, as in 3,4,3,2"),
-    ("--encoders-per-engine 2,2 --engines 2", "engines 2 and encoders per engine 2,2: give one of the two"),
+    ("--encoders-per-engine 3,0", "--encoders-per-engine 3,0: use numbers of 1 or more, as in 3,4,3,2"),
+    ("--encoders-per-engine 2,2 --engines 2", "--engines 2 and --encoders-per-engine 2,2: give one of the two"),
     ("--goal latency --engines 1 --target-fps 100", "--goal latency is for a plan without a target: leave it out, or --target-fps 100"),
 ])  # fmt: skip
 def test_options_of_a_plan_that_go_not_together_are_refused_before_a_folder_is_made(options, message, tmp_path, monkeypatch, capsys):
@@ -567,7 +567,7 @@ def test_complexity_of_deit_small_is_the_published_one(capsys):
         ("deit_small_patch16_224 --drop-at 3,3", "--drop-at 3,3: encoder 3 is there twice, name it once"),
         ("deit_small_patch16_224 --drop-at 3 --token-keep 1", "--drop-at 3 drops nothing at --token-keep 1"),
         ("deit_small_patch16_224 --token-keep 0.5", "--token-keep 0.5 needs --drop-at"),
-        ("deit_small_patch16_224 --block-keep 1.5", "'--block-keep': 1.5 is not a share"),
+        ("deit_small_patch16_224 --block-keep 1.5", "--block-keep 1.5 is not a share"),
         ("resnet18", "not a plain ViT or DeiT"),
     ],
 )

@@ -24,11 +24,12 @@ LAYERS = (
     {"options"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},
-    {"export"},
+    {"export", "built"},
     {"ingest", "training"},
     {"evaluation"},
     {"importing", "bench", "builds"},
     {"exploration"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )

@@ -16,7 +16,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.check_float import size_of
-from finn_vitprune.ingest.check.texts import row_texts, summary, verdict
+from finn_vitprune.ingest.check.checked import row_texts, summary, verdict
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from finn_vitprune.cli import run
+from finn_vitprune.ingest.check.answers import Behind, Constant, Rejected
 from finn_vitprune.ingest.check.check import check
-from finn_vitprune.ingest.check.checked import Behind, Constant, Rejected
-from finn_vitprune.ingest.check.texts import row_texts
+from finn_vitprune.ingest.check.checked import row_texts
 from finn_vitprune.ingest.normal_form import functions
 from tests.foreign_models import download, recogniser, text_encoder
 

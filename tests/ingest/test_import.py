@@ -590,8 +590,8 @@ def test_an_output_in_new_folders_can_be_written(tmp_path):
     "options,message",
     [
         (["--block-size", "16"], "block size 16 does not divide 24"),
-        (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share"),
-        (["--neuron-keep", "half"], "'--neuron-keep': half is not a share"),
+        (["--block-keep", "1.5"], "--block-keep 1.5 is not a share"),
+        (["--neuron-keep", "half"], "--neuron-keep half is not a share"),
         (["--token-keep", "0.5"], "--token-keep 0.5 needs --drop-at, for instance --drop-at 1"),
         (["--drop-at", "1"], "--drop-at 1 drops nothing at --token-keep 1: give a smaller share"),
         (["--token-keep", "0.5", "--drop-at", "1,1"], "--drop-at 1,1: encoder 1 is there twice, name it once"),
@@ -599,11 +599,11 @@ def test_an_output_in_new_folders_can_be_written(tmp_path):
         (["--learning-rate", "0.1"], "--learning-rate 0.1 is for fine-tuning"),
         (["--shift", "2"], "--shift 2 is for fine-tuning"),
         (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1"),
-        (["--drop-at", "1;2"], "'--drop-at': 1;2: expected numbers with commas"),
+        (["--drop-at", "1;2"], "--drop-at 1;2: expected numbers with commas"),
         (["--mean", "0.5,0.5"], "--mean has 2 numbers, the model 3 channels"),
         (["--std", "0"], "--std 0.0 is not positive"),
-        (["--tolerance", "0"], "'--tolerance': 0: use a number above 0"),
-        (["--learning-rate", "nan"], "'--learning-rate': nan"),
+        (["--tolerance", "0"], "--tolerance 0: use a number above 0"),
+        (["--learning-rate", "nan"], "--learning-rate nan"),
         (["--weight-bits", "3"], "'3'"),
         (["--score", "random"], "magnitude"),
     ],
@@ -628,10 +628,10 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
     assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
     for wrong, message in (
-        ({"score": "random"}, "score random: Input should be 'magnitude', 'first-order' or 'second-order'"),
-        ({"weight_bits": 6}, "weight_bits 6: Input should be 4 or 8"),
-        ({"eval_images": 0}, "eval_images 0: Input should be greater than or equal to 1"),
-        ({"block_keep": 1.5}, "block_keep 1.5 is not a share"),
+        ({"score": "random"}, "--score random: use magnitude, first-order or second-order"),
+        ({"weight_bits": 6}, "--weight-bits 6: use 4 or 8"),
+        ({"eval_images": 0}, "--eval-images 0: use 1 or more"),
+        ({"block_keep": 1.5}, "--block-keep 1.5 is not a share"),
         ({"drop_at": (3, 3), "token_keep": "0.5"}, "--drop-at 3,3: encoder 3 is there twice"),
         ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
     ):  # fmt: skip
@@ -639,7 +639,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
             ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx", **wrong)
     with pytest.raises(UserError, match="--batch-size 3 is for fine-tuning"):
         FineTune(batch_size=3)
-    with pytest.raises(UserError, match="epochs -1: Input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match="--fine-tune-epochs -1: use 0 or more"):
         FineTune(epochs=-1)
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from finn_vitprune.cli import run
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.check import check
-from finn_vitprune.ingest.check.texts import refusal, verdict
+from finn_vitprune.ingest.check.checked import refusal, verdict
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
 from finn_vitprune.ingest.recognise.read import read
 from tests.ingest_models import SMALL, Multihead, export, randomised, run_onnx, small_timm

@@ -10,9 +10,9 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.records.record import command_of, facts_of, record_of
 from finn_vitprune.builds.records.story import page_of, story_of
 from finn_vitprune.builds.records.tokens import TokenSample, sample_of_build
+from finn_vitprune.built.record import command_of, facts_of, record_of
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden

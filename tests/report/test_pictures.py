@@ -390,7 +390,7 @@ def test_the_history_needs_no_data(finished, tmp_path):
         ("a.png", [], "Missing option '--what'"),
         ("a.png", ["--what", "tokens", "--max-images", "0"], "--max-images 0: the held-out part of digits has 360 images"),
         ("a.png", ["--what", "tokens", "--max-images", "361"], "361: the held-out part of digits has 360 images, use 1 to 360"),
-        ("a.png", ["--what", "tokens", "--seed", "-1"], "Invalid value for '--seed'"),
+        ("a.png", ["--what", "tokens", "--seed", "-1"], "--seed: use 0 or more"),
     ],
 )
 def test_wrong_options_are_one_line(finished, output, options, message, tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from finn_vitprune.builds.records.verdict import verdict_of
+from finn_vitprune.built.verdict import verdict_of
 from finn_vitprune.cli import run
 from finn_vitprune.exploration.tables import explored_verdict
 from finn_vitprune.report.build_verdict import build_verdict, refusals

@@ -49,8 +49,8 @@ TINY = {
     [
         ({"prune": {"block_keeep": 0.5}}, r"unknown key prune.block_keeep \(did you mean block_keep\?\)"),
         ({"epochs": 3}, r"unknown key epochs \(known: name, data"),
-        ({"prune": {"block_keep": 1.5}}, r"prune.block_keep = 1.5: Input should be less than or equal to 1"),
-        ({"quant": {"weight_bits": 5}}, r"quant.weight_bits = 5: Input should be 4 or 8"),
+        ({"prune": {"block_keep": 1.5}}, r"prune.block_keep = 1.5: use 1 or less"),
+        ({"quant": {"weight_bits": 5}}, r"quant.weight_bits = 5: use 4 or 8"),
         ({"student": {"lr": -1}}, r"student.lr = -1"),
         ({"name": None}, r"name = None"),
         ({"quant": {"start_epoch": 71}}, "quant.start_epoch = 71 is beyond student.epochs = 70: use 70 or less"),

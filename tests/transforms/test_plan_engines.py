@@ -307,12 +307,12 @@ def test_fewer_engines_than_dies_count_the_part_as_a_whole(specialised):
 
 
 def test_encoders_of_each_engine_are_not_given_beside_auto():
-    with pytest.raises(UserError, match="engines auto and encoders per engine 2,2: give one of the two"):
+    with pytest.raises(UserError, match="--engines auto and --encoders-per-engine 2,2: give one of the two"):
         BuildSettings(engines="auto", encoders_per_engine=(2, 2))
 
 
 def test_latency_needs_engines(specialised):
-    with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines auto"):
+    with pytest.raises(UserError, match="--goal latency is for a plan with engines: add --engines auto"):
         in_engines(specialised, BuildSettings(goal="latency"))
 
 

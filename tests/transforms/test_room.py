@@ -133,8 +133,8 @@ def test_what_is_reserved_is_models_and_room(tmp_path):
 
 
 @pytest.mark.parametrize("texts, said", [
-    (["0.2", "dense"], "reserve 0.2 and dense: say the room once"), (["0"], "reserve 0: use a share above 0"),
-    (["-1"], "reserve -1: use a share above 0"), (["nan"], "reserve nan: use a share above 0"), (["inf"], "reserve inf: use a share"),
+    (["0.2", "dense"], "--reserve 0.2 and dense: say the room once"), (["0"], "--reserve 0: use a share above 0"),
+    (["-1"], "--reserve -1: use a share above 0"), (["nan"], "--reserve nan: use a share above 0"), (["inf"], "--reserve inf: use a share"),
 ])  # fmt: skip
 def test_room_that_is_none_is_refused(texts, said):
     with pytest.raises(UserError, match=said):

@@ -11,7 +11,8 @@ from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.checked import Answer, Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
+from finn_vitprune.ingest.check.answers import Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
+from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
 from finn_vitprune.ingest.normal_form.normalise import RULES
@@ -19,7 +20,7 @@ from finn_vitprune.ingest.normal_form.normaliser import NodeOutcome, NodeStatus
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, FoundNetwork, RecognisedViT
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
@@ -136,7 +137,7 @@ def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], sur
     return Behind(found.cause or cause, alone)
 
 
-def _becomes(outcome: NodeOutcome, role: Role | None, network: Network | None) -> Mapped | Constant:
+def _becomes(outcome: NodeOutcome, role: Role | None, network: FoundNetwork | None) -> Mapped | Constant:
     if outcome.status is NodeStatus.CONSTANT:
         return FOLDED
     if network is not None and role is None:
@@ -152,7 +153,7 @@ def _becomes(outcome: NodeOutcome, role: Role | None, network: Network | None) -
     return UNITS[type(outcome.term)]
 
 
-def _is_selected(network: Network | None, term: Term | None) -> bool:
+def _is_selected(network: FoundNetwork | None, term: Term | None) -> bool:
     """Whether the classifier reads the class token of this term."""
     if network is None or network.classifier.mean is not None:
         return False

@@ -22,19 +22,9 @@ from finn_vitprune.graph.node import Reason, Rejection, first_line
 from finn_vitprune.graph.reading import load_weights
 from finn_vitprune.graph.rules import Const, Value
 from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
+from finn_vitprune.ingest.check.answers import CLASSIFIER, EMBEDDING, Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
-from finn_vitprune.ingest.check.checked import (
-    CLASSIFIER,
-    EMBEDDING,
-    Answer,
-    Behind,
-    Checked,
-    CheckRow,
-    Constant,
-    Mapped,
-    Rejected,
-    Structure,
-)
+from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.recognise.network import Network, RecognisedViT
+from finn_vitprune.ingest.recognise.network import FoundNetwork, RecognisedViT
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 
@@ -14,7 +14,7 @@ MAX_DIM = 1024
 BRAM36_BITS = 36 * 1024
 
 
-def gaps(network: Network, vit: RecognisedViT) -> list[Rejection]:
+def gaps(network: FoundNetwork, vit: RecognisedViT) -> list[Rejection]:
     """Parts without hardware, each at the node it comes from."""
     found, mlp_widths = [], [e.neurons for e in vit.config.encoders]
     if vit.config.pooling == Pooling.CLASS and vit.config.prefix == 0:

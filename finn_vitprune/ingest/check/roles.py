@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Constant, Mapped
+from finn_vitprune.ingest.check.answers import CLASSIFIER, EMBEDDING, Constant, Mapped
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -22,7 +22,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Sum,
     Term,
 )
-from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
+from finn_vitprune.ingest.recognise.network import AttentionBranch, FoundNetwork, MlpBranch
 
 MATRIX, NORM, ATTENTION = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention"
 UNITS: dict[type[Term], Mapped] = {
@@ -51,7 +51,7 @@ class Role:
     then: Mapped | None = None
 
 
-def roles_of(network: Network) -> dict[int, Role]:
+def roles_of(network: FoundNetwork) -> dict[int, Role]:
     """The role of every term by its ``id``, those that were absorbed on the way included."""
     found: dict[int, Role] = {}
     for term, role in _parts(network):
@@ -68,7 +68,7 @@ def _assign(found: dict[int, Role], term: Term, role: Role) -> None:
             waiting += term.absorbed
 
 
-def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
+def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
     """Terms before those that absorb them."""
     e = network.embedding
     patches = Role(EMBEDDING, matrix(e.layer, "patch embedding"))

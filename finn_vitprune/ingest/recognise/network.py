@@ -132,7 +132,7 @@ class Classifier:
 
 
 @dataclass(frozen=True)
-class Network:
+class FoundNetwork:
     """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
 
     embedding: Embedding

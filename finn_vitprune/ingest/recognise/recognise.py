@@ -28,8 +28,8 @@ from finn_vitprune.ingest.recognise.network import (
     PLAIN,
     AttentionBranch,
     Classifier,
+    FoundNetwork,
     MlpBranch,
-    Network,
     NotRecognised,
     RecognisedViT,
 )
@@ -47,7 +47,7 @@ class Recognition:
     """
 
     normalised: Normalised
-    network: Network | None = None
+    network: FoundNetwork | None = None
     vit: RecognisedViT | None = None
     rejections: tuple[Rejection, ...] = field(default=())
     surveyed: Surveyed | None = None
@@ -65,14 +65,14 @@ def recognise(normalised: Normalised) -> Recognition:
     return Recognition(normalised, network, vit, tuple(found))
 
 
-def _network(normalised: Normalised) -> Network:
+def _network(normalised: Normalised) -> FoundNetwork:
     output, view = _logits(normalised)
     classifier, x = _classifier(view)
     blocks, embedded = _blocks(x)
     if not blocks:
         raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
-    return Network(match_embedding(embedded), encoders, classifier, output)
+    return FoundNetwork(match_embedding(embedded), encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ import numpy as np
 
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
-from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBranch, Network, NotRecognised, RecognisedViT
+from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, FoundNetwork, MlpBranch, NotRecognised, RecognisedViT
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
 
 
-def gather(network: Network) -> RecognisedViT:
+def gather(network: FoundNetwork) -> RecognisedViT:
     """The network as shapes and weights.
 
     Raises:
@@ -56,7 +56,7 @@ def gather(network: Network) -> RecognisedViT:
     )
 
 
-def _pooling(network: Network) -> Pooling:
+def _pooling(network: FoundNetwork) -> Pooling:
     mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
     if mean is None:
         return Pooling.CLASS
@@ -67,7 +67,7 @@ def _pooling(network: Network) -> Pooling:
     raise NotRecognised.at(mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token")
 
 
-def _same(values: list, network: Network, what: str):
+def _same(values: list, network: FoundNetwork, what: str):
     for i, value in enumerate(values):
         if value != values[0]:
             term = network.encoders[i][0].attended
@@ -75,7 +75,7 @@ def _same(values: list, network: Network, what: str):
     return values[0]
 
 
-def _same_eps(network: Network) -> float:
+def _same_eps(network: FoundNetwork) -> float:
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
     for norm in norms:
         if norm.eps != norms[0].eps:
@@ -86,7 +86,7 @@ def _same_eps(network: Network) -> float:
 # --- the tensors ---------------------------------------------------------------------------------
 
 
-def _embedding_weights(network: Network) -> dict[str, np.ndarray]:
+def _embedding_weights(network: FoundNetwork) -> dict[str, np.ndarray]:
     e = network.embedding
     weights = {"patch_embed.proj.weight": e.weight, "patch_embed.proj.bias": e.bias}
     for i, name in enumerate(("cls_token", "dist_token")[: e.prefix]):

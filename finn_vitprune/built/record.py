@@ -24,6 +24,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import LOCK, alone_in, is_partial, read_json, remove_partials, sha256, write_text
 from finn_vitprune.options.base import command_line
 from finn_vitprune.options.build import BuildOptions, engines_text
+from finn_vitprune.options.configs import ConfigKind, bundled
 from finn_vitprune.recorded import RECORD, check_recorded
 
 FILE = RECORD
@@ -44,7 +45,7 @@ def step_name(step: str | Callable) -> str:
     return step.rpartition(".")[2] if isinstance(step, str) else step.__name__
 
 
-_STANDARD = yaml.safe_load((Path(__file__).parents[1] / "dataflow.yaml").read_text())["steps"]
+_STANDARD = yaml.safe_load(bundled(ConfigKind.BUILD)["dataflow"].read_text())["steps"]
 STANDARD_STEPS = set(map(step_name, _STANDARD))
 """Steps of which :data:`FIRST_USE` tells what they read; a step of the user's may read every option."""
 
@@ -94,15 +95,19 @@ class BuildRecord(BaseModel):
     @property
     def stopped(self) -> bool:
         """Whether a step is missing."""
-        steps = self.options.get("steps")
-        return isinstance(steps, list) and any(not self.steps.get(name, StepRecord()).done for name in steps)
+        return any(not self.steps.get(name, StepRecord()).done for name in _names(self.options))
 
     @property
     def progress(self) -> dict[str, str]:
         """How far each step is, by its name."""
-        steps = self.options.get("steps")
         states = {name: "done" if step.done else "began" for name, step in self.steps.items()}
-        return {name: states.get(name, "did not run") for name in steps} if isinstance(steps, list) else states
+        return {name: states.get(name, "did not run") for name in _names(self.options)} or states
+
+
+def _names(options: Mapping[str, JsonValue]) -> list[str]:
+    """Of the steps that options ask for."""
+    steps = options.get("steps")
+    return list(map(str, steps)) if isinstance(steps, list) else []
 
 
 EXPORT_STEP = "step_export_"
@@ -113,10 +118,7 @@ _DIGEST = re.compile(r" \(SHA-256 \w+\)$")
 def command_of(options: Mapping[str, JsonValue]) -> str:
     """The command that asks for these options; files stand by their names, and a config of other steps has to be added."""
     given = {field.name: _named(options[field.key]) for field in BuildOptions.fields() if field.key in options}
-    steps = options.get("steps")
-    exports = (
-        [str(step).removeprefix(EXPORT_STEP) for step in steps if str(step).startswith(EXPORT_STEP)] if isinstance(steps, list) else []
-    )
+    exports = [step.removeprefix(EXPORT_STEP) for step in _names(options) if step.startswith(EXPORT_STEP)]
     folder = Path(str(options.get("output_dir", "FOLDER"))).name
     return command_line(BuildOptions, {"model": "MODEL.onnx"} | given | {"output_dir": folder, "export": next(iter(exports), None)})
 
@@ -170,7 +172,7 @@ def facts_of(folder: Path) -> dict[str, str]:
     if (record := record_of(folder)) is None:
         return {}
     when = datetime.fromtimestamp((folder / FILE).stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    log, design = folder / LOG, folder / "stitched_ip" / "design.json"
+    log, design = folder / LOG, folder / STITCHED / DESIGN
     more = {"written": when}
     if design.is_file():
         more["digest of the design"] = _digest_of(folder, design)
@@ -197,6 +199,22 @@ def is_foreign(folder: Path) -> bool:
     return (
         folder.is_dir() and not (folder / FILE).is_file() and any(path.name != LOCK and not is_partial(path) for path in folder.iterdir())
     )
+
+
+STITCHED, DESIGN = "stitched_ip", "design.json"
+"""The folder of the stitched design in that of a build, and the file there that says what it is."""
+
+
+def need_design(stitched: Path) -> Path:
+    """The file of the design in ``stitched``.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = stitched / DESIGN
+    if not path.is_file():
+        raise UserError(f"{stitched.parent} holds no finished build ({path} is missing): build again")
+    return path
 
 
 class Results:
@@ -254,7 +272,8 @@ class Results:
         if old == new:
             return None
         if option == "steps":
-            return next((i for i, (a, b) in enumerate(zip(old, new)) if a != b), min(len(old), len(new)))
+            before, now = _names(self._record.options), _names(self._options)
+            return next((i for i, (a, b) in enumerate(zip(before, now)) if a != b), min(len(before), len(now)))
         readers = (i for i, s in enumerate(self._steps) if s == FIRST_USE.get(option) or s not in STANDARD_STEPS)
         return next(readers, 0) if option in FIRST_USE else 0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finn_vitprune.builds.evaluate import evaluation_of
-from finn_vitprune.builds.records.record import facts_of
+from finn_vitprune.built.evaluation import evaluation_of
+from finn_vitprune.built.record import facts_of
 from finn_vitprune.report.build_verdict import build_verdict
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.verdict import Verdict, VerdictLine
