@@ -12,7 +12,7 @@ from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.custom_ops.op.netlist import StitchedUnit
 from finn_vitprune.options.build import Simulation
 from finn_vitprune.sim import Port, contents
-from finn_vitprune.sim.structures import Node, NodeStreams, StructureJob, StructureRun, run_structure
+from finn_vitprune.sim.structures import NodeStreams, StructureJob, StructureNode, StructureRun, run_structure
 from finn_vitprune.sim.units import PlacedUnit, UnitsEdge, UnitSources, UnitStructure, units_simulator
 
 LARGE = 300_000
@@ -102,7 +102,7 @@ class DesignUnits:
         return self.folder / "files" / unit.name
 
     def _job(self, units: Sequence[StitchedUnit], streams: Callable[[str], NodeStreams | None] | None) -> StructureJob:
-        nodes = (Node(unit.name, self._data(unit), streams and streams(unit.name)) for unit in units)
+        nodes = (StructureNode(unit.name, self._data(unit), streams and streams(unit.name)) for unit in units)
         return StructureJob(self.structures[units[0].name], tuple(nodes))
 
 

@@ -58,7 +58,7 @@ class StructureRun:
 
 
 @dataclass(frozen=True)
-class Node:
+class StructureNode:
     """A node of a structure, with its files and, where it runs alone, its streams."""
 
     name: str
@@ -71,7 +71,7 @@ class StructureJob:
     """A structure and its nodes."""
 
     structure: UnitStructure
-    nodes: tuple[Node, ...]
+    nodes: tuple[StructureNode, ...]
 
 
 def run_structure(job: StructureJob) -> StructureRun:
@@ -85,7 +85,7 @@ def run_structure(job: StructureJob) -> StructureRun:
     return StructureRun(library, compiled - started, nodes, time.monotonic() - compiled)
 
 
-def _run_alone(node: Node, streams: NodeStreams, structure: UnitStructure, library: Path) -> NodeRun:
+def _run_alone(node: StructureNode, streams: NodeStreams, structure: UnitStructure, library: Path) -> NodeRun:
     """A node on its frames in all of :data:`NODE_TRAFFIC`."""
     ins, outs = (tuple(port.name for port in ports) for ports in (structure.inputs, structure.outputs))
     mismatches, problems, interval = 0, [], None
