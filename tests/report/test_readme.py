@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from finn_vitprune.report.quantities import ms_text, rate_text
 from finn_vitprune.report.summary import Summary
 
@@ -64,3 +66,23 @@ def test_the_peers_are_those_of_the_comparison():
             (row[3], row[5], f"{row[6]} ms", row[9]) for row in listed if row[0].startswith(name) and network in row[1] and part == row[2]
         ]
         assert (bits, rate, ms, kind) in said, work
+
+
+@pytest.mark.parametrize(("mhz", "name"), [(100, "here, at its clock"), (300, "here")])
+def test_the_shape_of_finn_s_transformer_has_the_figures_of_its_build(mhz, name):
+    (row,) = [
+        row for row in rows("The work of FINN+'s vision transformer", (ROOT / "docs" / "comparison.md").read_text()) if row[0] == name
+    ]
+    summary = Summary.read(ROOT / "builds" / "results" / "finn_vit" / f"zu28dr_{mhz}mhz_summary.json")
+    used, measured = summary.resources, summary.rtlsim
+    assert summary.verify.rtl_mismatches == 0 and summary.verify.images == 12 and used.tool.startswith("Yosys")
+    said = (
+        str(mhz),
+        rate_text(measured.fps),
+        ms_text(measured.latency_ms).removesuffix(" ms"),
+        f"{used.LUT:,}",
+        f"{used.DSP:,}",
+        f"{used.BRAM36:g}",
+    )
+    assert tuple(row[1:7]) == said
+    assert measured.fps >= 10 * 1017 and measured.latency_ms < 2.89 / 3 and used.LUT <= 0.6 * 151_028
