@@ -27,7 +27,7 @@ module vp_attention_kv #(
     input  wire logic                     clk, rst_n,
     input  wire logic [33:0]              load_in,
     output      logic [33:0]              load_out,
-    input  wire logic [vp_pkg::width(ENCODERS)-1:0]         encoder,  // of the frame that is written next
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the frame that is written next
     input  wire logic                     encoder_valid,
     output      logic                     encoder_ready,
     input  wire logic [SIMD*WIDTH-1:0]    in_data,

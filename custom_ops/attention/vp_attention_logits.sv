@@ -49,7 +49,7 @@ module vp_attention_logits #(
     output      logic                        item_valid,
     input  wire logic                        item_ready,
     input  wire logic                        item_free,
-    input  wire logic [$clog2(SLOTS * KEY_GROUPS)-1:0]     l_addr,
+    input  wire logic [$clog2(SLOTS * KEY_GROUPS)-1:0] l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0]   l_data
 );
     localparam int unsigned CHANNEL_GROUP_W = vp_pkg::width(CHANNEL_GROUPS);

@@ -26,7 +26,7 @@ module vp_attention_rowmax #(
     input  wire logic                      clk, rst_n,
     input  wire logic [33:0]               load_in,
     output      logic [33:0]               load_out,
-    input  wire logic [vp_pkg::width(ENCODERS)-1:0]          encoder,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,
     input  wire logic [PE-1:0]             load,
     input  wire logic [PE*ACC_WIDTH-1:0]   acc,
     output      logic [LOGIT_WIDTH-1:0]    item_max,

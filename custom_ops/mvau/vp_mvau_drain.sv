@@ -38,9 +38,9 @@ module vp_mvau_drain #(
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
     input  wire logic                         done_bank,
     output      logic [1:0]                   busy,
-    output      logic [R_ADDR_W-1:0]                r_addr,
-    output      logic [SET_W-1:0]                r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
-    output      logic [SUB_W-1:0]                r_sub,     // beside r_set
+    output      logic [R_ADDR_W-1:0]          r_addr,
+    output      logic [SET_W-1:0]             r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
+    output      logic [SUB_W-1:0]             r_sub,     // beside r_set
     input  wire logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value,  // R_CYCLES after r_addr
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] out_data, // token after token
     output      logic                         out_end,  // the last ones of these tokens

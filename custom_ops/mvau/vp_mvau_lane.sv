@@ -23,10 +23,10 @@ module vp_mvau_lane #(
     input  wire logic                      clk, rst_n,
     // row memory, write side
     input  wire logic [TOKENS-1:0]         x_we,
-    input  wire logic [X_ADDR_W-1:0]             x_waddr,
+    input  wire logic [X_ADDR_W-1:0]       x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
     // one step: which SIMD elements of the rows; the weights come X_CYCLES later, part i of MAC_CHAIN another i cycles (see vp_mac)
-    input  wire logic [X_INDEX_W-1:0]             step_index,
+    input  wire logic [X_INDEX_W-1:0]      step_index,
     input  wire logic                      step_first,  // first step of a column part
     input  wire logic                      step_last,   // last step of a column part
     input  wire logic                      step_start,  // first step of a token group
@@ -36,9 +36,9 @@ module vp_mvau_lane #(
     output      logic                      done,        // the group's last sum is written in the next cycle
     output      logic                      done_bank,
     // result bank, read side: value comes after R_CYCLES
-    input  wire logic [R_ADDR_W-1:0]             c_addr,
-    input  wire logic [vp_pkg::width(SETS)-1:0]             c_set,       // with c_sub, one cycle after c_addr
-    input  wire logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0]             c_sub,
+    input  wire logic [R_ADDR_W-1:0]       c_addr,
+    input  wire logic [vp_pkg::width(SETS)-1:0] c_set,       // with c_sub, one cycle after c_addr
+    input  wire logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0] c_sub,
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] c_value
 );
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;

@@ -34,7 +34,7 @@ module vp_mvau_load #(
     output      logic                       group_valid,
     input  wire logic                       group_ready,
     output      logic [TOKENS-1:0]          we,
-    output      logic [X_ADDR_W-1:0]              waddr,
+    output      logic [X_ADDR_W-1:0]        waddr,
     output      logic [X_ELEMS*X_BITS-1:0]  wdata,
     output      logic [1:0]                 full,
     input  wire logic [1:0]                 free

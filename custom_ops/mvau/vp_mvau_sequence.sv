@@ -34,7 +34,7 @@ module vp_mvau_sequence #(
     output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
     output      logic [TAG_W-1:0]          claim_group, // encoder of the group that does
     output      logic [1:0]                free,       // gives a row buffer back (in the cycle of the last step)
-    output      logic [W_ADDR_W-1:0]             w_addr,
+    output      logic [W_ADDR_W-1:0]       w_addr,
     output      logic                      step_start, // first step of a group
     output      logic                      step_end,   // last step of a group
     output      logic                      step_bank,  // row buffer and result bank of the group

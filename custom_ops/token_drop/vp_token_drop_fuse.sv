@@ -17,7 +17,7 @@ module vp_token_drop_fuse #(
     localparam int unsigned BEAT_W   = vp_pkg::width(BEATS)
 ) (
     input  wire logic                   clk, rst_n,
-    input  wire logic [BEAT_W-1:0]          beat,
+    input  wire logic [BEAT_W-1:0]      beat,
     input  wire logic [SCORE_WIDTH-1:0] score,
     input  wire logic                   fresh,
     input  wire logic [SIMD*16-1:0]     x,

@@ -18,10 +18,10 @@ module vp_token_drop_histogram #(
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,
-    input  wire logic [COUNT_W-1:0]    keep,
+    input  wire logic [COUNT_W-1:0] keep,
     output      logic             idle,
     output      logic [WIDTH-1:0] threshold,
-    output      logic [COUNT_W-1:0]    ties,
+    output      logic [COUNT_W-1:0] ties,
     output      logic             out_valid,
     input  wire logic             out_ready
 );

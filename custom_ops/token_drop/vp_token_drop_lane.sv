@@ -16,7 +16,7 @@ module vp_token_drop_lane #(
     input  wire logic                     clk, rst_n,
     input  wire logic [15:0]              x,
     input  wire logic [4*SCORE_WIDTH-1:0] once,
-    input  wire logic [4*ROW_W-1:0]          thrice,
+    input  wire logic [4*ROW_W-1:0]       thrice,
     input  wire logic [LOW-1:0]           old_low,
     output      logic [LOW-1:0]           sum_low,
     input  wire logic [HIGH-1:0]          old_high,

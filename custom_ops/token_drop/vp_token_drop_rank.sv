@@ -26,7 +26,7 @@ module vp_token_drop_rank #(
     input  wire logic [TOKEN_COUNT_W-1:0] before_last,
     input  wire logic [TOKEN_COUNT_W-1:0] keep,
     input  wire logic                   invert,
-    input  wire logic [$clog2(CELLS + 1)-1:0]      pads,
+    input  wire logic [$clog2(CELLS + 1)-1:0] pads,
     input  wire logic                   all,
     input  wire logic [SCORE_WIDTH-1:0] in_score,
     input  wire logic                   in_valid,

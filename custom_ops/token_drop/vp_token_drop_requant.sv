@@ -24,7 +24,7 @@ module vp_token_drop_requant #(
     input  wire logic [MULT_WIDTH-1:0] mult,
     input  wire logic                 valid,
     input  wire logic                 last,
-    input  wire logic [GROUP_W-1:0]        group,
+    input  wire logic [GROUP_W-1:0]   group,
     input  wire logic [SIMD*LOW-1:0]  low,
     input  wire logic [SIMD*HIGH-1:0] high,
     output      logic [SIMD*16-1:0]   out_data,

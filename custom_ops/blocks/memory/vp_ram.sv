@@ -15,11 +15,11 @@ module vp_ram #(
 ) (
     input  wire logic             clk,
     input  wire logic             we,
-    input  wire logic [ADDR_W-1:0]    waddr,
+    input  wire logic [ADDR_W-1:0] waddr,
     input  wire logic [WIDTH-1:0] wdata,
     input  wire logic [READ_LATENCY-1:0] re,
     input  wire logic             zero,   // with re[0]: the word read is 0
-    input  wire logic [ADDR_W-1:0]    raddr,
+    input  wire logic [ADDR_W-1:0] raddr,
     output      logic [WIDTH-1:0] rdata
 );
     if (DEPTH < 1 || WIDTH < 1) $error("vp_ram: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);

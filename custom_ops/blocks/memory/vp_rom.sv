@@ -18,7 +18,7 @@ module vp_rom #(
 ) (
     input  wire logic             clk,
     input  wire logic [READ_LATENCY-1:0] en,
-    input  wire logic [vp_pkg::width(DEPTH)-1:0]    addr,
+    input  wire logic [vp_pkg::width(DEPTH)-1:0] addr,
     output      logic [WIDTH-1:0] data
 );
     if (DEPTH < 1 || WIDTH < 1) $error("vp_rom: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
