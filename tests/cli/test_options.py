@@ -130,7 +130,7 @@ def test_type_checkers_see_options_as_keywords():
 
 
 @pytest.mark.parametrize("options, wrong, text", [
-    (BuildOptions, {}, "--output is missing: Build folder."),
+    (BuildOptions, {}, "--output is missing: The folder of the build."),
     (BuildOptions, {"output_dir": "o", "engine": 1}, "unknown option engine: did you mean engines?"),
     (BuildOptions, {"output_dir": "o", "clk_ns": 0}, "--clk-ns 0: use 0.1 or more"),
     (BuildOptions, {"output_dir": "o", "synth": "all"}, "--synth all: use nodes or none"),
