@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from typing import Any
 
 from typer.core import TyperCommand
@@ -33,3 +34,8 @@ class GroupedCommand(TyperCommand):
         for heading, records in [*groups.items(), (REST if groups else "Options", last)]:
             with formatter.section(heading):
                 formatter.write_dl(records, col_max=24)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the example, whose words stay whole."""
+        lines = textwrap.wrap(self.epilog or "", formatter.width - 2, break_on_hyphens=False, break_long_words=False)
+        formatter.write("\n" + "".join(f"  {line}\n" for line in lines))

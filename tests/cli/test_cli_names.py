@@ -1,6 +1,7 @@
 """One vocabulary of options."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -9,6 +10,7 @@ import typer
 
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
+from finn_vitprune.cli.app import COMMANDS as PROGRAM
 from finn_vitprune.cli.app import program
 from finn_vitprune.exploration.points import BuildJob, Target
 from finn_vitprune.exploration.space import Point, Variant
@@ -18,6 +20,12 @@ PAGE = (ROOT / "docs" / "command_line.md").read_text()
 COMMANDS = typer.main.get_command(program()).commands
 OPTIONS = {name: {flag: p for p in command.params for flag in p.opts if flag.startswith("--")} for name, command in COMMANDS.items()}
 NEGATED = {name: {flag for p in command.params for flag in p.secondary_opts} for name, command in COMMANDS.items()}
+MODELLED = {
+    (name, field.flag): field.option.parse or (str if field.option.text else field.kind)
+    for name, module in PROGRAM.items() if (place := getattr(module, "OPTIONS", ""))
+    for field in getattr(import_module(place.partition(":")[0]), place.partition(":")[2]).fields()
+}  # fmt: skip
+"""What the models of options make of a word, by command and flag."""
 LISTS = {"--fpga-part", "--engines", "--frames-in-flight", "--goal", "--block-keep", "--token-keep"}
 """What ``explore`` takes several of, with commas between them."""
 
@@ -27,7 +35,7 @@ def test_a_name_means_the_same_in_every_command():
     for command, options in OPTIONS.items():
         for flag, option in options.items():
             if not (command == "explore" and flag in LISTS):
-                kind = option.type_descriptor.annotation
+                kind = MODELLED.get((command, flag)) or option.type_descriptor.annotation
                 kind = get_args(kind)[0] if get_origin(kind) is list else kind  # of one that may repeat
                 kinds.setdefault(flag, {}).setdefault(kind, set()).add(command)
     different = {flag: found for flag, found in kinds.items() if len(found) > 1}
