@@ -10,7 +10,7 @@ from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 
 class Evaluation(AnswerScores):
-    """:class:`.AnswerScores` of a network on a data set.
+    """How right the answers of a network are on a data set, besides what :class:`.AnswerScores` has.
 
     data, note: what was read, and how its labels were found. chosen: which of its images. damaged: images left out, by name.
     images_per_second: through the integers, of one process, reading apart. digest: SHA-256 of the lowered graph that ran.
