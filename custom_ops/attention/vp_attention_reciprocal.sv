@@ -14,9 +14,10 @@ module vp_attention_reciprocal #(
     int unsigned WIDTH     = 25,
     int unsigned STAGES    = 1,
     int unsigned ITEMS     = 4,
-    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
-    input  wire logic               clk, rst_n,
+    input  wire logic               clk,
+    input  wire logic               rst_n,
     input  wire logic [33:0]        load_in,
     output      logic [33:0]        load_out,
     input  wire logic               z_valid,

@@ -56,6 +56,7 @@ class EnginePortBackend(LoadedBackend):
         return {
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
+            "BATCH": self.get_nodeattr("batch"),
             "BEAT_BITS": self.stream.beats.bit_length(),
             **self.load_parameters(),
         }
@@ -97,9 +98,6 @@ class VitEngineEntry_rtl(EnginePortBackend, VitEngineEntry):
     RTL_TOP = "vp_engine_entry"
     RTL_OUTPUTS = 2
 
-    def rtl_parameters(self) -> dict[str, int | str]:
-        return {**super().rtl_parameters(), "BATCH": self.get_nodeattr("batch")}
-
 
 class VitEngineExit(EnginePort):
     """Frames of the last encoder leave the engine (output 0), all others go back to its entry (output 1)."""
@@ -121,6 +119,3 @@ class VitEngineExit_rtl(EnginePortBackend, VitEngineExit):
     """RTL of :class:`VitEngineExit`."""
 
     RTL_TOP = "vp_engine_exit"
-
-    def tag_queue(self) -> tuple[int, int]:
-        return len(self.get_nodeattr("tokens")), 2 * self.get_nodeattr("batch")

@@ -9,7 +9,8 @@ module vp_load_end #(
     int unsigned STAGES = 1,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk, rst_n,
+    input  wire logic              clk,
+    input  wire logic              rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -20,9 +21,11 @@ module vp_load_end #(
     output      logic [33:0]       load_out,
     output      logic              frame_left
 );
-    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
+    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
 
-    if (BEATS < 1) $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
+    if (BEATS < 1) begin : g_check
+        $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
+    end
 
     logic [WIDTH-1:0] out_data;
     vp_skid #(.WIDTH(WIDTH)) skid (
