@@ -357,7 +357,7 @@ def then(condition):
         helper.make_graph(
             [helper.make_node(op, ["y"], [f"{op}_out"], name=op)], op, [], [helper.make_tensor_value_info(f"{op}_out", 1, None)]
         )
-        for op in ("Identity", "Mish")
+        for op in ("Identity", "Celu")
     ]
     first, second = branches if condition else branches[::-1]
     return helper.make_node("If", ["c"], ["z"], then_branch=first, else_branch=second)

@@ -21,7 +21,7 @@ from finn_vitprune.graph.node import Reason
 from finn_vitprune.graph.reading import read_node, tensor_array
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.transforms.lowering import rules_attention, rules_elementwise, rules_linear, rules_quant, rules_tokens
-from finn_vitprune.transforms.lowering.rules import Lowered, Lowering
+from finn_vitprune.transforms.lowering.rules import DOMAINS, Lowered, Lowering
 
 RULES = Rules(rules_tokens.RULES, layout.RULES, rules_linear.RULES, rules_quant.RULES, rules_elementwise.RULES, rules_attention.RULES)
 
@@ -47,6 +47,8 @@ def check_op_types(source: ModelWrapper) -> None:
         if node.op_type == "Constant" or (node.op_type != "Quant" and all(i in constant or not i for i in node.input)):
             constant.update(node.output)
             folded.append(node)
+        elif node.domain not in DOMAINS:
+            raise Unmapped(Reason(f"operator {node.op_type} of domain {node.domain} is not known here", node=read_node(node, Path())))
         elif node.op_type not in RULES:
             raise Unmapped(Reason("no rule for this op type", node=read_node(node, Path())))
     _check_sizes(source, folded)
