@@ -26,8 +26,8 @@ def command(
     from finn_vitprune.cli.files import load_array, save_array
     from finn_vitprune.cli.terminal import progress_lines
 
-    need_design(build_dir / STITCHED)
     pixels = load_array(images)
+    need_design(build_dir / STITCHED)
     from finn_vitprune.builds.simulate import simulate
 
     with progress_lines():

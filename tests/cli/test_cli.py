@@ -352,8 +352,9 @@ def fake_build(monkeypatch, write=None):
 
 def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     calls = fake_build(monkeypatch, {})
-    for name in ("c.yaml", "f.json", "i.npz"):
-        (tmp_path / name).touch()
+    (tmp_path / "c.yaml").write_text("steps: [a, b]")
+    (tmp_path / "f.json").touch()
+    np.savez(tmp_path / "i.npz", images=np.zeros(1))
     shutil.copy(EXAMPLE / "deit_digits.onnx", tmp_path / "m.onnx")
     parts = tmp_path / "p.json"
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
@@ -417,6 +418,8 @@ def test_simulate_writes_the_logits_of_the_array(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("finn_vitprune.builds.simulate.simulate", simulate)
     np.save(tmp_path / "x.npy", images)
+    (tmp_path / "stitched_ip").mkdir()
+    (tmp_path / "stitched_ip" / "design.json").touch()
     out = tmp_path / "new" / "y.npy"
     assert run(["simulate", str(tmp_path), "--images", str(tmp_path / "x.npy"), "-o", str(out)]) == 0
     assert seen[0][0] == tmp_path and np.array_equal(seen[0][1], images)
