@@ -47,12 +47,16 @@ def test_type_checkers_accept_the_snippets_and_find_mistakes(tmp_path):
     assert {line for name, line, _ in found if name == "wrong"} == {4, 5, 6, 7, 8}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A folder with the files that the page names: a network of 12 small encoders, 60 pictures, the digits example."""
+DROPS = "drop_at=(3, 7, 10)"
+"""What the pages write for a network of 12 encoders."""
+
+
+@pytest.fixture(scope="module", params=[3, pytest.param(12, marks=pytest.mark.whole)], ids="{} encoders".format)
+def place(request, tmp_path_factory) -> Path:
+    """A folder with the files that the page names: a network of small encoders, 60 pictures, the digits example."""
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
-    shape = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 12, "num_heads": 1, "num_classes": 10, "mlp_ratio": 2}
+    shape = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": request.param, "num_heads": 1, "num_classes": 10, "mlp_ratio": 2}
     torch.onnx.export(VisionTransformer(**shape).eval(), (torch.zeros(1, 3, 16, 16),), folder / "deit_tiny.onnx", dynamo=False)
     rng = np.random.default_rng(0)
     for split, each in (("train", 4), ("val", 2)):
@@ -63,6 +67,7 @@ def place(tmp_path_factory) -> Path:
                 Image.fromarray(pixels).save(folder / "imagenette" / split / f"n{name}" / f"{i}.png")
     np.save(folder / "photographs.npy", rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
     shutil.copy(files("finn_vitprune.builds") / "example" / "deit_digits.onnx", folder / "pruned.onnx")
+    (folder / "drops").write_text(DROPS if request.param >= 10 else "drop_at=(2,)")
     return folder
 
 
@@ -70,9 +75,10 @@ def place(tmp_path_factory) -> Path:
 @pytest.mark.xdist_group("snippets")
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.page.name == "api.md"], ids=lambda s: s.name)
 def test_the_page_runs_from_top_to_bottom(snippet: Snippet, place, monkeypatch, capsys):
-    """In order: later snippets use what earlier ones wrote."""
+    """In order: later snippets use what earlier ones wrote. A network of fewer encoders drops tokens in fewer of them."""
     monkeypatch.chdir(place)
-    exec(compile(snippet.code, f"{snippet.page}:{snippet.line}", "exec"), {"__name__": "__main__"})
+    code = snippet.code.replace(DROPS, (place / "drops").read_text())
+    exec(compile(code, f"{snippet.page}:{snippet.line}", "exec"), {"__name__": "__main__"})
     out = capsys.readouterr().out
     for comment in [line.partition("print(error)  # ")[2] for line in snippet.code.splitlines() if "print(error)  # " in line]:
         assert comment in out
