@@ -113,12 +113,14 @@ def made(tmp_path, monkeypatch):
         monkeypatch.setattr(f"finn_vitprune.{name}", function)
     np.save(tmp_path / "images.npy", np.zeros((2, 8, 8, 1), np.uint8))
     (tmp_path / "checkpoint.pt").touch()
+    (tmp_path / "built" / "stitched_ip").mkdir(parents=True)
+    (tmp_path / "built" / "stitched_ip" / "design.json").touch()
     monkeypatch.chdir(tmp_path)
     return found
 
 
 LINES = {
-    "build": "build -o out", "simulate": "simulate out --images images.npy -o y.npy", "contents": f"contents {MODEL} --for out -o c.bin",
+    "build": "build -o out", "simulate": "simulate built --images images.npy -o y.npy", "contents": f"contents {MODEL} --for built -o c.bin",
     "evaluate": f"evaluate {MODEL} --data digits",
     "train": "train -o run", "export": "export checkpoint.pt -o m.onnx", "explore": f"explore {MODEL} --fpga-part U250 -o ex",
     "bench-units": "bench-units --quick", "sweep": "sweep deit_digits_sweep -o runs", "check": f"check {MODEL}",

@@ -490,7 +490,7 @@ def test_help_has_an_example_that_parses(capsys):
     example = " ".join(capsys.readouterr().out.split("Example: ")[1].split())
     command = typer.main.get_command(program()).commands["import"]
     context = command.make_context("import", shlex.split(example)[2:])
-    assert context.params["drop_at"] == (3, 7, 10)
+    assert context.params["drop_at"] == "3,7,10"
 
 
 def one_line(capsys, *arguments):

@@ -136,7 +136,7 @@ def test_the_page_says_what_is_stored():
     different = counts.different_over_engines()
     assert different >= 120 and f"counts {different} different faults" in page, different
     checks, faulty = sum(len(u.checks) for u in UNITS.values()), sum(len(p.faults) for p in (*BLOCKS, *DROPS, *LARGE))
-    assert f"{checks} small ops and designs" in page and f"{faulty} faults stand beside the proofs" in page, (checks, faulty)
+    assert f"{checks} small ops and designs" in page and f"{faulty} faults accompany the proofs" in page, (checks, faulty)
 
 
 @pytest.mark.parametrize("file, source, over", [

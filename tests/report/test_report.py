@@ -255,7 +255,7 @@ def test_two_equal_builds_do_not_differ_and_others_do_where_they_do():
     later = a.model_copy(update={"time_s": {"step_lower": 99.0}})
     assert differences(("a", "b"), a, later) == []
     found = {t.title.partition(":")[0]: t for t in differences(("a", "b"), a, b)}
-    assert found.keys() == {"Model", "Speed", "Balance"}
+    assert found.keys() == {"Model", "Speed", "Energy", "Balance"}
     assert found["Balance"].rows == (
         ("mvau_3", "64 → 32", "2", "3,900 → 1,950", "0", "4,000 → 2,000", "0.975", "100.00 %", "97.50 %"),
         ("attention_1", "-", "1", "900", "0", "1,000", "0.900", "25.00 % → 50.00 %", "22.50 % → 45.00 %"),
