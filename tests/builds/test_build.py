@@ -179,7 +179,7 @@ def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
     assert json.loads((tmp_path / "b" / cycles).read_text()) == json.loads((small_build.folder / cycles).read_text())
     build(options.changed(start_step="step_hw_codegen", stop_step="step_stitch"))
     assert (tmp_path / "b" / "stitched_ip" / "finn_design.v").is_file()
-    with pytest.raises(UserError, match="--start-step step_x is unknown: steps are step_tidy_up"):
+    with pytest.raises(UserError, match=r"--start-step step_x is unknown: did you mean step_fold\?"):
         build(options.changed(start_step="step_x"))
 
 

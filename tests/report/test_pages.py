@@ -51,7 +51,7 @@ def failed(small_build, tmp_path_factory):
 LARGE, ENGINE = (
     Path("builds/results") / name for name in ("deit/deit_small_w8a8_summary.json", "deit_engines/w8a8_engine1_latency_summary.json")
 )
-PARTS = ["Network", "Checks", "Speed", "Resources", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time"]
+PARTS = ["Network", "Checks", "Speed", "Resources", "Energy", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time"]
 END = ["What was built", "The graph", "How figures were found"]
 PAGES = ["finished", "estimates", "failed", "two", "large", "engine", "explored", "explored without accuracy"]
 

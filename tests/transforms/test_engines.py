@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -225,7 +225,7 @@ def test_a_build_on_engines_is_bit_exact_and_as_planned(two):
     assert s.model.macs <= sum(row.macs for row in s.balance) <= 1.1 * s.model.macs
     for row in s.balance:
         assert row.macs == pytest.approx(row.ideal_cycles * row.macs_per_cycle)
-        assert row.ideal_cycles + sum(row.lost.model_dump().values()) == pytest.approx(row.cycles)
+        assert row.ideal_cycles + sum(asdict(row.lost).values()) == pytest.approx(row.cycles)
     assert {n.layer for n in s.nodes if n.node.endswith("_QKV")} == {"engine of encoders 1 to 2, QKV", "engine of encoders 3 to 4, QKV"}
 
 
