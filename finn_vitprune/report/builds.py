@@ -9,7 +9,7 @@ from finn_vitprune.report.quantities import clock_text, images_per_second, milli
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
-from finn_vitprune.synth.energy import measured, power
+from finn_vitprune.synth.energy import energy_fit, power
 from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import ESTIMATE
 
@@ -202,7 +202,7 @@ def _energy(s: Summary) -> TextTable | None:
         ("energy of an image above idle", f"{joules.expected:.3g} mJ", f"{joules.low:.3g} to {joules.high:.3g} mJ"),
     )
     beyond = f"EXTRAPOLATED beyond what was measured: {', '.join(watts.beyond)}. " if watts.beyond else ""
-    note = f"{beyond}Fitted to {len(measured().designs)} designs of FINN+ on an RFSoC2x2 (docs/energy.md); the 0.85 V rail alone, images back to back."
+    note = f"{beyond}Fitted to {energy_fit().designs} designs of FINN+ on an RFSoC2x2 (docs/energy.md); the 0.85 V rail alone, images back to back."
     return TextTable("Energy", ("", "expected", "interval"), rows, note, ("", ESTIMATED, ESTIMATED))
 
 

@@ -1,67 +1,47 @@
-"""Energy of an image by estimate: power above idle, fitted to designs of FINN+ that were measured on a board.
+"""Energy of an image by estimate: power above idle, by a fit to designs of FINN+ that were measured on a board.
 
-``measured_power.json`` has 15 designs on an RFSoC2x2 (UltraScale+, 100 MHz) with the power of the 0.85 V rail. The fit is linear
-in LUTs, DSP slices and block RAMs, with no negative coefficient and no constant: nothing placed takes nothing above idle.
-Power above idle is taken as proportional to the clock. docs/energy.md shows how far it can be trusted.
+``energy.json`` is that fit; ``python -m builds.experiments.energy`` makes it. It is linear in LUTs, DSP slices and block RAMs, with
+no negative coefficient and no constant: nothing placed takes nothing above idle. Power above idle is taken as proportional to the
+clock. docs/energy.md shows how far it can be trusted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter
-from scipy.optimize import nnls
-from scipy.stats import t
 
-CONFIDENCE = 0.9
-"""Share of designs whose power an interval should hold."""
+FIT = Path(__file__).with_name("energy.json")
 KINDS = ("LUT", "DSP", "BRAM36")
 
 
 @dataclass(frozen=True)
-class MeasuredDesign:
-    """A design of FINN+: resources, clock, images/s, and watts of the 0.85 V rail while images run back to back."""
+class EnergyFit:
+    """A fit to ``designs`` measured designs, in watts above idle at a clock of 1 MHz.
 
-    design: str
-    commit: str
-    LUT: float
-    DSP: float
-    BRAM36: float
+    Attributes:
+        most: the most that any of them has of each of :data:`KINDS`; mhz: the fastest clock of any.
+        watts: of one of each kind. covariance: ``[kinds, kinds]`` of the coefficients, for errors of size 1.
+        error: root mean square of the errors of leaving one out. relative: the same of relative errors, of designs above the mean power.
+        quantile: so many standard deviations hold nine of ten designs.
+    """
+
+    designs: int
+    most: tuple[float, float, float]
     mhz: float
-    images_per_s: float
-    watts: float
-
-    @property
-    def amounts(self) -> tuple[float, ...]:
-        """Of :data:`KINDS`."""
-        return self.LUT, self.DSP, self.BRAM36
-
-
-@dataclass(frozen=True)
-class MeasuredPower:
-    """What was measured, and where it comes from; ``idle_watts`` is the rail's power with nothing running."""
-
-    source: str
-    idle_watts: float
-    designs: tuple[MeasuredDesign, ...]
-
-    @cached_property
-    def amounts(self) -> np.ndarray:
-        """``[designs, kinds]``."""
-        return np.array([d.amounts for d in self.designs])
-
-    @cached_property
-    def above_idle(self) -> np.ndarray:
-        """Watts above idle ``[designs]`` at a clock of 1 MHz: power grows with the clock."""
-        return np.array([(d.watts - self.idle_watts) / d.mhz for d in self.designs])
+    watts: tuple[float, float, float]
+    covariance: tuple[tuple[float, float, float], ...]
+    error: float
+    relative: float
+    quantile: float
 
 
 @dataclass(frozen=True)
 class Watts:
-    """Power above idle: expected, and the interval that should hold :data:`CONFIDENCE` of designs.
+    """Power above idle: expected, and the interval that should hold nine of ten designs.
 
     ``beyond``: in what the design is outside of the designs that were measured; empty where it is not.
     """
@@ -78,23 +58,9 @@ class Watts:
 
 
 @cache
-def measured() -> MeasuredPower:
-    """The designs that were measured."""
-    path = Path(__file__).with_name("measured_power.json")
-    return TypeAdapter(MeasuredPower).validate_json(path.read_bytes())
-
-
-def fitted(amounts: np.ndarray, watts: np.ndarray) -> np.ndarray:
-    """Coefficients ``[kinds]``, at least 0, of least squares; columns without any amount have 0."""
-    size = np.maximum(amounts.max(0), 1.0)
-    return nnls(amounts / size, watts)[0] / size
-
-
-def leave_one_out() -> np.ndarray:
-    """Watts above idle at 1 MHz of every measured design, by a fit to the others ``[designs]``."""
-    known = measured()
-    rest = [np.arange(len(known.designs)) != i for i in range(len(known.designs))]
-    return np.array([known.amounts[i] @ fitted(known.amounts[others], known.above_idle[others]) for i, others in enumerate(rest)])
+def energy_fit() -> EnergyFit:
+    """The fit that the package has."""
+    return TypeAdapter(EnergyFit).validate_json(FIT.read_bytes())
 
 
 def power(LUT: float, DSP: float, BRAM36: float, URAM: float, mhz: float) -> Watts:
@@ -103,17 +69,11 @@ def power(LUT: float, DSP: float, BRAM36: float, URAM: float, mhz: float) -> Wat
     The interval is least squares' own, with the errors of leaving one out in place of the residuals, and the relative error of the
     designs of more than mean power, which a design beyond what was measured has at least.
     """
-    known, amounts = measured(), np.array([LUT, DSP, BRAM36], float)
-    expected = float(amounts @ fitted(known.amounts, known.above_idle))
-    errors = leave_one_out() - known.above_idle
-    large = known.above_idle > known.above_idle.mean()
-    relative = np.mean((errors[large] / known.above_idle[large]) ** 2)
-    leverage = amounts @ np.linalg.inv(known.amounts.T @ known.amounts) @ amounts
-    spread = np.sqrt(np.mean(errors**2) * (1 + leverage) + relative * expected**2)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, len(errors) - len(KINDS)) * spread)
-    most = known.amounts.max(0)
-    beyond = [f"{kind} {amount:,.0f} of at most {limit:,.0f}" for kind, amount, limit in zip(KINDS, amounts, most) if amount > limit]
+    fit, amounts = energy_fit(), np.array([LUT, DSP, BRAM36], float)
+    expected = float(amounts @ fit.watts)
+    leverage = amounts @ np.array(fit.covariance) @ amounts
+    half = fit.quantile * float(np.sqrt(fit.error**2 * (1 + leverage) + (fit.relative * expected) ** 2))
+    beyond = [f"{kind} {amount:,.0f} of at most {limit:,.0f}" for kind, amount, limit in zip(KINDS, amounts, fit.most) if amount > limit]
     beyond += ["UltraRAM, of which none was measured"] if URAM else []
-    fastest = max(d.mhz for d in known.designs)
-    beyond += [f"{mhz:.4g} MHz, measured at {fastest:g}"] if mhz > fastest else []
+    beyond += [f"{mhz:.4g} MHz, measured at {fit.mhz:g}"] if mhz > fit.mhz else []
     return Watts(mhz * expected, mhz * max(0.0, expected - half), mhz * (expected + half), tuple(beyond))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builds.experiments.energy import row_of, tables
+from builds.experiments.energy import fit_of, fitted, leave_one_out, measured, row_of, tables
 from finn_vitprune.report.builds import build_tables
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.synth.energy import fitted, leave_one_out, measured, power
+from finn_vitprune.synth.energy import energy_fit, power
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "energy.md"
@@ -33,6 +33,11 @@ def test_leaving_one_out_beats_the_mean_of_the_others():
     mean = np.array([np.delete(watts, i).mean() for i in range(len(watts))])
     error = np.abs(leave_one_out() * 100 - watts).sum() / watts.sum()
     assert len(watts) == 15 and error < 0.25 < np.abs(mean - watts).sum() / watts.sum()
+
+
+def test_the_package_has_the_fit_of_the_designs():
+    held, made = (np.concatenate([np.ravel(value) for value in vars(fit).values()]) for fit in (energy_fit(), fit_of(measured())))
+    assert held == pytest.approx(made, rel=1e-9)
 
 
 def test_power_grows_with_the_clock_and_nothing_placed_takes_nothing():
