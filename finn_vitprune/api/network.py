@@ -18,6 +18,7 @@ from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.files import whole_file
 from finn_vitprune.graph.kinds import Kind
 from finn_vitprune.graph.reading import need_qonnx, read_proto
 from finn_vitprune.importing.verdict import import_verdict
@@ -136,12 +137,14 @@ class Network:
             UserError: something is there already.
         """
         path = Path(to)
-        if path.exists():
-            raise UserError(f"{path} is there already: give another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (*BESIDE, self.path.suffix):
-            if (source := self.path.with_suffix(suffix)).is_file():
-                shutil.copyfile(source, path.with_suffix(suffix))
+        beside = {self.path.with_suffix(suffix): path.with_suffix(suffix) for suffix in BESIDE}
+        files = {self.path: path} | {source: place for source, place in beside.items() if source.is_file()}
+        for place in files.values():
+            if place.exists():
+                raise UserError(f"{place} is there already: give another name")
+        for source, place in files.items():
+            with whole_file(place) as partial:
+                shutil.copyfile(source, partial)
         return Network(path, self.kind, self.imported)
 
     @spelled_out(BuildKeywords)

@@ -12,6 +12,26 @@ from finn_vitprune.graph.node import Node
 Array = np.ndarray
 
 
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def softsign(x: np.ndarray) -> np.ndarray:
+    """x / (1 + |x|)."""
+    return x / (1.0 + np.abs(x))
+
+
+def mish(x: np.ndarray) -> np.ndarray:
+    """x tanh(log(1 + exp(x)))."""
+    return x * np.tanh(np.log1p(np.exp(x)))
+
+
+def hard_swish(x: np.ndarray) -> np.ndarray:
+    """x max(0, min(1, x / 6 + 1 / 2))."""
+    return x * np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+
+
 def erf(x: np.ndarray) -> np.ndarray:
     """The error function."""
     return special.erf(np.asarray(x, dtype=np.float64))
@@ -46,14 +66,14 @@ UNARY: dict[str, Callable[[Node], Callable[[Array], Array]]] = {
     "Erf": lambda node: erf,
     "Tanh": lambda node: np.tanh,
     "Sigmoid": lambda node: sigmoid,
-    "Relu": lambda node: lambda x: np.maximum(x, 0),
+    "Relu": lambda node: relu,
     "LeakyRelu": lambda node: lambda x: np.where(x < 0, _number(node, "alpha", 0.01) * x, x),
     "Elu": lambda node: lambda x: np.where(x > 0, x, _number(node, "alpha", 1.0) * np.expm1(x)),
     "HardSigmoid": lambda node: lambda x: np.clip(_number(node, "alpha", 0.2) * x + _number(node, "beta", 0.5), 0, 1),
-    "HardSwish": lambda node: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "HardSwish": lambda node: hard_swish,
     "Softplus": lambda node: lambda x: np.log1p(np.exp(x)),
-    "Softsign": lambda node: lambda x: x / (1.0 + np.abs(x)),
-    "Mish": lambda node: lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "Softsign": lambda node: softsign,
+    "Mish": lambda node: mish,
     "Swish": lambda node: lambda x: x * sigmoid(_number(node, "alpha", 1.0) * x),
     "QuickGelu": lambda node: lambda x: x * sigmoid(_number(node, "alpha", 1.702) * x),
     "Gelu": lambda node: gelu_tanh if node.attributes.get("approximate", "none") == "tanh" else gelu,

@@ -191,6 +191,11 @@ def test_a_compressed_network_lives_as_long_as_it_is_needed(tmp_path):
     copy, place = small.save(tmp_path / "kept.onnx"), small.path
     with pytest.raises(UserError, match="is there already"):
         small.save(copy.path)
+    (tmp_path / "other.npz").write_text("mine")
+    with pytest.raises(UserError, match=r"other\.npz is there already"):
+        small.save(tmp_path / "other.onnx")
+    assert (tmp_path / "other.npz").read_text() == "mine" and not (tmp_path / "other.onnx").exists()
+    assert small.save(tmp_path / "plain").path.is_file()
     images = np.load(copy.path.with_suffix(".npz"))["images"]
     logits = small.predict(images)
     del small

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from finn_vitprune.graph.functions import gelu, gelu_tanh, sigmoid
+from finn_vitprune.graph.functions import gelu, gelu_tanh, hard_swish, mish, relu, sigmoid, softsign
 
 GRID = np.arange(-8.0, 8.25, 0.25)
 """Where functions are compared; as values of a function: the one that changes nothing."""
@@ -17,16 +17,16 @@ TOLERANCE = 1e-4
 KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "GELU": gelu,
     "GELU in its tanh form": gelu_tanh,
-    "ReLU": lambda x: np.maximum(x, 0.0),
+    "ReLU": relu,
     "ReLU6": lambda x: np.clip(x, 0.0, 6.0),
     "squared ReLU": lambda x: np.maximum(x, 0.0) ** 2,
     "SiLU": lambda x: x * sigmoid(x),
     "QuickGELU, x sigmoid(1.702 x),": lambda x: x * sigmoid(1.702 * x),
     "sigmoid": sigmoid,
     "tanh": np.tanh,
-    "softsign": lambda x: x / (1.0 + np.abs(x)),
-    "Mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
-    "hard swish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "softsign": softsign,
+    "Mish": mish,
+    "hard swish": hard_swish,
     "hard sigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
     "hard sigmoid of slope 0.2": lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0),
     "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
