@@ -199,7 +199,7 @@ STREAM_WIDTH = Proof(
         Fault("vp_stream_width", ".in_data(word), .in_valid(word_valid)", ".in_data(word), .in_valid(1'b1)", "p_invent"),
     ),
 )
-ENGINE_STAGE = (
+SHARED_BLOCKS = (
     "vp_skid",
     "vp_stage",
     "vp_fork",
@@ -210,8 +210,9 @@ ENGINE_STAGE = (
     "vp_load_hop",
     "vp_load_region",
     "vp_engine_values",
-    "vp_engine_table",
 )
+"""What every stage of an engine is made of."""
+ENGINE_STAGE = (*SHARED_BLOCKS, "vp_engine_table")
 SPLIT_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_stream_split")
 SPLIT = Proof(
     "vp_stream_split",
@@ -437,20 +438,7 @@ LOAD_SUM = replace(
     faults=(Fault("vp_load_port", "word && !full_q) crc_q", "word) crc_q", "p_sum"),),
 )
 
-ENGINE_FILES = (
-    "vp_skid",
-    "vp_stage",
-    "vp_fork",
-    "vp_ram",
-    "vp_fifo",
-    "vp_engine_tags",
-    "vp_delay",
-    "vp_load_hop",
-    "vp_load_region",
-    "vp_engine_values",
-    "vp_engine_entry",
-    "vp_engine_exit",
-)
+ENGINE_FILES = (*SHARED_BLOCKS, "vp_engine_entry", "vp_engine_exit")
 ENGINE = Proof(
     "an engine of three encoders, batches of 2",
     "proof_engine",
