@@ -280,22 +280,21 @@ class EngineSearch:
     def soonest(self) -> Counted | None:
         """The plan with the shortest latency that fits; None where there is none.
 
-        Each is chosen beside what stood between the units of the one before, until that changes nothing.
+        Each is chosen beside what stood between the units of the one before, and from folds near to its own, until that helps no more.
         """
-        options, waves = options_of(self.problem), self.graph.waves
-        best: Counted | None = None
+        waves, near, best = self.graph.waves, None, None
         for _ in range(ROUNDS):
-            solved = soonest(replace(self.problem, taken=self.standing.taken, between=self.standing.fifos), options, waves)
-            if solved is None:
+            problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
+            if (near := soonest(problem, options_of(problem, near), waves)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
-            found = self.counted(solved, Paces())
-            if self.fits(found) and (best is None or self.cost(found) < self.cost(best)):
-                best, last = found, best
-                if last is None or found.latency < (1 - SAME) * last.latency:
-                    continue
-            if best:
+            found = self.counted(near, Paces())
+            if not self.fits(found):
+                continue
+            if best and found.latency > (1 - SAME) * best.latency:
+                best = min(best, found, key=self.cost)
                 break
+            best = found
         if best:
             self.standing = best.standing
         return best

@@ -24,8 +24,10 @@ from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, So
 Wave = tuple[tuple[int, int], ...]
 """Units by their number, and the layer of each that works in the wave."""
 
-FASTEST, SLOWEST, RATIO = 1.0, 8.0, 1.1
+FASTEST, SLOWEST, COARSE = 1.0, 8.0, 1.1
 """Intervals of units that candidates are looked for: as multiples of the guess (:attr:`.Problem.guess`), and the ratio of neighbours."""
+NEAR, FINE = 1.12, 1.02
+"""The same around intervals that units have: the farthest ones, and the ratio of neighbours."""
 OUTSIDE = 1 / 16
 """Intervals of units outside of engines are shorter by this factor: an image passes them once."""
 PART = 0.002
@@ -61,15 +63,27 @@ class Option:
         return cls(candidates.folds, count * candidates.used, np.zeros((folds, 0)), np.zeros(folds))
 
 
-def options_of(problem: Problem) -> tuple[Option, ...]:
-    """What there is to choose for each unit: folds for intervals around the problem's guess."""
-    return tuple(Option.of(_folds(unit, problem)) for unit in problem.units)
+def options_of(problem: Problem, near: Solved | None = None) -> tuple[Option, ...]:
+    """What there is to choose for each unit: folds for intervals around the problem's guess, or, closer to each other, around those that
+    the units of ``near`` have."""
+    if near is None:
+        return tuple(Option.of(_folds(unit, problem, problem.guess * _share(unit), FASTEST, SLOWEST, COARSE)) for unit in problem.units)
+    folds = (
+        [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
+        for unit, folding in zip(problem.units, near.foldings, strict=True)
+    )
+    return tuple(map(Option.of, folds))
 
 
-def _folds(unit: PlanUnit, problem: Problem) -> list[Folding]:
-    scale, steps = problem.guess * (OUTSIDE if unit.when is When.OUTSIDE else 1.0), math.ceil(math.log(SLOWEST / FASTEST, RATIO))
-    intervals = (max(1, int(scale * FASTEST * RATIO**step)) for step in range(steps + 1))
-    return list(dict.fromkeys(fold for interval in intervals for fold in unit.candidates(interval, problem.styles)))
+def _share(unit: PlanUnit) -> float:
+    return OUTSIDE if unit.when is When.OUTSIDE else 1.0
+
+
+def _folds(unit: PlanUnit, problem: Problem, interval: float, least: float, most: float, ratio: float) -> list[Folding]:
+    """Folds for intervals from ``least`` to ``most`` times one."""
+    steps = math.ceil(math.log(most / least, ratio))
+    intervals = (max(1, int(interval * least * ratio**step)) for step in range(steps + 1))
+    return list(dict.fromkeys(fold for own in intervals for fold in unit.candidates(own, problem.styles)))
 
 
 def soonest(problem: Problem, options: Sequence[Option], waves: Sequence[Wave]) -> Solved | None:
