@@ -37,7 +37,7 @@ from finn_vitprune.transforms.planning.plan_problem import (
     solve,
 )  # fmt: skip
 from finn_vitprune.transforms.planning.slr import used_by_region
-from finn_vitprune.transforms.planning.soonest import options_of, soonest
+from finn_vitprune.transforms.planning.soonest import SLOWEST, options_of, soonest
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
@@ -282,10 +282,9 @@ class EngineSearch:
 
         Each is chosen beside what stood between the units of the one before, and from folds near to its own, until that helps no more.
         """
-        waves, near, best = self.graph.waves, None, None
+        near, best = None, None
         for _ in range(ROUNDS):
-            problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
-            if (near := soonest(problem, options_of(problem, near), waves)) is None:
+            if (near := self._sooner(near)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
             found = self.counted(near, Paces())
@@ -298,6 +297,15 @@ class EngineSearch:
         if best:
             self.standing = best.standing
         return best
+
+    def _sooner(self, near: Solved | None) -> Solved | None:
+        """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
+        problem, slower = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos), 1.0
+        found = None if near is None else soonest(problem, options_of(problem, near), self.graph.waves)
+        while found is None and slower * problem.guess < self.slowest:
+            found = soonest(problem, options_of(problem, slower=slower), self.graph.waves)
+            slower *= SLOWEST
+        return found
 
     def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
