@@ -37,7 +37,7 @@ from finn_vitprune.transforms.planning.plan_problem import (
     solve,
 )  # fmt: skip
 from finn_vitprune.transforms.planning.slr import used_by_region
-from finn_vitprune.transforms.planning.soonest import SLOWEST, options_of, soonest
+from finn_vitprune.transforms.planning.soonest import SLOWEST, Option, options_of, soonest
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
@@ -300,11 +300,14 @@ class EngineSearch:
 
     def _sooner(self, near: Solved | None) -> Solved | None:
         """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
-        problem, slower = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos), 1.0
-        found = None if near is None else soonest(problem, options_of(problem, near), self.graph.waves)
+        problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
+
+        def sooner(options: tuple[Option, ...] | None) -> Solved | None:
+            return None if options is None else soonest(problem, options, self.graph.waves)
+
+        found, slower = None if near is None else sooner(options_of(problem, near)), 1.0
         while found is None and slower * problem.guess < self.slowest:
-            found = soonest(problem, options_of(problem, slower=slower), self.graph.waves)
-            slower *= SLOWEST
+            found, slower = sooner(options_of(problem, slower=slower)), slower * SLOWEST
         return found
 
     def cost(self, found: Counted) -> tuple[int, int]:

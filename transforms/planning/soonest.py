@@ -63,17 +63,18 @@ class Option:
         return cls(candidates.folds, count * candidates.used, np.zeros((folds, 0)), np.zeros(folds))
 
 
-def options_of(problem: Problem, near: Solved | None = None, slower: float = 1.0) -> tuple[Option, ...]:
+def options_of(problem: Problem, near: Solved | None = None, slower: float = 1.0) -> tuple[Option, ...] | None:
     """What there is to choose for each unit: folds for intervals around ``slower`` times the problem's guess, or, closer to each other,
-    around those that the units of ``near`` have."""
+    around those that the units of ``near`` have; None where a unit has no fold so fast."""
     if near is None:
         guess = slower * problem.guess
-        return tuple(Option.of(_folds(unit, problem, guess * _share(unit), FASTEST, SLOWEST, COARSE)) for unit in problem.units)
-    folds = (
-        [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
-        for unit, folding in zip(problem.units, near.foldings, strict=True)
-    )
-    return tuple(map(Option.of, folds))
+        folds = [_folds(unit, problem, guess * _share(unit), FASTEST, SLOWEST, COARSE) for unit in problem.units]
+    else:
+        folds = [
+            [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
+            for unit, folding in zip(problem.units, near.foldings, strict=True)
+        ]
+    return tuple(map(Option.of, folds)) if all(folds) else None
 
 
 def _share(unit: PlanUnit) -> float:
