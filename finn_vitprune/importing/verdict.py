@@ -20,7 +20,7 @@ def import_verdict(imported: Imported, output: Path, following: str) -> Verdict:
         accuracy = VerdictLine(
             "accuracy", f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})", MEASURED, f"held out: {imported.measured_on}"
         )
-    lines = (
+    lines: tuple[VerdictLine, ...] = (
         accuracy,
         VerdictLine("same class", accuracy_text(last.agreement), MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),

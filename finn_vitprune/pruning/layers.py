@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, write_json
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.options.base import said
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
 LAYERS = ("query", "key", "value", "projection", "neurons")
@@ -183,8 +182,9 @@ class LayerShares(_Closed):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise UserError(f"{path}: {place or 'the file'}: {said(error)}; import writes such files beside its output") from None
+            first = error.errors()[0]
+            place, wrong = ".".join(map(str, first["loc"])) or "the file", first["msg"].removeprefix("Input ")
+            raise UserError(f"{path}: {place} {wrong[0].lower()}{wrong[1:]}: use a file that import wrote beside its output") from None
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""

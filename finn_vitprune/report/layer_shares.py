@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from finn_vitprune.pruning.layers import LAYERS, LayerShares
-from finn_vitprune.report.figures import LABEL, NOTE, QUIET, TITLE, bare
+from finn_vitprune.report.figures import LABEL, QUIET, TITLE, bare
 from finn_vitprune.report.tables import COUNTED, MEASURED, TextTable
 
 HALF = 0.5
@@ -62,8 +62,7 @@ def layer_figure(shares: LayerShares) -> Figure:
 
 
 def _map(axis: Axes, values: np.ndarray, texts: list[list[str]], title: str, colours: str, norm: LogNorm | None) -> None:
-    limits = {"norm": norm} if norm else {"vmin": 0.0, "vmax": 1.0}
-    drawn = axis.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=0.8, **limits)
+    drawn = axis.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=0.8, norm=norm or Normalize(0.0, 1.0))
     for (row, column), value in np.ndenumerate(values):
         dark = float(drawn.norm(value)) > 0.6
         axis.text(column + 0.5, row + 0.5, texts[row][column], ha="center", va="center", fontsize=7, color="white" if dark else "#333a42")
@@ -71,4 +70,4 @@ def _map(axis: Axes, values: np.ndarray, texts: list[list[str]], title: str, col
     axis.set_xticks(np.arange(len(LAYERS)) + 0.5, LAYERS, fontsize=8, color=QUIET)
     axis.set_yticks(np.arange(len(values)) + 0.5, [str(n + 1) for n in range(len(values))], fontsize=8, color=QUIET)
     axis.invert_yaxis()
-    axis.set_title(title, **NOTE)
+    axis.set_title(title, fontsize=8, color=QUIET)

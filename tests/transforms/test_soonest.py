@@ -17,14 +17,14 @@ from finn_vitprune.transforms.planning import soonest as planning
 from finn_vitprune.transforms.planning.plan import search_of
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
 from finn_vitprune.transforms.planning.plan_problem import Paces, When
-from finn_vitprune.transforms.planning.soonest import Option, options_of, soonest
+from finn_vitprune.transforms.planning.soonest import TimedFolds, Wave, soonest, timed_folds
 from finn_vitprune.transforms.streams.latency import latency_cycles
 from tests.transforms.test_plan_engines import PART, SMALL, in_engines
 
-WAVES = (((0, 0), (1, 0)), ((0, 1), (2, 0)), ((1, 1), (2, 1)))
+WAVES = tuple(Wave(works, "engine") for works in (((0, 0), (1, 0)), ((0, 1), (2, 0)), ((1, 1), (2, 1))))
 
 
-def random_options(seed: int) -> list[Option]:
+def random_folds(seed: int) -> list[TimedFolds]:
     """Three units of two layers; the faster a fold, the more it takes."""
     rng = np.random.default_rng(seed)
     found = []
@@ -33,7 +33,7 @@ def random_options(seed: int) -> list[Option]:
         used = np.column_stack(
             [speed * rng.uniform(50, 150, 5), speed * rng.uniform(1, 9, 5), rng.integers(0, 9, 5), rng.integers(0, 2, 5)]
         )
-        found.append(Option(tuple(range(5)), used, rng.uniform(800, 1200, (5, 2)) / speed[:, None], rng.uniform(0, 60, 5)))
+        found.append(TimedFolds(tuple(range(5)), used, rng.uniform(800, 1200, (5, 2)) / speed[:, None], rng.uniform(0, 60, 5)))
     return found
 
 
@@ -41,12 +41,12 @@ def random_options(seed: int) -> list[Option]:
 def test_no_other_folds_are_sooner(seed, monkeypatch):
     monkeypatch.setattr(planning, "GAP", 1e-6)
     monkeypatch.setattr(planning, "PART", 0.0)
-    options, room = random_options(seed), np.array([[1000.0, 60.0, 20.0, 3.0]])
+    options, room = random_folds(seed), np.array([[1000.0, 60.0, 20.0, 3.0]])
 
     def time(picks) -> float:
         if np.any(sum(o.used[p] for o, p in zip(options, picks)) > room[0]):
             return np.inf
-        waves = sum(max(options[unit].cycles[picks[unit], layer] for unit, layer in wave) for wave in WAVES)
+        waves = sum(max(options[unit].cycles[picks[unit], layer] for unit, layer in wave.works) for wave in WAVES)
         return waves + sum(o.delay[p] for o, p in zip(options, picks))
 
     best = min(map(time, itertools.product(range(5), repeat=3)))
@@ -58,7 +58,7 @@ def test_no_other_folds_are_sooner(seed, monkeypatch):
 
 
 def test_a_place_that_is_full_takes_no_more():
-    options = random_options(0)
+    options = random_folds(0)
     room = np.array([[1000.0, 60.0, 20.0, 3.0], [60.0, 5.0, 20.0, 3.0]])
     x = planning._program(options, [0, 0, 1], WAVES, room, room.sum(0), 1000.0)
     assert x is None or np.all(options[2].used[int(np.argmax(x[10:15]))] <= room[1])
@@ -74,14 +74,16 @@ def search(example):
 
 def test_every_layer_works_in_one_wave(search):
     waves, units = search.graph.waves, search.graph.units
-    worked = [step for wave in waves for step in wave]
+    worked = [step for wave in waves for step in wave.works]
     assert len(set(worked)) == len(worked) == sum(len(unit.folding.each) for unit in units)
-    first = {units[number].name for number, layer in waves[0]}
-    assert {unit.name for unit in units if unit.when is When.BEFORE} & first and any(units[n].when is When.OUTSIDE for n, _ in waves[0])
+    first = {units[number].name for number, layer in waves[0].works}
+    assert {unit.name for unit in units if unit.when is When.BEFORE} & first and any(
+        units[n].when is When.OUTSIDE for n, _ in waves[0].works
+    )
     encoders = [len(engine.get_nodeattr("encoders")) for engine in engines_of(search.graph.model)]
     assert len(waves) >= sum(encoders) + len(encoders), "one more than an engine has encoders"
     for wave in waves:
-        layers = {units[number].when: layer for number, layer in wave if units[number].when is not When.OUTSIDE}
+        layers = {units[number].when: layer for number, layer in wave.works if units[number].when is not When.OUTSIDE}
         if len(layers) == 2:
             assert layers[When.BEFORE] == layers[When.REST] + 1, "keys are made while the encoder before ends"
 
@@ -95,5 +97,5 @@ def test_a_latency_is_the_waves_and_little_more(search):
     latency = latency_cycles(found.graph)
     delays = sum(own.delay for folding in solved.foldings for own in folding.each)
     assert solved.interval < latency < 1.5 * (solved.interval + delays)
-    near = soonest(search.problem, options_of(search.problem, solved), search.graph.waves)
+    near = soonest(search.problem, timed_folds(search.problem, solved), search.graph.waves)
     assert near.interval <= 1.02 * solved.interval

@@ -15,7 +15,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engines.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.engines.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
-from finn_vitprune.transforms.planning.soonest import Wave
+from finn_vitprune.transforms.planning.soonest import Wave, Works
 
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
@@ -71,17 +71,17 @@ class EngineGraph:
         """
         numbers = {unit.name: number for number, unit in enumerate(self.units)}
         found: list[Wave] = []
-        before: Wave = ()
+        before: Works = ()
         for node in self.model.graph.node:
             if node.name in numbers:
-                step: Wave = ((numbers[node.name], 0),)
-                before, found = (before, [*found, step]) if found else (before + step, found)
+                step: Works = ((numbers[node.name], 0),)
+                before, found = (before, [*found, Wave(step)]) if found else (before + step, found)
                 continue
             own = [(number, unit) for number, unit in enumerate(self.units) if self.engine_of.get(unit.name) == node.name]
-            encoders = max(len(unit.folding.each) for _, unit in own)
-            for wave in range(encoders + 1):
+            for wave in range(max(len(unit.folding.each) for _, unit in own) + 1):
                 layers = [(number, wave if unit.when is When.BEFORE else wave - 1, len(unit.folding.each)) for number, unit in own]
-                found.append(before + tuple((number, layer) for number, layer, count in layers if 0 <= layer < count))
+                works = before + tuple((number, layer) for number, layer, count in layers if 0 <= layer < count)
+                found.append(Wave(works, node.name))
                 before = ()
         return tuple(found)
 

@@ -37,7 +37,7 @@ from finn_vitprune.transforms.planning.plan_problem import (
     solve,
 )  # fmt: skip
 from finn_vitprune.transforms.planning.slr import used_by_region
-from finn_vitprune.transforms.planning.soonest import SLOWEST, Option, options_of, soonest
+from finn_vitprune.transforms.planning.soonest import SLOWEST, TimedFolds, soonest, timed_folds
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
@@ -50,6 +50,8 @@ ROUNDS = 8
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
+LONE = Paces(before=0.5)
+"""For a short latency units without products, and ports, are twice as fast as their engine's others need: every token waits for them."""
 SAME = 0.005
 """A plan that makes the latency shorter by less is not improved further."""
 NARROW = 0.8
@@ -266,7 +268,7 @@ class EngineSearch:
         """
         if self.latency:
             found = self.soonest()
-            return None if found is None else self.planned(found.solved, Paces())
+            return None if found is None else self.planned(found.solved, LONE)
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
@@ -287,7 +289,7 @@ class EngineSearch:
             if (near := self._sooner(near)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
-            found = self.counted(near, Paces())
+            found = self.counted(near, LONE)
             if not self.fits(found):
                 continue
             if best and found.latency > (1 - SAME) * best.latency:
@@ -302,12 +304,12 @@ class EngineSearch:
         """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
         problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
 
-        def sooner(options: tuple[Option, ...] | None) -> Solved | None:
+        def sooner(options: tuple[TimedFolds, ...] | None) -> Solved | None:
             return None if options is None else soonest(problem, options, self.graph.waves)
 
-        found, slower = None if near is None else sooner(options_of(problem, near)), 1.0
+        found, slower = None if near is None else sooner(timed_folds(problem, near)), 1.0
         while found is None and slower * problem.guess < self.slowest:
-            found, slower = sooner(options_of(problem, slower=slower)), slower * SLOWEST
+            found, slower = sooner(timed_folds(problem, slower=slower)), slower * SLOWEST
         return found
 
     def cost(self, found: Counted) -> tuple[int, int]:

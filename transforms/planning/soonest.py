@@ -8,7 +8,7 @@ when all keys are there. To each wave comes what its last token needs through ev
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,8 +21,8 @@ from finn_vitprune.custom_ops.op.folding import Folding, thriftiest, used_by
 from finn_vitprune.transforms.planning.choice import Candidates, quiet
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
 
-Wave = tuple[tuple[int, int], ...]
-"""Units by their number, and the layer of each that works in the wave."""
+Works = tuple[tuple[int, int], ...]
+"""Units by their number, and the layer of each that works."""
 
 FASTEST, SLOWEST, COARSE = 1.0, 8.0, 1.1
 """Intervals of units that candidates are looked for: as multiples of the guess (:attr:`.Problem.guess`), and the ratio of neighbours."""
@@ -39,7 +39,15 @@ MOST_NODES = 5_000
 
 
 @dataclass(frozen=True)
-class Option:
+class Wave:
+    """What works at once while an image is alone, and in which engine; none where all is outside of engines."""
+
+    works: Works
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class TimedFolds:
     """What is chosen from in one place: ``[folds, kinds]`` what each takes, ``[folds, layers]`` cycles, ``[folds]`` delay of all layers."""
 
     folds: tuple[Folding, ...]
@@ -48,7 +56,7 @@ class Option:
     delay: np.ndarray
 
     @classmethod
-    def of(cls, folds: Sequence[Folding]) -> Option:
+    def of(cls, folds: Sequence[Folding]) -> TimedFolds:
         """Of a unit's folds, without those that are worse than another one in everything."""
         used = used_by(folds)
         cycles = np.array([[own.cycles for own in fold.each] for fold in folds], dtype=float)
@@ -57,13 +65,13 @@ class Option:
         return cls(tuple(folds[i] for i in kept), used[kept], cycles[kept], delay[kept])
 
     @classmethod
-    def without_time(cls, candidates: Candidates, count: int) -> Option:
+    def without_time(cls, candidates: Candidates, count: int) -> TimedFolds:
         """``count`` times the same candidate of what costs no time."""
         folds = len(candidates.folds)
         return cls(candidates.folds, count * candidates.used, np.zeros((folds, 0)), np.zeros(folds))
 
 
-def options_of(problem: Problem, near: Solved | None = None, slower: float = 1.0) -> tuple[Option, ...] | None:
+def timed_folds(problem: Problem, near: Solved | None = None, slower: float = 1.0) -> tuple[TimedFolds, ...] | None:
     """What there is to choose for each unit: folds for intervals around ``slower`` times the problem's guess, or, closer to each other,
     around those that the units of ``near`` have; None where a unit has no fold so fast."""
     if near is None:
@@ -74,7 +82,7 @@ def options_of(problem: Problem, near: Solved | None = None, slower: float = 1.0
             [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
             for unit, folding in zip(problem.units, near.foldings, strict=True)
         ]
-    return tuple(map(Option.of, folds)) if all(folds) else None
+    return tuple(map(TimedFolds.of, folds)) if all(folds) else None
 
 
 def _share(unit: PlanUnit) -> float:
@@ -88,19 +96,19 @@ def _folds(unit: PlanUnit, problem: Problem, interval: float, least: float, most
     return list(dict.fromkeys(fold for own in intervals for fold in unit.candidates(own, problem.styles)))
 
 
-def soonest(problem: Problem, options: Sequence[Option], waves: Sequence[Wave]) -> Solved | None:
+def soonest(problem: Problem, options: Sequence[TimedFolds], waves: Sequence[Wave]) -> Solved | None:
     """The solution whose waves and delays together are shortest, within what is left of the room; None where nothing fits.
 
-    Its interval is the sum of the waves.
+    Its interval is the time of an image in the fastest engine, the sum of its waves.
 
     Args:
-        options: of the units (:func:`options_of`).
+        options: of the units (:func:`timed_folds`).
     """
     left = problem.room - problem.taken
     if np.any(left < 0):
         return None
     beside = Counter(problem.between)
-    options = [*options, *(Option.without_time(candidates, count) for (candidates, _), count in beside.items())]
+    options = [*options, *(TimedFolds.without_time(candidates, count) for (candidates, _), count in beside.items())]
     places = [*problem.places, *(place for _, place in beside)]
     scale = float(problem.guess)
     x = _program(options, places, waves, left, problem.room.sum(0), scale)
@@ -109,16 +117,19 @@ def soonest(problem: Problem, options: Sequence[Option], waves: Sequence[Wave]) 
     starts = np.cumsum([0, *(len(option.folds) for option in options)])
     chosen = [option.folds[int(np.argmax(x[a:b]))] for option, (a, b) in zip(options, pairwise(starts))]
     foldings = tuple(unit.folding.folded_as(fold) for unit, fold in zip(problem.units, chosen))
-    return Solved(int(scale * x[starts[-1] :].sum()), foldings)
+    intervals: dict[str, float] = defaultdict(float)
+    for wave, length in zip(waves, x[starts[-1] :], strict=True):
+        intervals[wave.engine] += scale * float(length)
+    return Solved(int(min(time for engine, time in intervals.items() if engine)), foldings)
 
 
 def _program(
-    options: Sequence[Option], places: Sequence[int], waves: Sequence[Wave], left: np.ndarray, part: np.ndarray, scale: float
+    options: Sequence[TimedFolds], places: Sequence[int], waves: Sequence[Wave], left: np.ndarray, part: np.ndarray, scale: float
 ) -> np.ndarray | None:
     """One fold of each option and the length of each wave: ``[folds + waves]``; None where nothing fits. Times are shares of ``scale``."""
     sizes = [len(option.folds) for option in options]
     owner, starts, size = np.repeat(np.arange(len(options)), sizes), np.cumsum([0, *sizes]), sum(sizes)
-    works = [(wave, number, layer) for wave, units in enumerate(waves) for number, layer in units]
+    works = [(number_of_wave, number, layer) for number_of_wave, wave in enumerate(waves) for number, layer in wave.works]
     busy = lil_matrix((len(works), size + len(waves)))  # a wave less the cycles of what works in it
     for row, (wave, number, layer) in enumerate(works):
         busy[row, starts[number] : starts[number + 1]] = -options[number].cycles[:, layer] / scale

@@ -131,7 +131,7 @@ def test_a_file_of_another_network_is_refused(shares, change, text):
     (lambda c: c["encoders"][1].update(key=0), "encoders.1.key"),
     (lambda c: c["encoders"][1].update(keys=1), "encoders.1.keys"),
     (lambda c: c["encoders"][0].pop("value"), "encoders.0.value"),
-    (lambda c: c.update(format=2), "format: use 1"),
+    (lambda c: c.update(format=2), "format should be 1"),
 ])  # fmt: skip
 def test_wrong_files_are_refused_with_the_place(shares, change, text, tmp_path):
     content = shares.model_dump(mode="json")
