@@ -106,8 +106,8 @@ def make_plan(options: ImportOptions) -> ImportPlan:
     tuned = options.fine_tune
     return ImportPlan(
         file=file, vit=vit, config=config, prune=prune, data=data, mean=mean, std=std,
-        normalisation=f"{numbers} (mean / std, {source})", notes=notes, model=options.model, output=options.output, log=options.log,
-        layers_file=options.layers_file,
+        normalisation=f"{numbers} (mean / std, {source})", notes=notes, model=options.model, output=options.output, log=options.beside(".log"),
+        layers_file=options.beside(".layers.json"),
         tries=tries_of(options),
         score=options.score if prune.prunes else Score.MAGNITUDE,  # where all stay any serves, and this one needs no images
         by_layer=options.layers or options.keep_by_layer,
@@ -146,7 +146,8 @@ def prune_of(options: ImportOptions, config: ViTConfig) -> PruneConfig:
         UserError: a block size that does not divide the network.
     """
     block = options.block_size or _largest_block(config)
-    prune = PruneConfig(block, *options.shares)
+    shares = options.layers or options
+    prune = PruneConfig(block, str(shares.block_keep), str(shares.neuron_keep or shares.block_keep))
     prune.check(config)
     return prune
 

@@ -197,13 +197,6 @@ class ImportOptions(Options):
         return LayerShares.load(Path(self.keep_by_layer))
 
     @property
-    def shares(self) -> tuple[str, str]:
-        """Kept shares of blocks and of neurons."""
-        if self.layers is not None:
-            return str(self.layers.block_keep), str(self.layers.neuron_keep)
-        return self.block_keep, self.neuron_keep or self.block_keep
-
-    @property
     def corrects(self) -> bool:
         """Whether rounding is corrected.
 
@@ -211,20 +204,9 @@ class ImportOptions(Options):
         """
         return self.weight_bits < 8 if self.rounding is None else self.rounding is Rounding.CORRECTED
 
-    @property
-    def images(self) -> Path:
-        """The held-out images beside the output."""
-        return self.output.with_suffix(".npz")
-
-    @property
-    def layers_file(self) -> Path:
-        """Shares by layer beside the output."""
-        return self.output.with_suffix(".layers.json")
-
-    @property
-    def log(self) -> Path:
-        """The log beside the output."""
-        return self.output.with_suffix(".log")
+    def beside(self, suffix: str) -> Path:
+        """A file beside the output: ``.npz`` held-out images, ``.layers.json`` shares by layer, ``.log``."""
+        return self.output.with_suffix(suffix)
 
     def check_output(self) -> None:
         """Raise a UserError where the output, or what goes beside it, cannot be written."""
@@ -233,10 +215,11 @@ class ImportOptions(Options):
         if self.output.resolve() == self.model.resolve():
             raise UserError(f"-o {self.output} is the model itself: give another name")
         self._check_writable()
-        for path in (self.output, self.images, self.layers_file, self.log):
+        images, layers, log = map(self.beside, (".npz", ".layers.json", ".log"))
+        for path in (self.output, images, layers, log):
             if path.is_dir():
                 raise UserError(f"-o {self.output}: {path} is a folder: give another name")
-        for path in (self.output, self.images, self.layers_file):
+        for path in (self.output, images, layers):
             if path.exists() and not self.force:
                 raise UserError(f"{path} is there already: use --force to replace it, or another name")
 
@@ -245,12 +228,13 @@ class ImportOptions(Options):
         folder = next(p for p in self.output.absolute().parents if os.path.lexists(p))
         if not folder.is_dir():
             raise UserError(f"-o {self.output}: {folder} is not a folder: give a folder that can be written")
+        log = self.beside(".log")
         try:
             tempfile.TemporaryFile(dir=folder).close()
-            if self.log.is_file():
-                self.log.open("a").close()
+            if log.is_file():
+                log.open("a").close()
         except OSError as error:
-            place = self.log if error.filename == str(self.log) else folder
+            place = log if error.filename == str(log) else folder
             raise UserError(
                 f"-o {self.output}: {place} cannot be written ({error.strerror}): give a folder and a name that can be"
             ) from error
