@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,9 @@ from finn_vitprune.files import output_path
 from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.texts import Floats, Ints, Positive
 from finn_vitprune.pruning.choices import Rounding, Score, Share, check_drops, check_shares
-from finn_vitprune.pruning.layers import LayerShares
+
+if TYPE_CHECKING:
+    from finn_vitprune.pruning.layers import LayerShares
 
 ShareText = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A share, the exact decimal as written."""
@@ -194,6 +196,8 @@ class ImportOptions(Options):
         """Shares by layer of a file."""
         if self.keep_by_layer in (None, AUTO):
             return None
+        from finn_vitprune.pruning.layers import LayerShares
+
         return LayerShares.load(Path(self.keep_by_layer))
 
     @property

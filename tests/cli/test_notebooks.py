@@ -51,7 +51,7 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
 
 def texts(notebook: NotebookNode) -> str:
     """All text in the outputs, pictures left out."""
-    shown = [text for o in outputs(notebook) for kind, text in o.get("data", {}).items() if kind.startswith("text/")]
+    shown = [text for o in outputs(notebook) for kind, text in sorted(o.get("data", {}).items()) if kind.startswith("text/")]
     return "\n".join([o.get("text", "") for o in outputs(notebook)] + shown)
 
 

@@ -96,7 +96,6 @@ def test_a_latency_is_the_waves_and_little_more(search):
     found = search.planned(solved, Paces())
     latency = latency_cycles(found.graph)
     delays = sum(own.delay for folding in solved.foldings for own in folding.each)
-    engines = len(engines_of(search.graph.model))
-    assert solved.interval < latency < 1.5 * (engines * solved.interval + delays)
+    assert solved.interval < latency < 2 * (solved.interval + delays), "in a network so small the way between units is long"
     near = soonest(search.problem, timed_folds(search.problem, solved), search.graph.waves)
     assert near.interval <= 1.02 * solved.interval
