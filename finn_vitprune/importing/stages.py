@@ -79,9 +79,8 @@ class Stages:
         scored.correct(student.network, student.masks)
         self._measure("pruned", student)
         if plan.reconstructs:
-            student = Student(
-                self._with_drops(), scores, layers
-            )  # anew: a fit that begins at corrected weights comes out worse (docs/import.md)
+            # Start from the float weights again: a fit that starts from corrected weights ends worse (docs/import.md).
+            student = Student(self._with_drops(), scores, layers)
             self._fit(student, calibration, rounded=False)
             self._measure("reconstructed", student)
         return student
@@ -140,7 +139,9 @@ class Stages:
             model.save(str(partial))
         sample, chosen = {"images": held_out.images, "logits": logits, "labels": held_out.labels}, held_out.draw(SAMPLE_IMAGES)
         write_sample(plan.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
-        if student.layers is not None:
+        if student.layers is None:
+            plan.layers_file.unlink(missing_ok=True)  # of the output that this one replaces
+        else:
             student.layers.save(plan.layers_file)
         return Exported(metadata, gate, saturations, student.layers)
 

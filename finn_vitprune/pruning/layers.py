@@ -25,7 +25,7 @@ from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 LAYERS = ("query", "key", "value", "projection", "neurons")
 """Of an encoder: what has a share of its own."""
 LEAST = Fraction(1, 8)
-"""Of a layer that at least stays: what is said of the last blocks of a layer holds no longer where so much has gone."""
+"""Every layer keeps at least this share: the costs of its last blocks are not reliable once so much has gone."""
 DIGITS = 5
 """Of shares in files."""
 POINTS = tuple(i / 10 for i in range(9, 0, -1))

@@ -550,8 +550,11 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
     target.write_text("mine")
     assert "--force" in one_line(capsys, model, "--data", data, "-o", target)
     assert target.read_text() == "mine"
+    shares = tmp_path / "x.layers.json"
+    shares.write_text("of another import")
     imported(capsys, model, "--data", data, "-o", target, "--force")
     assert ModelMetadata.read(ModelWrapper(str(target))).name == "x"
+    assert not shares.exists(), "nothing was pruned, so no layer was measured"
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,17 @@ def test_no_other_folds_are_sooner(seed, monkeypatch):
 
 def test_a_place_that_is_full_takes_no_more():
     options = random_folds(0)
-    room = np.array([[1000.0, 60.0, 20.0, 3.0], [60.0, 5.0, 20.0, 3.0]])
-    x = planning._program(options, [0, 0, 1], WAVES, room, room.sum(0), 1000.0)
-    assert x is None or np.all(options[2].used[int(np.argmax(x[10:15]))] <= room[1])
-    assert planning._program(options, [0, 0, 1], WAVES, np.zeros((2, 4)), room.sum(0), 1000.0) is None
+
+    def last(luts: float) -> int:
+        """The fold of the third unit, which is alone in its place."""
+        room = np.array([[1000.0, 60.0, 20.0, 3.0], [luts, 60.0, 20.0, 3.0]])
+        x = planning._program(options, [0, 0, 1], WAVES, room, room.sum(0), 1000.0)
+        return int(np.argmax(x[10:15]))
+
+    least = int(np.argmin(options[2].used[:, 0]))
+    assert last(options[2].used[least, 0] + 1) == least and last(2000.0) != least
+    none = np.zeros((2, 4))
+    assert planning._program(options, [0, 0, 1], WAVES, none, none.sum(0) + 1, 1000.0) is None
 
 
 @pytest.fixture(scope="module")
