@@ -114,6 +114,16 @@ class BuildImages:
             self.load(sizes[0], sizes[1][-1])
 
 
+def given_images(pixels: np.ndarray, shape: list[int]) -> Images:
+    """Images that a program gives.
+
+    Raises:
+        UserError: they do not fit ``shape``, ``[1, H, W, C]``.
+    """
+    pixels = check_pixels(np.asarray(pixels), shape, "the input")
+    return Images(pixels, None, None, "the program", np.arange(len(pixels)), len(pixels), 0)
+
+
 def input_shape(model: ModelWrapper) -> list[int]:
     """``[1, H, W, C]`` of the image that a QONNX model or a parent graph takes."""
     return model.get_tensor_shape(model.graph.input[0].name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import progress
 from finn_vitprune.arrays import read_arrays
-from finn_vitprune.builds.images import BuildImages, Images, input_shape, output_classes
+from finn_vitprune.builds.images import BuildImages, Images, given_images, input_shape, output_classes
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -76,9 +76,9 @@ class TokenSample:
             found.append(", ".join([f"image {f + 1}: {caption.replace(chr(10), ', ')}", *left]))
         return found
 
-    def figure(self) -> Figure:
-        """The picture; only of a network with token drops."""
-        return token_figure(self.images, list(zip(self.encoders.tolist(), self.left)), captions(self.predicted, self.labels))
+    def figure(self, names: Sequence[str] | None = None) -> Figure:
+        """The picture, with classes by their ``names`` if given; only of a network with token drops."""
+        return token_figure(self.images, list(zip(self.encoders.tolist(), self.left)), captions(self.predicted, self.labels, names))
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -134,11 +134,23 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
         raise UserError(f"--what tokens: no images at {path}: `import` and `export` write them beside the model")
     images = BuildImages(path, seed=seed).load(input_shape(source), output_classes(source))
     chosen = images.some(some_of(count, images.total, str(path)))
-    images = images.only(chosen)
-    progress.status(f"running {len(chosen)} images through the hardware graph")
+    return network_tokens(model, images.only(chosen)).figure()
+
+
+def network_tokens(model: Path, images: Images | np.ndarray) -> TokenSample:
+    """What the token drops of a QONNX model leave of ``images``, or of pixels uint8 ``[F, H, W, C]``, by its hardware graph.
+
+    Raises:
+        UserError: the file is not a model that can be built, it drops no tokens, or the images do not fit it.
+    """
+    source = ModelWrapper(read_qonnx(model))
+    check_op_types(source)
+    if not isinstance(images, Images):
+        images = given_images(images, input_shape(source))
+    progress.status(f"running {len(images.pixels)} images through the hardware graph")
     hardware = lower(source.transform(TidySource())).model.transform(TidyLowered())
     tensors = golden.run(hardware, {hardware.graph.input[0].name: images.pixels})
-    return _drops(TokenSample.of(hardware, tensors, images), model).figure()
+    return _drops(TokenSample.of(hardware, tensors, images), model)
 
 
 def _drops(sample: TokenSample, source: Path) -> TokenSample:

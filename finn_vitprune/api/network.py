@@ -15,6 +15,7 @@ from finn_vitprune.api.signature import spelled_out
 from finn_vitprune.api.temporary import TemporaryPlace
 from finn_vitprune.builds.build import build
 from finn_vitprune.builds.evaluate import evaluate
+from finn_vitprune.builds.records.tokens import TokenSample, network_tokens
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
@@ -183,6 +184,16 @@ class Network:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The logits of a QONNX network as an accelerator computes them, as :meth:`Design.predict`."""
         return self._integers.logits(images)
+
+    def tokens(self, images: np.ndarray) -> TokenSample:
+        """Which patches of images the token drops of a QONNX network leave, and the classes that it predicts; ``.figure()`` draws it.
+
+        Args:
+            images: uint8 ``[F, H, W, C]``.
+        Raises:
+            UserError: the network is not QONNX, or drops no tokens; or the images do not fit it.
+        """
+        return network_tokens(self.path, images)
 
     @spelled_out(EvaluateKeywords)
     def evaluate(self, data: str, **options: Unpack[EvaluateKeywords]) -> Evaluation:
