@@ -24,9 +24,6 @@ RECIP_BITS = 25
 SCORE_BITS = 16
 """Fraction bits of a token score: one head contributes floor(2**16 E / Z)."""
 
-GELU_LOWEST = -0.16997
-"""The smallest value of GELU, at -0.7518."""
-
 TIE_TOLERANCE = 1e-3
 """Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
 

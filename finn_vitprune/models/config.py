@@ -23,6 +23,42 @@ class Pooling(str, Enum):
     ALL = "mean of all tokens"
 
 
+class MlpActivation(str, Enum):
+    """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes."""
+
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+    QUICK_GELU = "quick_gelu"
+    SILU = "silu"
+    RELU = "relu"
+
+    @property
+    def text(self) -> str:
+        """As it is called in texts."""
+        return ACTIVATION_TEXTS[self]
+
+    @property
+    def lowest(self) -> float:
+        """Its smallest value."""
+        return ACTIVATION_LOWEST[self]
+
+
+ACTIVATION_TEXTS = {
+    MlpActivation.GELU: "GELU",
+    MlpActivation.GELU_TANH: "GELU in its tanh form",
+    MlpActivation.QUICK_GELU: "QuickGELU",
+    MlpActivation.SILU: "SiLU",
+    MlpActivation.RELU: "ReLU",
+}
+ACTIVATION_LOWEST = {
+    MlpActivation.GELU: -0.16997,
+    MlpActivation.GELU_TANH: -0.17004,
+    MlpActivation.QUICK_GELU: -0.16361,
+    MlpActivation.SILU: -0.27846,
+    MlpActivation.RELU: 0.0,
+}
+
+
 @dataclass(frozen=True)
 class EncoderShape:
     """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens after its drop (None: no drop)."""
@@ -40,7 +76,7 @@ class ViTConfig:
     latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
-    classifier, None: ``weight_bits``.
+    classifier, None: ``weight_bits``. ``activation``: of all MLPs.
     """
 
     image_size: int
@@ -57,6 +93,7 @@ class ViTConfig:
     outer_bits: int | None = None
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
+    activation: MlpActivation = MlpActivation.GELU
 
     @classmethod
     def dense(
