@@ -33,8 +33,8 @@ MacStyle = Literal["portable", "dsp48e2", "lut"]
 """MAC implementations."""
 DENSE = "dense"
 """Room for the dense network."""
-NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too)"
-"""What a file of images holds."""
+NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too), or a folder of image files"
+"""What a file of images holds, or what else there may be."""
 VIVADO_STEPS = (
     "step_hw_ipgen",
     "step_create_stitched_ip",
@@ -193,9 +193,9 @@ class BuildSettings(Options):
     shell: ShellOption = NO_SHELL
     images: Annotated[
         Path | None,
-        Option(file=True, first="step_lower"),
+        Option(file=True, folder=True, first="step_lower"),
         Field(
-            description="The images to verify with, an .npz file: `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."
+            description="The images to verify with: a folder of image files, or an .npz file with `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."
         ),
     ] = None
     max_images: Annotated[

@@ -165,7 +165,6 @@ USES = (
     # build: images
     Use("build M.onnx -o b --images pic.jpg", "--images pic.jpg is not an .npz file: give one with `images`, uint8 [frames, H, W, C]"),
     Use("build M.onnx -o b --images ok.npy", "--images ok.npy is not an .npz file"),
-    Use("build M.onnx -o b --images imgs", "imgs: is a folder, a file is needed"),
     planned("build M.onnx -o b --images float.npz", "float.npz is float64; pixels are uint8"),
     planned("build M.onnx -o b --images wrongsize.npz", "the model takes [frames, 8, 8, 1]"),
     planned("build M.onnx -o b --images nchw.npz", "the model takes [frames, 8, 8, 1]"),
