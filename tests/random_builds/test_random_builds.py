@@ -159,7 +159,7 @@ def test_any_third_outcome_fails_the_command_and_is_tried_again(third, tmp_path,
 
 
 def test_seeds_in_the_ledger_are_not_built_again_unless_their_draw_has_changed(tmp_path, monkeypatch, capsys):
-    old = asdict(draw(3)) | {"heads": 99}
-    done = [Outcome(1, "agree", asdict(draw(1))), Outcome(3, "agree", old)]
+    old = NETWORKS.recorded(3) | {"heads": 99}
+    done = [Outcome(1, "agree", NETWORKS.recorded(1)), Outcome(3, "agree", old)]
     code, ran, _, lines = fake(tmp_path, monkeypatch, capsys, None, "agree", "agree", done=done)
     assert (code, ran, [line["seed"] for line in lines]) == (0, [2, 3], [1, 3, 2, 3])
