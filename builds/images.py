@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.labels import check_labels, draw, drawn_text
 from finn_vitprune.options.build import NPZ
-from finn_vitprune.training.folder_data import EXTENSIONS
+from finn_vitprune.training.folder_data import EXTENSIONS, image_files
 
 RANDOM, RANDOM_IMAGES = "random", 16
 MOST_IMAGES = 1_000_000
@@ -106,9 +105,11 @@ class BuildImages:
 
     def _of_folder(self, path: Path, shape: NetworkShape) -> Images:
         """Those of all image files below a folder, in the order of their names, without labels."""
-        files = [os.fsencode(f) for f in sorted(path.rglob("*")) if f.suffix.lower() in EXTENSIONS and not f.name.startswith(".")]
+        files = image_files(path)
         if not files:
             raise UserError(f"images folder {path} has no image files: use {', '.join(EXTENSIONS)}")
+        if shape.channels not in (1, 3):
+            raise UserError(f"--images {path}: the model takes {shape.channels} channels, image files have 1 or 3: use an .npz file")
         source = FileImages(f"--images {path}", files, None, shape)
         index = draw(_few_enough(path, len(files), self.most), self.most, self.seed)
         pixels, damaged = source.read(index)

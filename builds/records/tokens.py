@@ -28,6 +28,8 @@ from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 KEPT_IMAGES = 8
 """That a build keeps."""
+AT_ONCE = 16
+"""Images of which all tensors are in memory."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,14 @@ class TokenSample:
         return found
 
     def figure(self, names: Sequence[str] | None = None) -> Figure:
-        """The picture, with classes by their ``names`` if given; only of a network with token drops."""
+        """The picture, with classes by their ``names`` if given; only of a network with token drops.
+
+        Raises:
+            UserError: there are fewer names than classes that are shown.
+        """
+        shown = max([*self.predicted.tolist(), *([] if self.labels is None else self.labels.tolist())], default=0)
+        if names is not None and shown >= len(names):
+            raise UserError(f"names: there are {len(names)}, and the images are of classes up to {shown}: give one for each class")
         return token_figure(self.images, list(zip(self.encoders.tolist(), self.left)), captions(self.predicted, self.labels, names))
 
     def save(self, path: Path) -> None:
@@ -147,10 +156,16 @@ def network_tokens(model: Path, images: Images | np.ndarray) -> TokenSample:
     check_op_types(source)
     if not isinstance(images, Images):
         images = given_images(images, input_shape(source))
-    progress.status(f"running {len(images.pixels)} images through the hardware graph")
     hardware = lower(source.transform(TidySource())).model.transform(TidyLowered())
-    tensors = golden.run(hardware, {hardware.graph.input[0].name: images.pixels})
-    return _drops(TokenSample.of(hardware, tensors, images), model)
+    if not any(kind_of(node) == "VitTokenDrop" for node in hardware.graph.node):
+        raise UserError(f"{model} has no token drop, so all patches of its images stay")
+    progress.status(f"running {len(images.pixels)} images through the hardware graph")
+    parts = []
+    for batch in np.array_split(images.index, -(-len(images.index) // AT_ONCE)):
+        some = images.only(batch)
+        parts.append(TokenSample.of(hardware, golden.run(hardware, {hardware.graph.input[0].name: some.pixels}), some))
+    predicted, left = np.concatenate([p.predicted for p in parts]), np.concatenate([p.left for p in parts], axis=1)
+    return replace(parts[0], images=images.pixels, labels=images.labels, predicted=predicted, left=left, source=images.text)
 
 
 def _drops(sample: TokenSample, source: Path) -> TokenSample:

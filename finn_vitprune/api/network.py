@@ -21,7 +21,8 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import whole_file
 from finn_vitprune.graph.kinds import Kind
-from finn_vitprune.graph.reading import need_qonnx, read_proto
+from finn_vitprune.graph.packed import SUFFIX, write_model
+from finn_vitprune.graph.reading import need_qonnx, read_model, read_proto
 from finn_vitprune.importing.verdict import import_verdict
 from finn_vitprune.importing.workflow import Imported, import_model
 from finn_vitprune.ingest.check.check import check
@@ -132,7 +133,7 @@ class Network:
         return Network(path, Kind.QONNX, import_model(chosen), kept)
 
     def save(self, to: str | Path) -> Network:
-        """Copy the file, and what lies beside it, and give the network of the copy.
+        """Copy the file, and what lies beside it, and give the network of the copy; one whose name ends in ``.xz`` is packed.
 
         Raises:
             UserError: something is there already.
@@ -144,6 +145,9 @@ class Network:
             if place.exists():
                 raise UserError(f"{place} is there already: give another name")
         for source, place in files.items():
+            if source == self.path and (source.suffix == SUFFIX) != (place.suffix == SUFFIX):
+                write_model(read_model(source), place)
+                continue
             with whole_file(place) as partial:
                 shutil.copyfile(source, partial)
         return Network(path, self.kind, self.imported)

@@ -7,7 +7,6 @@ depends on them, into ``previous-<n>``. Files that no step wrote stay where they
 from __future__ import annotations
 
 import functools
-import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,12 +131,9 @@ def _named(value: JsonValue) -> JsonValue:
 
 
 def file_options(value: object) -> object:
-    """The value of an option, of a file its name and contents in place of its place; of several files each, of a folder all of them."""
+    """The value of an option, of a file its name and contents in place of its place; of several files each."""
     if isinstance(value, tuple):
         return tuple(map(file_options, value))
-    if isinstance(value, Path) and value.is_dir():
-        contents = "".join(f"{f.relative_to(value)} {sha256(f)}\n" for f in sorted(value.rglob("*")) if f.is_file())
-        return f"{value.name} (SHA-256 {hashlib.sha256(contents.encode(errors='surrogateescape')).hexdigest()[:16]})"
     if isinstance(value, str | Path) and Path(value).is_file():
         return f"{Path(value).name} (SHA-256 {sha256(value)[:16]})"
     return value

@@ -31,6 +31,8 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     if problem:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
+    activation = _activation(block.mlp.act)
+    assert activation is not None  # another one is not supported
     height, _width = model.patch_embed.img_size
     return ViTConfig(
         image_size=height,
@@ -44,7 +46,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         eps=float(block.norm1.eps),
         pooling=POOLINGS[getattr(model, "global_pool", "token")],
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
-        activation=_activation(block.mlp.act) or MlpActivation.GELU,
+        activation=activation,
         **bits,
     )
 

@@ -276,6 +276,10 @@ class BuildOptions(BuildSettings, BuildRequest):
             raise UserError(f"output {output} is a file: give a folder")
         if self.images is not None and self.images.is_file() and not is_zipfile(self.images):
             raise UserError(f"--images {self.images} is not an .npz file: {NPZ}")
+        if self.images is not None and self.images.is_dir() and output.is_relative_to(self.images.resolve()):
+            raise UserError(
+                f"output {output} is in the folder of --images {self.images}, so the build would be among its images: give another one"
+            )
         if self.shell not in (names := (NO_SHELL, *shell_table())):
             raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
         self._check_steps()

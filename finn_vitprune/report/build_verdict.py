@@ -210,8 +210,10 @@ def next_step(s: Summary, facts: Mapping[str, str], evaluation: Evaluation | Non
         return ""
     if (s.part is not None and s.part.fits is False) or missed_text(s):
         return "build again with what would help"
+    if mismatch_text(s):
+        return f"the log of what differs, {place}/build_dataflow.log"
     if facts.get("stopped", "").startswith("in"):
-        return "the same command: it goes on there"
+        return f"the same command goes on there; why it stopped: {place}/build_dataflow.log"
     if s.rtlsim is None:
         return "the same command without --estimate-only"
     if evaluation is None:

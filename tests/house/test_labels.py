@@ -10,7 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.images import BuildImages, input_shape, output_classes
-from finn_vitprune.built.record import file_options
+from finn_vitprune.built.record import record_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.labels import check_labels, draw
@@ -105,13 +105,28 @@ def test_a_folder_of_image_files_is_read_as_evaluate_does(tmp_path):
 
 
 def test_other_contents_or_names_of_a_folder_are_other_images(tmp_path):
+    def recorded(folder: Path) -> str:
+        options = BuildOptions(model=MODEL, output_dir=tmp_path / "out", fpga_part="ZCU104", images=folder, stop_step="step_tidy_up")
+        return record_of(build(options)).options["images"]
+
     folder = folder_of_images(tmp_path / "a" / "pictures")
-    digests = {file_options(folder), file_options(folder_of_images(tmp_path / "b" / "pictures"))}
-    assert len(digests) == 1 and file_options(str(folder)) == str(folder)
+    digests = {recorded(folder), recorded(folder_of_images(tmp_path / "b" / "pictures"))}
+    (folder / "notes.txt").write_text("no image")
+    assert digests == {recorded(folder)} and not (tmp_path / "out" / "previous-1").exists()
     (folder / "0.png").rename(folder / "9.png")
-    digests.add(file_options(folder))
+    digests.add(recorded(folder))
     (folder / "9.png").write_bytes((folder / "2.png").read_bytes())
-    assert len(digests | {file_options(folder)}) == 3
+    assert len(digests | {recorded(folder)}) == 3
+
+
+def test_linked_folders_are_read_and_an_output_among_the_images_is_refused(tmp_path):
+    folder = folder_of_images(tmp_path / "pictures")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "to").symlink_to(folder)
+    (tmp_path / "linked" / "folder.png").mkdir()
+    assert np.array_equal(loaded(tmp_path / "linked").pixels, loaded(folder).pixels)
+    with pytest.raises(UserError, match="the build would be among its images"):
+        BuildOptions(model=MODEL, output_dir=folder / "b", fpga_part="ZCU104", images=folder)
 
 
 def test_a_folder_without_images_or_with_a_damaged_one_is_refused_by_name(tmp_path):

@@ -47,7 +47,7 @@ def test_a_stop_is_said_where_figures_do_not_say_it(stopped, simulated, said):
         s = s.model_copy(update={"rtlsim": None})
     found = build_verdict(s, {"stopped": stopped}, None, "build/x")
     texts = found.warnings
-    assert (found.next == "the same command: it goes on there") is stopped.startswith("in")
+    assert found.next.startswith("the same command goes on there") is stopped.startswith("in")
     assert any(f"Stopped {stopped}" in text for text in texts) is said
     assert any("Only estimates" in text or "nothing was simulated" in text for text in texts) is not simulated
 
