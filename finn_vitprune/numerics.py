@@ -58,7 +58,7 @@ def int_range(bits: int, signed: bool) -> tuple[int, int]:
 
 
 def zero_point(lowest: float, scale: float, bits: int) -> int:
-    """The signed code of 0 with which the lowest code stands for about ``lowest`` < 0: the nearest even one.
+    """The signed code of 0 with which the lowest code stands for about ``lowest`` (0 or less): the nearest even one.
 
     An even zero point leaves ties as they are: round(x / s + z) = round(x / s) + z.
     """
