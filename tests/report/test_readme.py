@@ -53,7 +53,7 @@ def test_accuracies_are_those_of_the_kept_results():
     tiny = json.loads((RESULTS / "train" / "deit_tiny" / "evaluate.json").read_text())
     (run,) = json.loads((RESULTS / "train" / "deit_tiny" / "results.json").read_text())["deit_tiny_tiny_imagenet"]["runs"]
     assert said["DeiT-Tiny, trained here"] == f"{tiny['accuracy']:.2%} ({run['accuracy_teacher']:.2%})".replace("%", " %")
-    assert f"over {tiny['images']:,} held-out images" in README and f"trained on {run['train_images']:,} photographs" in README
+    assert f"on {tiny['images']:,} held-out images" in README and f"trained on {run['train_images']:,} photographs" in README
     page = (RESULTS / "train" / "RESULTS.md").read_text().partition("## Fashion-MNIST, all training images")[2]
     floats, pruned = (re.search(rf"^\| {name} \| 0, 1, 2 \| (0\.\d+) .*$", page, re.MULTILINE)[0] for name in ("float", "r0.5_0.5"))
     exported = float(pruned.split("|")[4])
