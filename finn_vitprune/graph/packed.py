@@ -38,7 +38,7 @@ def write_model(model: ModelProto, path: Path) -> int:
         UserError: the model is too large for one file, or a packed one would not be found beside its images.
     """
     if path.suffixes[-2:] == [".onnx", SUFFIX]:
-        raise UserError(f"-o {path}: the images of a model are those of its name, so give {path.with_suffix('').with_suffix(SUFFIX).name}")
+        raise UserError(f"{path}: the images of a model are those of its name, so give {path.with_suffix('').with_suffix(SUFFIX).name}")
     try:
         content = packed(model) if path.suffix == SUFFIX else model.SerializeToString(deterministic=True)
     except (ValueError, EncodeError):
