@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from click.testing import Result
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -51,7 +50,7 @@ def _stored(content: bytes) -> dict[str, TensorProto]:
     return {t.name: t for t in ModelProto.FromString(lzma.decompress(content)).graph.initializer}
 
 
-def _export(*arguments: object) -> Result:
+def _export(*arguments: object):
     return CliRunner().invoke(program("export"), ["export", *map(str, arguments)])
 
 
