@@ -78,7 +78,8 @@ class BuildImages:
         """
         path = self.path
         if path is not None and path.is_dir():
-            return self._of_folder(path, NetworkShape(*shape[1:], classes))
+            height, width, channels = shape[1:]
+            return self._of_folder(path, NetworkShape(height, width, channels, classes))
         if path is None:
             count = min(RANDOM_IMAGES, self.most or RANDOM_IMAGES)
             pixels = np.random.default_rng(self.seed).integers(0, 256, (count, *shape[1:]), dtype=np.uint8)

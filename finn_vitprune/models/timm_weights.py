@@ -31,6 +31,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     if problem:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
+    assert isinstance(block, Block) and isinstance(block.mlp, Mlp)
     activation = _activation(block.mlp.act)
     assert activation is not None  # another one is not supported
     height, _width = model.patch_embed.img_size
