@@ -27,6 +27,10 @@ KEPT = [
     "deit_loaded/design_summary.json",
     "engines/digits_1_2_summary.json",
     "train/deit_fmnist_summary.json",
+    "train/deit_fmnist_heads_summary.json",
+    "train/deit_tiny/u250_summary.json",
+    "train/deit_tiny/zcu104_summary.json",
+    "deit_engines/w8a8_engine1_soonest_summary.json",
     "import/fmnist_summary.json",
 ]
 
