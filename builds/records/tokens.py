@@ -127,7 +127,9 @@ def kept_tokens(folder: Path, count: int | None, seed: int) -> Figure:
     sample = sample_of_build(folder)
     if sample is None:
         raise UserError(f"--what tokens: {folder} keeps no images: its build did not come to the lowered graph; build again")
-    return _drops(sample, folder).some(some_of(count, len(sample.images), str(folder)), seed).figure()
+    if not len(sample.encoders):
+        raise UserError(f"--what tokens: the model of {folder} has no token drop")
+    return sample.some(some_of(count, len(sample.images), str(folder)), seed).figure()
 
 
 def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
@@ -136,26 +138,32 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
     Raises:
         UserError: the file is not a model that can be built, it drops no tokens, there are no such images, or fewer of them.
     """
-    source = ModelWrapper(read_qonnx(model))
-    check_op_types(source)
+    source = _source(model)
     path = model.with_suffix(".npz")
     if not path.is_file():
         raise UserError(f"--what tokens: no images at {path}: `import` and `export` write them beside the model")
     images = BuildImages(path, seed=seed).load(input_shape(source), output_classes(source))
     chosen = images.some(some_of(count, images.total, str(path)))
-    return network_tokens(model, images.only(chosen)).figure()
+    return _sample(model, source, images.only(chosen)).figure()
 
 
-def network_tokens(model: Path, images: Images | np.ndarray) -> TokenSample:
-    """What the token drops of a QONNX model leave of ``images``, or of pixels uint8 ``[F, H, W, C]``, by its hardware graph.
+def network_tokens(model: Path, pixels: np.ndarray) -> TokenSample:
+    """What the token drops of a QONNX model leave of ``pixels``, uint8 ``[F, H, W, C]``, by its hardware graph.
 
     Raises:
         UserError: the file is not a model that can be built, it drops no tokens, or the images do not fit it.
     """
+    source = _source(model)
+    return _sample(model, source, given_images(pixels, input_shape(source)))
+
+
+def _source(model: Path) -> ModelWrapper:
     source = ModelWrapper(read_qonnx(model))
     check_op_types(source)
-    if not isinstance(images, Images):
-        images = given_images(images, input_shape(source))
+    return source
+
+
+def _sample(model: Path, source: ModelWrapper, images: Images) -> TokenSample:
     hardware = lower(source.transform(TidySource())).model.transform(TidyLowered())
     if not any(kind_of(node) == "VitTokenDrop" for node in hardware.graph.node):
         raise UserError(f"{model} has no token drop, so all patches of its images stay")
@@ -166,9 +174,3 @@ def network_tokens(model: Path, images: Images | np.ndarray) -> TokenSample:
         parts.append(TokenSample.of(hardware, golden.run(hardware, {hardware.graph.input[0].name: some.pixels}), some))
     predicted, left = np.concatenate([p.predicted for p in parts]), np.concatenate([p.left for p in parts], axis=1)
     return replace(parts[0], images=images.pixels, labels=images.labels, predicted=predicted, left=left, source=images.text)
-
-
-def _drops(sample: TokenSample, source: Path) -> TokenSample:
-    if not len(sample.encoders):
-        raise UserError(f"--what tokens: the model of {source} has no token drop")
-    return sample

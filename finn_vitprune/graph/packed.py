@@ -3,7 +3,7 @@
 An exporter writes a quantised weight as float32, integer times scale, in front of its ``Quant`` node. Where that product is the
 weight, exactly, the integers take its place here. The float weights come back from :func:`unpacked`, and a digest in the file's
 metadata says whether they are those that were packed. All that may change is a weight of -0, which becomes 0. What ``xz -d`` makes of the
-file is no model: it has integers for weights, and readers refuse it.
+file is not a model: it has integers for weights, and readers refuse it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def unpacked(content: bytes) -> ModelProto:
     """The model that was packed.
 
     Raises:
-        UserError: the file is damaged or is no packed model, or what comes out of it is not what was packed.
+        UserError: the file is damaged, is not a packed model, or what comes out of it is not what was packed.
     """
     try:
         reader = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)

@@ -149,8 +149,7 @@ def as_in_file(network: PrunedViT, vit: RecognisedViT, images: Tensor) -> Tensor
         return network(images)
     x = network.embed(images)
     for block in network.blocks:
-        x = x + block.attn(block.norm1(x), None, want_scores=False)[0]
-        x = x + block.mlp(block.norm2(x), None)
+        x = block(x, None)
     return _classify(network, vit, x)
 
 

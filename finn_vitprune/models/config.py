@@ -24,39 +24,24 @@ class Pooling(str, Enum):
 
 
 class MlpActivation(str, Enum):
-    """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes."""
+    """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
-    GELU = "gelu"
-    GELU_TANH = "gelu_tanh"
-    QUICK_GELU = "quick_gelu"
-    SILU = "silu"
-    RELU = "relu"
+    text: as it is called in texts. lowest: its smallest value.
+    """
 
-    @property
-    def text(self) -> str:
-        """As it is called in texts."""
-        return ACTIVATION_TEXTS[self]
+    text: str
+    lowest: float
 
-    @property
-    def lowest(self) -> float:
-        """Its smallest value."""
-        return ACTIVATION_LOWEST[self]
+    GELU = "gelu", "GELU", -0.16997
+    GELU_TANH = "gelu_tanh", "GELU in its tanh form", -0.17004
+    QUICK_GELU = "quick_gelu", "QuickGELU", -0.16361
+    SILU = "silu", "SiLU", -0.27846
+    RELU = "relu", "ReLU", 0.0
 
-
-ACTIVATION_TEXTS = {
-    MlpActivation.GELU: "GELU",
-    MlpActivation.GELU_TANH: "GELU in its tanh form",
-    MlpActivation.QUICK_GELU: "QuickGELU",
-    MlpActivation.SILU: "SiLU",
-    MlpActivation.RELU: "ReLU",
-}
-ACTIVATION_LOWEST = {
-    MlpActivation.GELU: -0.16997,
-    MlpActivation.GELU_TANH: -0.17004,
-    MlpActivation.QUICK_GELU: -0.16361,
-    MlpActivation.SILU: -0.27846,
-    MlpActivation.RELU: 0.0,
-}
+    def __new__(cls, name: str, text: str, lowest: float) -> MlpActivation:
+        member = str.__new__(cls, name)
+        member._value_, member.text, member.lowest = name, text, lowest
+        return member
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,10 @@ def some_of(count: int | None, total: int, where: str) -> int:
 
 def captions(predicted: Sequence[int], labels: Sequence[int] | None, names: Sequence[str] | None = None) -> list[str]:
     """What stands beside each image: the class that the network predicts, and the true one where it is known; by ``names`` if given."""
-    said = names if names is not None else range(1 + max([*predicted, *(labels if labels is not None else ())], default=0))
+    said = str if names is None else names.__getitem__
     if labels is None:
-        return [f"predicted {said[p]}" for p in predicted]
-    return [f"class {said[c]}\npredicted {said[p]}{'' if p == c else ': wrong'}" for p, c in zip(predicted, labels, strict=True)]
+        return [f"predicted {said(p)}" for p in predicted]
+    return [f"class {said(c)}\npredicted {said(p)}{'' if p == c else ': wrong'}" for p, c in zip(predicted, labels, strict=True)]
 
 
 def token_figure(images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None) -> Figure:

@@ -116,10 +116,10 @@ class _Reader:
     def __init__(
         self, batches: list[np.ndarray], seeds: list[list[int]] | None, augmentation: Augmentation, size: tuple[int, int], channels: int
     ) -> None:
-        self.batches, self.seeds, self.augmentation = batches, seeds, augmentation
-        self.shape, self.mode = (*size, channels), "L" if channels == 1 else "RGB"
         from timm.data import create_transform
 
+        self.batches, self.seeds, self.augmentation = batches, seeds, augmentation
+        self.shape, self.mode = (*size, channels), "L" if channels == 1 else "RGB"
         self.transform = create_transform((channels, *size), augmentation.crop, hflip=0.0, interpolation="bicubic", use_prefetcher=True)
 
     def __len__(self) -> int:

@@ -121,9 +121,8 @@ class Kind:
         """What was drawn, for the ledger: of the design what differs from the defaults, the network alone where that is all."""
         drawn = self.design(seed)
         own = {f.name: value for f in fields(drawn) if (value := getattr(drawn, f.name)) != f.default}
-        network = asdict(drawn.network)
-        if network["activation"] == Drawn.activation:
-            del network["activation"]
+        defaults = {f.name: f.default for f in fields(drawn.network)}
+        network = {name: value for name, value in asdict(drawn.network).items() if value != defaults[name]}
         return network if own.keys() == {"network"} else own | {"network": network}
 
 
