@@ -3,6 +3,7 @@
 from tests.mutation.units.attention import ATTENTION, SHARED_ATTENTION
 from tests.mutation.units.engine import ENGINE
 from tests.mutation.units.layernorm import LAYERNORM, SHARED_LAYERNORM
+from tests.mutation.units.link import LINK
 from tests.mutation.units.load import LOAD
 from tests.mutation.units.matrix import MATRIX, SHARED_MATRIX
 from tests.mutation.units.streams import STREAM_UNITS
@@ -10,5 +11,5 @@ from tests.mutation.units.token_drop import TOKEN_DROP
 
 UNITS = {
     unit.name: unit
-    for unit in (MATRIX, SHARED_MATRIX, TOKEN_DROP, ATTENTION, SHARED_ATTENTION, LAYERNORM, SHARED_LAYERNORM, LOAD, ENGINE, *STREAM_UNITS)
+    for unit in (MATRIX, SHARED_MATRIX, TOKEN_DROP, ATTENTION, SHARED_ATTENTION, LAYERNORM, SHARED_LAYERNORM, LOAD, ENGINE, LINK, *STREAM_UNITS)
 }

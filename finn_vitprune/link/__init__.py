@@ -1,0 +1,1 @@
+"""The link between a host and an accelerator on a board without a processor: frames, their exchange, and the serial port."""
