@@ -10,7 +10,7 @@ import numpy as np
 
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.stitched.accelerator import Accelerator, RtlRun, in_one_piece
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.builds.stitched.units import DesignUnits, simulated_by_units
 from finn_vitprune.options.build import Simulation
@@ -45,7 +45,7 @@ def simulated_run(build_dir: Path, pixels: np.ndarray, contents: Path | None = N
     if not simulated_by_units(design, simulation):
         simulated = in_one_piece(design)
         simulated = simulated if loaded is None else replace(simulated, loads=loads(loaded))
-        return Accelerator(design, simulated).run(patches)
+        return RtlAccelerator(design, simulated).run(patches)
     with DesignUnits(design, loaded) as units:
         units.compile(os.cpu_count() or 1)
-        return Accelerator(design, units.simulated()).run(patches)
+        return RtlAccelerator(design, units.simulated()).run(patches)

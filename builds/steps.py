@@ -39,7 +39,7 @@ from finn_vitprune.builds.records.folding_file import (
 from finn_vitprune.builds.records.summarise import planned_fit, summarise
 from finn_vitprune.builds.records.timing import design_timing
 from finn_vitprune.builds.records.tokens import KEPT_IMAGES, TokenSample
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.stitched.units import simulated_by_units
 from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
@@ -301,7 +301,7 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         images, patches = drawn, to_patches(build.parent, drawn.pixels)
         progress.begin("compiling the stitched design with Verilator")
         stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
-        result, logits = verify(model, Accelerator(design), patches, stalled, traced, settings.seed)
+        result, logits = verify(model, RtlAccelerator(design), patches, stalled, traced, settings.seed)
     for path, array in ((build.folder.rtl_logits, logits.astype(np.int32)), (build.folder.rtl_images, images.index)):
         with whole_file(path) as partial:
             np.save(partial, array)

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from finn_vitprune.api.accelerator import Accelerator, AcceleratorStatus
     from finn_vitprune.api.design import Design
     from finn_vitprune.api.explore import explore
     from finn_vitprune.api.network import Network, load
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PLACES = {
+    "api.accelerator": ("Accelerator", "AcceleratorStatus"),
     "api.design": ("Design",),
     "api.explore": ("explore",),
     "api.network": ("Network", "load"),
@@ -59,8 +61,8 @@ _PLACES = {
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "BuildKeywords", "CheckKeywords", "Checked", "CompressKeywords", "Design", "EvaluateKeywords", "Evaluation",
-    "ExploreKeywords", "Explored", "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary", "TextTable",
+    "Accelerator", "AcceleratorStatus", "BuildKeywords", "CheckKeywords", "Checked", "CompressKeywords", "Design", "EvaluateKeywords",
+    "Evaluation", "ExploreKeywords", "Explored", "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary", "TextTable",
     "TidyLowered", "TrainConfig", "UserError", "Verdict", "build_picture", "build_tables", "explore", "kept_patches",
     "load", "load_config", "lower", "picture", "train",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import progress
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.traces import compare
 from finn_vitprune.execute import golden
 from finn_vitprune.sim import Stimulus
@@ -61,7 +61,7 @@ class Verification:
 
 
 def verify(
-    model: ModelWrapper, accelerator: Accelerator, patches: np.ndarray, stalled: np.ndarray, traced: np.ndarray, seed: int = 0
+    model: ModelWrapper, accelerator: RtlAccelerator, patches: np.ndarray, stalled: np.ndarray, traced: np.ndarray, seed: int = 0
 ) -> tuple[Verification, np.ndarray]:
     """Run all images back to back, some with pauses and stalls, and a few with every stream traced.
 

@@ -12,7 +12,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import progress
 from finn_vitprune.builds.checks.verify import UnitsAlone, Verification, differing
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.node_streams import AllNodeStreams
 from finn_vitprune.builds.stitched.stitch import StitchedDesign, unit_size
 from finn_vitprune.builds.stitched.traces import compare
@@ -83,7 +83,7 @@ def verify_units(
         together = time.monotonic()
         wrong, beats = (sum(count) for count in zip(*((n.mismatches, n.beats) for n in nodes)))
         progress.line(f"{len(nodes)} nodes alone, of {len(units.groups)} structures: {wrong:,} of {beats:,} beats differ")
-        accelerator = Accelerator(design, units.simulated())
+        accelerator = RtlAccelerator(design, units.simulated())
         overlapping = np.concatenate([patches] * -(-FRAMES // len(patches)))
         with accelerator.beside(patches[:traced], replace(LONG_PAUSES, seed=seed + 1), workers, "pauses and stalls") as stalled:
             full = accelerator.run(overlapping, traced=traced, label="the accelerator")

@@ -98,7 +98,7 @@ def edge_probes(design: StitchedDesign) -> list[Probe]:
     return [Probe(f"edge{i}", edge.stream.tdata_bits) for i, edge in enumerate(design.edges)]
 
 
-class Accelerator:
+class RtlAccelerator:
     """A stitched design in simulation."""
 
     def __init__(self, design: StitchedDesign, simulated: Simulated | None = None) -> None:

@@ -42,7 +42,6 @@ module vp_uart_rx #(
             left_q   <= '0;
             broken_q <= 1'b1;  // until the line is seen high
             valid_q  <= 1'b0;
-            missed_q <= 1'b0;
         end else begin
             if (left_q == '0) begin
                 if (!line && !broken_q) left_q <= BITS;
@@ -51,7 +50,6 @@ module vp_uart_rx #(
             end
             broken_q <= !line && (broken_q || last);
             valid_q  <= last || (valid_q && !out_ready);
-            if (last) missed_q <= valid_q && !out_ready;
         end
     end
     always_ff @(posedge clk) begin
@@ -66,8 +64,9 @@ module vp_uart_rx #(
             count_q <= count_q - 1'b1;
         end
         if (last) begin
-            data_q  <= bits_q[8:1];
-            error_q <= !line;
+            data_q   <= bits_q[8:1];
+            error_q  <= !line;
+            missed_q <= valid_q && !out_ready;
         end
     end
     assign out_data  = data_q;

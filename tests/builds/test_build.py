@@ -12,7 +12,7 @@ from finn_vitprune import numerics
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.simulate import simulate, simulated_run
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -32,7 +32,7 @@ def model_of(built, step):
 
 
 def accelerator_of(built):
-    return model_of(built, "step_stitch"), Accelerator(StitchedDesign.load(built.folder / "stitched_ip"))
+    return model_of(built, "step_stitch"), RtlAccelerator(StitchedDesign.load(built.folder / "stitched_ip"))
 
 
 def patches_of(built, pixels):
@@ -198,7 +198,7 @@ def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
         synth="none",
     )
     build(options)
-    accelerator = Accelerator(StitchedDesign.load(tmp_path / "b" / "stitched_ip"))
+    accelerator = RtlAccelerator(StitchedDesign.load(tmp_path / "b" / "stitched_ip"))
     patches = patches_of(small_build, small_build.images[:4])
     started = time.monotonic()
     with pytest.raises(UserError) as caught:

@@ -12,7 +12,7 @@ from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.checks.verify_units import verify_units
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.simulate import simulate
-from finn_vitprune.builds.stitched.accelerator import Accelerator, in_one_piece
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator, in_one_piece
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.builds.stitched.units import LARGE, DesignUnits, simulated_by_units
 from finn_vitprune.errors import UserError
@@ -63,12 +63,12 @@ def loaded_build(small_build, tmp_path_factory) -> Built:
     return Built(folder / "b", small_build.model, small_build.images)
 
 
-def filled(design: StitchedDesign, folder) -> Accelerator:
+def filled(design: StitchedDesign, folder) -> RtlAccelerator:
     """In one piece, with nothing loaded: what is loaded comes from files, as it does unit by unit."""
     shutil.copytree(design.folder, folder)
     if CONTENTS in design.digests:
         Contents.load(folder).fill(folder)
-    return Accelerator(design, replace(in_one_piece(design), folder=folder, loads={}, fill=True))
+    return RtlAccelerator(design, replace(in_one_piece(design), folder=folder, loads={}, fill=True))
 
 
 @pytest.fixture(scope="module", params=["small_build", pytest.param("loaded_build", marks=pytest.mark.whole)])
@@ -79,7 +79,7 @@ def both(request, tmp_path_factory):
     with DesignUnits(design) as units:
         units.compile(workers=2)
         whole = filled(design, tmp_path_factory.mktemp("filled") / "design")
-        yield whole, Accelerator(design, units.simulated()), patches_of(built, 6)
+        yield whole, RtlAccelerator(design, units.simulated()), patches_of(built, 6)
 
 
 @pytest.mark.parametrize("stimulus", STIMULI, ids=str)
@@ -198,7 +198,7 @@ def test_a_deadlock_of_units_is_explained_as_in_one_piece(small_build, tmp_path)
     patches, said = patches_of(small_build, 2), []
     with DesignUnits(design) as units:
         units.compile(workers=2)
-        for accelerator in (Accelerator(design), Accelerator(design, units.simulated())):
+        for accelerator in (RtlAccelerator(design), RtlAccelerator(design, units.simulated())):
             with pytest.raises(UserError) as error:
                 accelerator.run(patches)
             said.append(str(error.value))

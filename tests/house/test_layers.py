@@ -17,7 +17,7 @@ EXPERIMENTS = ROOT / "builds" / "experiments"
 
 LAYERS = (
     {"errors"},
-    {"numerics", "files", "block_mask", "progress", "processes", "load_port"},
+    {"numerics", "files", "block_mask", "progress", "processes", "load_port", "link"},
     {"arrays", "recorded"},
     {"jobs", "graph", "cache", "labels"},
     {"models", "calibration", "pruning", "sim", "synth"},
@@ -54,6 +54,7 @@ HEAVY = (
     "rich",
     "accelerate",
     "pyosys",
+    "serial",
     "distributed",
     "yaml",
 )

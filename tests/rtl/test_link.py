@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
@@ -10,7 +11,8 @@ from finn_vitprune.link import frames
 from finn_vitprune.link.frames import Cause, Frame, FrameType
 from tests.elaborated import elaborate
 from tests.rtl.benches import link_design
-from tests.rtl.benches.link_design import ERROR, SILENCE, SIZES, Sizes, bytes_of, compiled, expected, frames_of, run
+from tests.rtl.benches.link_design import SIZES, Sizes, bytes_of, compiled, frames_of, run
+from tests.rtl.benches.link_model import ERROR, SILENCE, expected
 from tests.sampling import sampled
 
 ALL_CAUSES = {None, *Cause} - {Cause.ROOM}
@@ -34,11 +36,17 @@ def test_the_image_after_a_damaged_frame_is_right(link):
     link_design.check_next_is_right(*link)
 
 
+def test_the_bytes_of_an_answer_follow_each_other(link):
+    link_design.check_no_gaps(*link)
+
+
 def test_images_without_room_are_refused(link):
     link_design.check_room(*link)
 
 
-@pytest.mark.parametrize("bit, off", sampled([(29 * 256, 0.03), (29 * 256, -0.03), (4 * 256 + 70, 0.02), (9 * 256 + 255, -0.03)], 2, several=True))
+@pytest.mark.parametrize(
+    "bit, off", sampled([(29 * 256, 0.03), (29 * 256, -0.03), (4 * 256 + 70, 0.02), (9 * 256 + 255, -0.03)], 2, several=True)
+)
 def test_the_host_may_be_slower_or_faster(bit, off, tmp_path):
     sizes = Sizes(2, 5, 3, 2, images=4, tags=4, bit=bit, host_bit=round(bit * (1 + off)))
     simulator = compiled(sizes, tmp_path)
@@ -49,16 +57,15 @@ def test_the_host_may_be_slower_or_faster(bit, off, tmp_path):
 
 def test_the_rules_by_hand():
     """What :func:`expected` makes of a few frames, written out."""
-    sizes = Sizes(1, 2, 1, 1)
     image = Frame(FrameType.IMAGE, 7, b"\x11\x22").encoded
-    found = expected(list(image), sizes)
+    found = expected(list(image), 2)
     assert found.images == [b"\x11\x22"] and not found.answers
     cases = {
         Cause.START: [0x00, *image], Cause.TYPE: [0xA5, 9, *image], Cause.LENGTH: [*image[:4], 3, 0, 0, 0, *image],
         Cause.CRC: [*image[:-1], image[-1] ^ 1, *image], Cause.LINE: [0x40 | ERROR, *image], Cause.SILENCE: [*image[:9], SILENCE, *image],
     }  # fmt: skip
     for cause, symbols in cases.items():
-        found = expected(symbols, sizes)
+        found = expected(symbols, 2)
         assert [a for a, _ in found.answers] == [cause] and found.images == [b"\x11\x22"], cause
 
 

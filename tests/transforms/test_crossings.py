@@ -11,7 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.slr_constraints import slr_constraints
 from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign, stitch
 from finn_vitprune.custom_ops.op.memory import Estimate
@@ -123,7 +123,7 @@ def frames():
 def whole(tmp_path_factory, frames):
     """Results of the golden model; of the network in one piece the interval, and what its latency exceeds the formula by."""
     model = network().transform(InsertStreams())
-    accelerator = Accelerator(stitched(model, tmp_path_factory.mktemp("whole")))
+    accelerator = RtlAccelerator(stitched(model, tmp_path_factory.mktemp("whole")))
     run = accelerator.run(frames)
     expected = golden.run(network(), {"x": frames})["y"].reshape(len(frames), -1)
     assert np.array_equal(run.logits, expected)
@@ -137,7 +137,7 @@ def check(slrs, folder, frames, whole):
     """
     expected, interval, beyond = whole
     model = placed(slrs)
-    accelerator = Accelerator(stitched(model, folder))
+    accelerator = RtlAccelerator(stitched(model, folder))
     run = accelerator.run(frames)
     assert np.array_equal(run.logits, expected)
     assert run.interval_cycles == interval, (run.interval_cycles, interval)

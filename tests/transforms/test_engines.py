@@ -15,7 +15,7 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.checks.verify_units import verify_units
-from finn_vitprune.builds.stitched.accelerator import INPUT, OUTPUT, Accelerator, RtlRun, in_one_piece
+from finn_vitprune.builds.stitched.accelerator import INPUT, OUTPUT, RtlAccelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.stitched.edges import InEngine
 from finn_vitprune.builds.stitched.node_streams import AllNodeStreams
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
@@ -241,7 +241,7 @@ class TracedDesign:
     def run(self, folder: Path | None = None) -> RtlRun:
         """All streams, with the files of ``folder``."""
         simulated = replace(in_one_piece(self.design), folder=folder or self.design.folder)
-        return Accelerator(self.design, simulated).run(self.patches, traced=len(self.patches))
+        return RtlAccelerator(self.design, simulated).run(self.patches, traced=len(self.patches))
 
     def places(self, run: RtlRun) -> list[Place]:
         """What differs."""
@@ -355,7 +355,7 @@ def test_engines_unit_by_unit_are_the_stitched_top_in_every_cycle(traced):
     """Of the same cycles and bits on all streams; and verified so."""
     with DesignUnits(traced.design) as units:
         units.compile(workers=2)
-        by_units, whole = Accelerator(traced.design, units.simulated()), Accelerator(traced.design)
+        by_units, whole = RtlAccelerator(traced.design, units.simulated()), RtlAccelerator(traced.design)
         for stimulus in (Stimulus(), Stimulus(seed=3, pause=0.3, stall=0.3), Stimulus(seed=5, stall=0.6, reset_at=7_000)):
             found, expected = (a.run(traced.patches, stimulus, traced=3) for a in (by_units, whole))
             assert found.cycles == expected.cycles and found.max_fill == expected.max_fill

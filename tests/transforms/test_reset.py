@@ -12,7 +12,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import load_port
 from finn_vitprune.builds.records.timing import design_timing, reset_path
-from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.slr_constraints import slr_constraints
 from finn_vitprune.custom_ops.op.rtl_backend import RESET, RESET_STAGES
 from finn_vitprune.errors import UserError
@@ -112,13 +112,13 @@ def expected(frames):
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory):
     """The network in four SLRs: eight registers before each unit."""
-    return Accelerator(stitched(placed(FOUR_SLRS).transform(SetResetStages()), tmp_path_factory.mktemp("balanced")))
+    return RtlAccelerator(stitched(placed(FOUR_SLRS).transform(SetResetStages()), tmp_path_factory.mktemp("balanced")))
 
 
 @pytest.fixture(scope="module", params=[1, 2])
 def uneven(request, tmp_path_factory):
     """The same with 1 to 15 registers before a unit, so that neighbours leave a reset up to 14 cycles apart."""
-    return Accelerator(stitched(skewed(placed(FOUR_SLRS), request.param), tmp_path_factory.mktemp("uneven")))
+    return RtlAccelerator(stitched(skewed(placed(FOUR_SLRS), request.param), tmp_path_factory.mktemp("uneven")))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -136,7 +136,7 @@ def test_units_that_leave_a_reset_at_other_times_lose_no_beat(uneven, seed, fram
 
 def test_registers_of_a_reset_delay_the_first_beat_alone(balanced, frames, tmp_path):
     """Against two registers before each unit: six cycles more until the first beat enters, and no other."""
-    few = Accelerator(stitched(placed(FOUR_SLRS), tmp_path))
+    few = RtlAccelerator(stitched(placed(FOUR_SLRS), tmp_path))
     two, eight = few.run(frames), balanced.run(frames)
     assert (two.latency_cycles, two.interval_cycles) == (eight.latency_cycles, eight.interval_cycles)
     assert eight.cycles - two.cycles == 8 - RESET_STAGES
@@ -146,7 +146,7 @@ def test_registers_of_a_reset_delay_the_first_beat_alone(balanced, frames, tmp_p
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_pipeline_with_a_token_drop_and_attention_loses_no_beat(small_build, seed, tmp_path):
     model = skewed(model_of(small_build, "step_stitch"), seed)
-    accelerator = Accelerator(stitched(model, tmp_path))
+    accelerator = RtlAccelerator(stitched(model, tmp_path))
     patches = patches_of(small_build, small_build.images[:5])
     want = golden.run(model, {model.graph.input[0].name: patches})[model.graph.output[0].name].reshape(5, -1)
     for i in range(4):

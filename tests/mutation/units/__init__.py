@@ -11,5 +11,17 @@ from tests.mutation.units.token_drop import TOKEN_DROP
 
 UNITS = {
     unit.name: unit
-    for unit in (MATRIX, SHARED_MATRIX, TOKEN_DROP, ATTENTION, SHARED_ATTENTION, LAYERNORM, SHARED_LAYERNORM, LOAD, ENGINE, LINK, *STREAM_UNITS)
+    for unit in (
+        MATRIX,
+        SHARED_MATRIX,
+        TOKEN_DROP,
+        ATTENTION,
+        SHARED_ATTENTION,
+        LAYERNORM,
+        SHARED_LAYERNORM,
+        LOAD,
+        ENGINE,
+        LINK,
+        *STREAM_UNITS,
+    )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,9 @@ from tests.rtl.benches.link_design import CHECKS, SIZES, Sizes
 
 @dataclass
 class LinkCheck(SelfCheck):
-    """All checks (:mod:`tests.rtl.benches.link_design`) of a link of some sizes."""
+    """All checks (:mod:`tests.rtl.benches.link_design`) of a link; ``inputs`` makes its sizes."""
 
-    sizes: Sizes = Sizes()
+    inputs: Callable[[], Sizes]
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory:
@@ -25,15 +26,15 @@ class LinkCheck(SelfCheck):
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        return tuple(map(str, link_design.sources(self.sizes, Path(self._folder.name))))
+        return tuple(map(str, link_design.sources(self.inputs(), Path(self._folder.name))))
 
     @property
     def ports(self) -> tuple:
-        return (*self.sizes.ports, ())
+        return (*self.inputs().ports, ())
 
     def judge(self, simulator: Simulator) -> None:
         for check in CHECKS:
-            check(simulator, self.sizes)
+            check(simulator, self.inputs())
 
 
 ALSO = ("vp_crc32", "vp_link", "vp_link_images", "vp_link_receive", "vp_link_send", "vp_uart_rx", "vp_uart_tx")
@@ -41,7 +42,7 @@ LINK = Unit(
     "link",
     "vp_board_uart",
     36,
-    tuple(LinkCheck(name, tuple, sizes=sizes) for name, sizes in SIZES.items()),
+    tuple(LinkCheck(name, lambda sizes=sizes: sizes) for name, sizes in SIZES.items()),
     also=tuple(f"{name}.sv" for name in ALSO),
     written=(
         ("vp_link.sv", ".room(room && tag_room)", ".room(room)"),  # the tag of an image is lost

@@ -11,10 +11,9 @@ import numpy as np
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.link.frames import CRC, HEADER, START, Cause, Frame, FrameReader, FrameType, LinkStatus, cause_of
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, compile_top
+from tests.rtl.benches.link_model import ERROR, SILENCE, Expected, expected
 
 HOST, LOGITS, IMAGES, ANSWERS = "in0", "in1", "out0", "out1"
-ERROR, SILENCE = 1 << 8, 1 << 9
-"""Of what the host sends: the line breaks in this byte; no byte but a silence that ends a frame."""
 DESIGN = 0xC0FFEE42
 MARGIN = 40
 """Cycles that a silence lasts longer than it must."""
@@ -27,7 +26,7 @@ class Sizes:
     in_bytes: int = 3
     in_beats: int = 4
     out_bytes: int = 2
-    out_beats: int = 5
+    out_beats: int = 6
     images: int = 4
     tags: int = 16
     bit: int = 0
@@ -52,82 +51,11 @@ class Sizes:
 
     @property
     def ports(self) -> tuple[list[Port], list[Port]]:
-        return (
-            [Port(HOST, 16), Port(LOGITS, 8 * self.out_bytes)],
-            [Port(IMAGES, 8 * self.in_bytes), Port(ANSWERS, 16)],
-        )
+        return ([Port(HOST, 16), Port(LOGITS, 8 * self.out_bytes)], [Port(IMAGES, 8 * self.in_bytes), Port(ANSWERS, 16)])
 
     @property
     def reader(self) -> FrameReader:
         return FrameReader({FrameType.LOGITS: self.logit_bytes + 4, FrameType.STATUS: LinkStatus.LAYOUT.size, FrameType.REFUSED: 4})
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What becomes of what a host sent: images that the design gets with the tags of their frames, what is answered (cause, or None for a
-    status, and sequence number), and how many frames were right, or refused for each cause."""
-
-    images: list[bytes]
-    tags: list[tuple[int, int]]
-    answers: list[tuple[Cause | None, int]]
-    counts: dict[Cause | None, int]
-
-
-def expected(symbols: Sequence[int], sizes: Sizes, room: int = 1 << 16) -> Expected:
-    """By the rules of docs/link.md, byte by byte; ``room``: images that there is room for."""
-    found = Expected([], [], [], dict.fromkeys((None, *Cause), 0))
-    seen, body, lost = b"", None, False
-    kind = number = need = 0
-
-    def refuse(cause: Cause, of: int) -> None:
-        found.answers.append((cause, of))
-        found.counts[cause] += 1
-
-    for symbol in symbols:
-        if symbol & SILENCE:
-            if body is not None:
-                refuse(Cause.SILENCE, number)
-            elif seen and not lost:
-                refuse(Cause.SILENCE, 0)
-            seen, body, lost = b"", None, False
-        elif symbol & ERROR:
-            if body is not None:
-                refuse(Cause.LINE, number)
-            elif not lost:
-                refuse(Cause.LINE, 0)
-            seen, body, lost = b"", None, True
-        elif body is not None:
-            body += bytes([symbol])
-            if len(body) < need:
-                continue
-            payload, crc = body[:-4], CRC.unpack(body[-4:])[0]
-            frame = Frame(FrameType(kind), number, payload)
-            if lost := crc != frame.crc:
-                refuse(Cause.CRC, number)
-            elif kind == FrameType.IMAGE and len(found.images) == room:
-                refuse(Cause.ROOM, number)
-            else:
-                found.counts[None] += 1
-                if kind == FrameType.IMAGE:
-                    found.images.append(payload)
-                    found.tags.append((number, crc))
-                else:
-                    found.answers.append((None, number))
-            seen, body = b"", None
-        else:
-            seen = (seen + bytes([symbol]))[-8:]
-            lengths = {FrameType.IMAGE: sizes.image_bytes, FrameType.QUERY: 0}
-            if len(seen) == 8:
-                start, kind, number, length = HEADER.unpack(seen)
-                if start == START and lengths.get(kind) == length:
-                    body, need = b"", length + 4
-                elif not lost:
-                    refuse(Cause.LENGTH if kind in lengths else Cause.TYPE, 0)
-                    lost = True
-            elif len(seen) == 1 and seen[0] != START and not lost:
-                refuse(Cause.START, 0)
-                lost = True
-    return found
 
 
 def sources(sizes: Sizes, folder: Path) -> list[Path]:
@@ -153,9 +81,11 @@ def run(simulator: Simulator, sizes: Sizes, symbols: Sequence[int], stimulus: St
     """
     last = Frame(FrameType.QUERY, 0xBEEF)
     symbols = [*symbols, SILENCE, *last.encoded]
-    want = expected(symbols, sizes, 1 << 16 if room is None else room)
+    want = expected(symbols, sizes.image_bytes, 1 << 16 if room is None else room)
     images = np.frombuffer(b"".join(want.images), np.uint8).reshape(-1, sizes.in_bytes)
-    logits = np.random.default_rng(3).integers(0, 256, (len(want.images) * sizes.out_beats * (room is None), sizes.out_bytes), dtype=np.uint8)
+    logits = np.random.default_rng(3).integers(
+        0, 256, (len(want.images) * sizes.out_beats * (room is None), sizes.out_bytes), dtype=np.uint8
+    )
     frames = [logits[i : i + sizes.out_beats].tobytes() for i in range(0, len(logits), sizes.out_beats)]
     held = stimulus.stall == {IMAGES: 1.0}
     size = len(HEADER.pack(0, 0, 0, 0)) + CRC.size
@@ -302,12 +232,26 @@ def check_room(simulator: Simulator, sizes: Sizes) -> None:
         assert want.counts[Cause.ROOM] == 2 and len(want.images) == room
 
 
-CHECKS: tuple[Callable[[Simulator, Sizes], object], ...] = (check_frames, check_damage, check_next_is_right, check_room)
+def check_no_gaps(simulator: Simulator, sizes: Sizes) -> None:
+    """A frame begins when all of it is there: however slow the design is, its bytes follow each other."""
+    frames = frames_of(sizes, 9, 4)
+    logits = np.zeros((4 * sizes.out_beats, sizes.out_bytes), np.uint8)
+    images = np.frombuffer(b"".join(frame.payload for frame in frames), np.uint8).reshape(-1, sizes.in_bytes)
+    size = len(Frame(FrameType.LOGITS, 0, bytes(4 + sizes.logit_bytes)).encoded)
+    for pause in (0.0, 0.9):
+        stimulus = Stimulus(pause={LOGITS: pause}, burst=40)
+        result = simulator.run({HOST: _packed(bytes_of(frames)), LOGITS: logits}, {IMAGES: images, ANSWERS: 4 * size}, stimulus=stimulus)
+        assert result.ok, (result.deadlock, result.mismatches, result.extra_beats)
+        gaps = np.diff(result.out_cycles[ANSWERS].reshape(4, size), axis=1)
+        assert gaps.max() <= max(3, 11 * sizes.bit / 256), gaps.max()
+
+
+CHECKS: tuple[Callable[[Simulator, Sizes], object], ...] = (check_frames, check_damage, check_next_is_right, check_room, check_no_gaps)
 SIZES = {
     "bytes": Sizes(),
     "one byte, one beat": Sizes(1, 1, 1, 1, images=1, tags=4),
-    "wide beats": Sizes(8, 3, 5, 2, images=4, tags=5),
-    "serial": Sizes(2, 5, 3, 2, images=4, tags=4, bit=4 * 256 + 128, host_bit=4 * 256 + 128),
+    "wide beats": Sizes(8, 3, 5, 3, images=4, tags=5),
+    "serial": Sizes(2, 5, 3, 2, images=4, tags=4, bit=4 * 256 + 70, host_bit=4 * 256 + 70),
 }
 
 
