@@ -47,7 +47,9 @@ class AcceleratorStatus:
 class AcceleratorTarget(Protocol):
     """Where the logits come from."""
 
-    design: int | None
+    @property
+    def design(self) -> int | None:
+        """The number of the design."""
 
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """int32 ``[classes]`` for each image, uint8 ``[H, W, C]``."""

@@ -14,9 +14,9 @@ from finn_vitprune.link.frames import (
     STATUS_BYTES,
     TAG,
     VERSION,
-    Frame,
     FrameReader,
     FrameType,
+    LinkFrame,
     LinkStatus,
     cause_of,
 )
@@ -52,7 +52,7 @@ class _Sent:
 
     place: int
     payload: bytes
-    frame: Frame
+    frame: LinkFrame
     tries: int
     until: float
 
@@ -79,7 +79,7 @@ class Exchange:
         self._number = int(transport.now() * 1e6) % NUMBERS  # answers to an earlier host's frames may still come
         self._quiet_s = 2 * QUIET_BITS * transport.bit_s
         self._reader = FrameReader({FrameType.STATUS: STATUS_BYTES, FrameType.REFUSED: REFUSED_BYTES})
-        self._come: deque[Frame] = deque()
+        self._come: deque[LinkFrame] = deque()
         self._waiting: dict[int, _Sent] = {}
         self._done: dict[int, bytes] = {}
         self.board = self.status()
@@ -130,9 +130,9 @@ class Exchange:
         """Close the transport."""
         self.transport.close()
 
-    def _frame(self, kind: FrameType, payload: bytes = b"") -> Frame:
+    def _frame(self, kind: FrameType, payload: bytes = b"") -> LinkFrame:
         self._number = (self._number + 1) % NUMBERS
-        return Frame(kind, self._number, payload)
+        return LinkFrame(kind, self._number, payload)
 
     def _send(self, place: int, payload: bytes, tries: int) -> None:
         frame = self._frame(FrameType.IMAGE, payload)
@@ -151,7 +151,7 @@ class Exchange:
                 return None
         return self._recover("nothing came back")
 
-    def _take(self, frame: Frame) -> bool:
+    def _take(self, frame: LinkFrame) -> bool:
         """Whether a frame is the logits of an image that waits for them."""
         sent = self._waiting.get(frame.number) if frame.type == FrameType.LOGITS else None
         if sent is None or TAG.unpack_from(frame.payload)[0] != sent.frame.crc:
@@ -178,7 +178,7 @@ class Exchange:
             self.resent += 1
             self._send(sent.place, sent.payload, sent.tries + 1)
 
-    def _next(self, end: float) -> Frame | None:
+    def _next(self, end: float) -> LinkFrame | None:
         """The next frame, if one comes until ``end``."""
         while not self._come and (left := end - self.transport.now()) > 0:
             self._come += self._reader.feed(self.transport.read(left))

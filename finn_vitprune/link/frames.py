@@ -42,7 +42,7 @@ class Cause(IntEnum):
 
 
 @dataclass(frozen=True)
-class Frame:
+class LinkFrame:
     """A frame: its type, its sequence number (0 to 65,535) and its payload."""
 
     type: FrameType
@@ -91,14 +91,14 @@ class LinkStatus:
     @classmethod
     def decode(cls, payload: bytes) -> LinkStatus:
         """Of the payload of a STATUS frame."""
-        *numbers, right, line, start, kind, length, crc, silence, room = cls.LAYOUT.unpack(payload)
-        return cls(*numbers, right, dict(zip(Cause, (line, start, kind, length, crc, silence, room), strict=True)))
+        version, design, image_bytes, logit_bytes, images, quiet, pending, right, *refused = cls.LAYOUT.unpack(payload)
+        return cls(version, design, image_bytes, logit_bytes, images, quiet, pending, right, dict(zip(Cause, refused, strict=True)))
 
 
 STATUS_BYTES, REFUSED_BYTES = LinkStatus.LAYOUT.size, 4
 
 
-def cause_of(frame: Frame) -> Cause:
+def cause_of(frame: LinkFrame) -> Cause:
     """Why the board refused, of a REFUSED frame."""
     return Cause(frame.payload[0])
 
@@ -111,7 +111,7 @@ class FrameReader:
         self.lengths = dict(lengths)
         self._bytes = bytearray()
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes) -> list[LinkFrame]:
         """The frames that ``data`` completes."""
         self._bytes += data
         found = []
@@ -119,7 +119,7 @@ class FrameReader:
             found.append(frame)
         return found
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[LinkFrame]:
         """Nothing follows what came: what began and did not end was no frame; those behind its first byte."""
         found = []
         while self._bytes:
@@ -127,7 +127,7 @@ class FrameReader:
             found += self.feed(b"")
         return found
 
-    def _next(self) -> Frame | None:
+    def _next(self) -> LinkFrame | None:
         """Takes the next frame out of the bytes, and all before it that cannot be of one; ``None`` where more bytes are needed."""
         while (start := self._bytes.find(START)) >= 0:
             del self._bytes[:start]
@@ -138,7 +138,7 @@ class FrameReader:
                 end = HEADER.size + length
                 if len(self._bytes) < end + CRC.size:
                     return None
-                frame = Frame(FrameType(kind), number, bytes(self._bytes[HEADER.size : end]))
+                frame = LinkFrame(FrameType(kind), number, bytes(self._bytes[HEADER.size : end]))
                 if CRC.unpack_from(self._bytes, end)[0] == frame.crc:
                     del self._bytes[: end + CRC.size]
                     return frame

@@ -9,7 +9,7 @@ import pytest
 from finn_vitprune.errors import UserError
 from finn_vitprune.link import exchange
 from finn_vitprune.link.exchange import Exchange
-from finn_vitprune.link.frames import CRC, Cause, Frame, FrameReader, FrameType, LinkStatus
+from finn_vitprune.link.frames import CRC, Cause, FrameReader, FrameType, LinkFrame, LinkStatus
 
 LOGITS = 3
 
@@ -27,7 +27,7 @@ class Board:
 
     name, bit_s = "the board", 1e-6
 
-    def __init__(self, answer: Callable[[Frame, int], list[Frame] | None] = lambda frame, i: None) -> None:
+    def __init__(self, answer: Callable[[LinkFrame, int], list[LinkFrame] | None] = lambda frame, i: None) -> None:
         self._reader = FrameReader({FrameType.IMAGE: 4, FrameType.QUERY: 0})
         self._answer, self._out, self._time, self.seen = answer, b"", 0.0, []
         self.closed = False
@@ -38,10 +38,10 @@ class Board:
             said = self._answer(frame, len(self.seen) - 1)
             self._out += b"".join(f.encoded for f in (self.right(frame) if said is None else said))
 
-    def right(self, frame: Frame, **state) -> list[Frame]:
+    def right(self, frame: LinkFrame, **state) -> list[LinkFrame]:
         if frame.type == FrameType.QUERY:
-            return [Frame(FrameType.STATUS, frame.number, status(**state))]
-        return [Frame(FrameType.LOGITS, frame.number, CRC.pack(frame.crc) + logits_of(frame.payload))]
+            return [LinkFrame(FrameType.STATUS, frame.number, status(**state))]
+        return [LinkFrame(FrameType.LOGITS, frame.number, CRC.pack(frame.crc) + logits_of(frame.payload))]
 
     def read(self, seconds: float) -> bytes:
         out, self._out = self._out, b""
@@ -81,9 +81,9 @@ def test_the_next_images_are_sent_before_the_first_is_answered_and_no_more_than_
 
 
 def test_refused_and_lost_images_are_sent_again():
-    def answer(frame: Frame, i: int) -> list[Frame] | None:
+    def answer(frame: LinkFrame, i: int) -> list[LinkFrame] | None:
         if frame.type == FrameType.IMAGE and i == 2:
-            return [Frame(FrameType.REFUSED, 0, bytes([Cause.CRC, 0, 0, 0]))]
+            return [LinkFrame(FrameType.REFUSED, 0, bytes([Cause.CRC, 0, 0, 0]))]
         return [] if frame.type == FrameType.IMAGE and i == 6 else None
 
     host = Exchange(Board(answer))
@@ -95,12 +95,12 @@ def test_refused_and_lost_images_are_sent_again():
 def test_logits_of_another_frame_are_not_taken(stale):
     """With a known sequence number or a known CRC alone."""
 
-    def answer(frame: Frame, i: int) -> list[Frame] | None:
+    def answer(frame: LinkFrame, i: int) -> list[LinkFrame] | None:
         if frame.type == FrameType.QUERY:
             return None
         number = frame.number if stale == "crc" else frame.number ^ 1
         crc = frame.crc ^ 1 if stale == "crc" else frame.crc
-        return [Frame(FrameType.LOGITS, number, CRC.pack(crc) + b"bad"), *(board.right(frame) if i > 4 else [])]
+        return [LinkFrame(FrameType.LOGITS, number, CRC.pack(crc) + b"bad"), *(board.right(frame) if i > 4 else [])]
 
     board = Board(answer)
     host = Exchange(board)
@@ -109,12 +109,12 @@ def test_logits_of_another_frame_are_not_taken(stale):
 
 @pytest.mark.parametrize("said, answer", [
     ("no answer from the board: is the board connected", lambda frame, i: []),
-    ("frames of version 2, this program of version 1", lambda frame, i: [Frame(FrameType.STATUS, frame.number, status(version=2))]),
+    ("frames of version 2, this program of version 1", lambda frame, i: [LinkFrame(FrameType.STATUS, frame.number, status(version=2))]),
     ("without logits (nothing came back)", lambda frame, i: [] if frame.type == FrameType.IMAGE else None),
     ("without logits (the board refused it, ROOM)",
-     lambda frame, i: [Frame(FrameType.REFUSED, 0, bytes([7, 0, 0, 0]))] if frame.type == FrameType.IMAGE else None),
+     lambda frame, i: [LinkFrame(FrameType.REFUSED, 0, bytes([7, 0, 0, 0]))] if frame.type == FrameType.IMAGE else None),
     ("has taken 1 images and gives no logits: reset it",
-     lambda frame, i: [] if frame.type == FrameType.IMAGE else [Frame(FrameType.STATUS, frame.number, status(pending=1))]),
+     lambda frame, i: [] if frame.type == FrameType.IMAGE else [LinkFrame(FrameType.STATUS, frame.number, status(pending=1))]),
 ])  # fmt: skip
 def test_a_board_that_gives_nothing_is_an_error_in_one_line(said, answer):
     with pytest.raises(UserError) as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finn_vitprune.link.frames import REFUSED_BYTES, STATUS_BYTES, Cause, Frame, FrameReader, FrameType, LinkStatus, cause_of
+from finn_vitprune.link.frames import REFUSED_BYTES, STATUS_BYTES, Cause, FrameReader, FrameType, LinkFrame, LinkStatus, cause_of
 
 LENGTHS = {FrameType.STATUS: STATUS_BYTES, FrameType.REFUSED: REFUSED_BYTES, FrameType.LOGITS: 9}
 
@@ -20,11 +20,11 @@ def crc32(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def drawn(seed: int, count: int = 20) -> list[Frame]:
+def drawn(seed: int, count: int = 20) -> list[LinkFrame]:
     rng = np.random.default_rng(seed)
     kinds = rng.choice(list(LENGTHS), count)
     return [
-        Frame(FrameType(k), int(rng.integers(1 << 16)), rng.choice([0xA5, 0x81, 9, 0], LENGTHS[k]).astype(np.uint8).tobytes())
+        LinkFrame(FrameType(k), int(rng.integers(1 << 16)), rng.choice([0xA5, 0x81, 9, 0], LENGTHS[k]).astype(np.uint8).tobytes())
         for k in kinds
     ]
 
@@ -32,7 +32,7 @@ def drawn(seed: int, count: int = 20) -> list[Frame]:
 def test_a_frame_by_hand():
     assert crc32(b"123456789") == 0xCBF43926, "the check value of the standard"
     body = bytes.fromhex("01 34 12 03 00 00 00 aa bb cc")
-    assert Frame(FrameType.IMAGE, 0x1234, b"\xaa\xbb\xcc").encoded == b"\xa5" + body + crc32(body).to_bytes(4, "little")
+    assert LinkFrame(FrameType.IMAGE, 0x1234, b"\xaa\xbb\xcc").encoded == b"\xa5" + body + crc32(body).to_bytes(4, "little")
 
 
 def test_a_status_by_hand():
@@ -44,7 +44,7 @@ def test_a_status_by_hand():
 
 
 def test_a_refusal_names_its_cause():
-    assert [cause_of(Frame(FrameType.REFUSED, 0, bytes([cause, 0, 0, 0]))) for cause in Cause] == list(Cause)
+    assert [cause_of(LinkFrame(FrameType.REFUSED, 0, bytes([cause, 0, 0, 0]))) for cause in Cause] == list(Cause)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -83,7 +83,7 @@ def test_all_frames_but_a_damaged_one_are_found(seed):
 
 
 def test_other_lengths_and_types_are_no_frames():
-    wrong = [Frame(FrameType.LOGITS, 1, bytes(8)), Frame(FrameType.IMAGE, 1, bytes(9)), Frame(FrameType.REFUSED, 1, bytes(5))]
-    right = Frame(FrameType.LOGITS, 2, bytes(9))
+    wrong = [LinkFrame(FrameType.LOGITS, 1, bytes(8)), LinkFrame(FrameType.IMAGE, 1, bytes(9)), LinkFrame(FrameType.REFUSED, 1, bytes(5))]
+    right = LinkFrame(FrameType.LOGITS, 2, bytes(9))
     reader = FrameReader(LENGTHS)
     assert reader.feed(b"".join(f.encoded for f in [*wrong, right])) == [right]

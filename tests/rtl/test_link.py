@@ -8,7 +8,7 @@ import pytest
 
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.link import frames
-from finn_vitprune.link.frames import Cause, Frame, FrameType
+from finn_vitprune.link.frames import Cause, FrameType, LinkFrame
 from tests.elaborated import elaborate
 from tests.rtl.benches import link_design
 from tests.rtl.benches.link_design import SIZES, Sizes, bytes_of, compiled, frames_of, run
@@ -57,7 +57,7 @@ def test_the_host_may_be_slower_or_faster(bit, off, tmp_path):
 
 def test_the_rules_by_hand():
     """What :func:`expected` makes of a few frames, written out."""
-    image = Frame(FrameType.IMAGE, 7, b"\x11\x22").encoded
+    image = LinkFrame(FrameType.IMAGE, 7, b"\x11\x22").encoded
     found = expected(list(image), 2)
     assert found.images == [b"\x11\x22"] and not found.answers
     cases = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
-from finn_vitprune.link.frames import CRC, HEADER, START, Cause, Frame, FrameReader, FrameType, LinkStatus, cause_of
+from finn_vitprune.link.frames import CRC, HEADER, START, Cause, FrameReader, FrameType, LinkFrame, LinkStatus, cause_of
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, compile_top
 from tests.rtl.benches.link_model import ERROR, SILENCE, Expected, expected
 
@@ -69,7 +69,7 @@ def compiled(sizes: Sizes, folder: Path) -> Simulator:
     return compile_top(sizes.top, sources(sizes, folder), *sizes.ports)
 
 
-def bytes_of(frames: Sequence[Frame]) -> list[int]:
+def bytes_of(frames: Sequence[LinkFrame]) -> list[int]:
     return [byte for frame in frames for byte in frame.encoded]
 
 
@@ -79,7 +79,7 @@ def run(simulator: Simulator, sizes: Sizes, symbols: Sequence[int], stimulus: St
     A last query after a silence tells the counts. With ``room`` the design gives no logits, and so many images get through; where the
     stimulus stalls them for ever they are not taken.
     """
-    last = Frame(FrameType.QUERY, 0xBEEF)
+    last = LinkFrame(FrameType.QUERY, 0xBEEF)
     symbols = [*symbols, SILENCE, *last.encoded]
     want = expected(symbols, sizes.image_bytes, 1 << 16 if room is None else room)
     images = np.frombuffer(b"".join(want.images), np.uint8).reshape(-1, sizes.in_bytes)
@@ -131,12 +131,12 @@ def _packed(symbols: Sequence[int]) -> np.ndarray:
 # --- what the checks send ---
 
 
-def frames_of(sizes: Sizes, seed: int, count: int, queries: int = 0) -> list[Frame]:
+def frames_of(sizes: Sizes, seed: int, count: int, queries: int = 0) -> list[LinkFrame]:
     """``count`` images of random bytes, START often among them, ``queries`` between them."""
     rng = np.random.default_rng(seed)
-    made = [Frame(FrameType.IMAGE, int(rng.integers(1 << 16)), _noise(rng, sizes.image_bytes)) for _ in range(count)]
+    made = [LinkFrame(FrameType.IMAGE, int(rng.integers(1 << 16)), _noise(rng, sizes.image_bytes)) for _ in range(count)]
     for _ in range(queries):
-        made.insert(int(rng.integers(len(made) + 1)), Frame(FrameType.QUERY, int(rng.integers(1 << 16))))
+        made.insert(int(rng.integers(len(made) + 1)), LinkFrame(FrameType.QUERY, int(rng.integers(1 << 16))))
     return made
 
 
@@ -145,7 +145,7 @@ def _noise(rng: np.random.Generator, size: int) -> bytes:
     return bytes(np.where(rng.random(size) < 0.2, START, drawn).astype(np.uint8))
 
 
-def damaged(frame: Frame, rng: np.random.Generator) -> list[int]:
+def damaged(frame: LinkFrame, rng: np.random.Generator) -> list[int]:
     """A frame with a fault: a bit flipped, bytes lost, doubled or put in, the end cut off, the line broken, another type or length."""
     data = list(frame.encoded)
     at = int(rng.integers(len(data)))
@@ -227,7 +227,7 @@ def check_room(simulator: Simulator, sizes: Sizes) -> None:
         if room == sizes.images and sizes.image_bytes <= 2 * sizes.in_bytes:
             continue  # registers before the design hold an image, too
         frames = frames_of(sizes, 5, room + 2)
-        broken = Frame(FrameType.IMAGE, 1, frames[0].payload).encoded[:-1] + bytes([frames[0].encoded[-1] ^ 1])
+        broken = LinkFrame(FrameType.IMAGE, 1, frames[0].payload).encoded[:-1] + bytes([frames[0].encoded[-1] ^ 1])
         want = run(simulator, sizes, [*bytes_of(frames), *broken], stimulus, room)
         assert want.counts[Cause.ROOM] == 2 and len(want.images) == room
 
@@ -237,7 +237,7 @@ def check_no_gaps(simulator: Simulator, sizes: Sizes) -> None:
     frames = frames_of(sizes, 9, 4)
     logits = np.zeros((4 * sizes.out_beats, sizes.out_bytes), np.uint8)
     images = np.frombuffer(b"".join(frame.payload for frame in frames), np.uint8).reshape(-1, sizes.in_bytes)
-    size = len(Frame(FrameType.LOGITS, 0, bytes(4 + sizes.logit_bytes)).encoded)
+    size = len(LinkFrame(FrameType.LOGITS, 0, bytes(4 + sizes.logit_bytes)).encoded)
     for pause in (0.0, 0.9):
         stimulus = Stimulus(pause={LOGITS: pause}, burst=40)
         result = simulator.run({HOST: _packed(bytes_of(frames)), LOGITS: logits}, {IMAGES: images, ANSWERS: 4 * size}, stimulus=stimulus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finn_vitprune.link.frames import CRC, HEADER, START, Cause, Frame, FrameType
+from finn_vitprune.link.frames import CRC, HEADER, START, Cause, FrameType, LinkFrame
 
 ERROR, SILENCE = 1 << 8, 1 << 9
 """Of what a host sends: the line breaks in this byte; no byte but a silence that ends a frame."""
@@ -83,7 +83,7 @@ class _Host:
         if len(self.body) < self.lengths[self.kind] + CRC.size:
             return
         payload, crc = self.body[: -CRC.size], CRC.unpack(self.body[-CRC.size :])[0]
-        self.body, self.lost = None, crc != Frame(FrameType(self.kind), self.number, payload).crc
+        self.body, self.lost = None, crc != LinkFrame(FrameType(self.kind), self.number, payload).crc
         if self.lost:
             self.refuse(Cause.CRC, self.number)
         elif self.kind == FrameType.IMAGE and len(self.found.images) == self.room:
