@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention_rtl
+from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_pruned_attention as attention
 from tests.rtl.benches.helper import PATTERNS
@@ -27,7 +28,7 @@ def _shared(name: str) -> SharedCheck:
 
 
 SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens")))
-SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, encoders=True)
+SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, parts=(TAGS,), encoders=True)
 ATTENTION = Unit(
     "attention",
     PrunedAttention_rtl.RTL_TOP,
