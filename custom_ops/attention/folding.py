@@ -7,10 +7,12 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops.attention.cost import dsp, lut, memories
+from finn_vitprune.custom_ops.attention.sizes import division_cycles
 from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.numerics import RECIP_BITS
 from finn_vitprune.synth.lost import LostCycles
 
 KV_SHARE = 0.8
@@ -21,6 +23,11 @@ KV_RAM = 2
 
 class AttentionFolding(AttentionTiming, Folding):
     """The unit at a fold; units of equal sizes have equal foldings."""
+
+    @property
+    def delay(self) -> int:
+        """The items of the last query, and the way of the last one."""
+        return self.heads * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits)) + self.o_latency(self.cg)
 
     @property
     def macs(self) -> int:

@@ -22,7 +22,6 @@ from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES
 from finn_vitprune.custom_ops.op.base import FoldedOp
 from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
-from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.custom_ops.op.shared import SharedOp, set_attribute
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
@@ -32,10 +31,6 @@ from finn_vitprune.sim.contents import Region
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
-DRAIN_CYCLES = 3
-"""From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
-REORDER_CYCLES, WIDEN_CYCLES = 4, 2
-"""More where rows are put in order, and where beats are made wider."""
 
 
 class BlockSparseMVAU(SharedOp, FoldedOp):
@@ -219,10 +214,8 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
         (f,) = self.fold().each
         row = f.timing.emit_row or f.timing.drain_row
-        behind = DRAIN_CYCLES + f.result_latency + (requant_cycles(f.sum_bits, f.mult_bits, f.span) if f.requant else 0)
-        behind += REORDER_CYCLES if f.rows_per_step > 1 else WIDEN_CYCLES if f.out_width > f.drain_width else 0
         ends = row_ends(f.token_groups, f.timing, [t + LOAD_CYCLES for t in inputs[0].last])
-        last = tuple(end + behind for end in ends)
+        last = tuple(end + f.behind for end in ends)
         return [TokenTimes(tuple(end - row + 1 for end in last), last)]
 
     def held_tokens(self) -> int:

@@ -43,6 +43,12 @@ class MatrixFolding(Folding):
     def cycles(self) -> int:
         return self.fold.cycles
 
+    @property
+    def delay(self) -> int:
+        """A group of rows in the lanes, and its drain."""
+        f, timing = self.slowest, self.slowest.timing
+        return timing.compute + timing.latency + -(-f.tokens // timing.rows_per_step) * timing.drain_row + f.behind
+
     @cached_property
     def resources(self) -> Estimate:
         return mvau_estimate.resources(self.fold)

@@ -15,6 +15,7 @@ from finn_vitprune.custom_ops.mvau.mac import Mac, mac_array
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.op.memory import MATRIX_MEMORY, MUX_INPUTS, block_ram_cut, choose_cycles, read_latency
+from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 
@@ -32,6 +33,10 @@ MIN_PROGRAM, MIN_DATA = 32, 8
 WRAP_AHEAD = 4
 """Entries from the one that says so to the first of the program that follows (``vp_mvau_program``)."""
 
+DRAIN_CYCLES = 3
+"""From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
+REORDER_CYCLES, WIDEN_CYCLES = 4, 2
+"""More where rows are put in order, and where beats are made wider."""
 
 _schedule = lru_cache(maxsize=FOLDINGS_KEPT)(schedule)
 _steady_interval = lru_cache(maxsize=FOLDINGS_KEPT)(steady_interval)
@@ -403,6 +408,14 @@ class Fold:
     def result_latency(self) -> int:
         """Cycles from an address of the drain to the values of the lanes (R_CYCLES): copies of it, read, choice."""
         return 2 + choose_cycles(self.result_choices)
+
+    @property
+    def behind(self) -> int:
+        """Cycles from a drain step to the beat that it makes."""
+        cycles = DRAIN_CYCLES + self.result_latency + (requant_cycles(self.sum_bits, self.mult_bits, self.span) if self.requant else 0)
+        if self.rows_per_step > 1:
+            return cycles + REORDER_CYCLES
+        return cycles + (WIDEN_CYCLES if self.out_width > self.drain_width else 0)
 
     @property
     def row_memory(self) -> tuple[int, int]:

@@ -56,6 +56,11 @@ class Folding(ABC):
         """What the unit takes."""
 
     @property
+    def delay(self) -> int:
+        """Cycles from a frame's last token in to its last one out, where tokens come no faster than they are taken; 0 where few."""
+        return 0
+
+    @property
     def macs(self) -> int:
         """Matrix products of a frame."""
         return 0

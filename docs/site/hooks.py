@@ -1,4 +1,4 @@
-"""What the site needs beyond docs/: pages from elsewhere in the repository, links that hold there, and the API reference.
+"""What the site needs beyond docs/: pages from elsewhere in the repository, notebooks, links that hold there, and the API reference.
 
 Links in the repository are written for who reads it there. On the site a link to a page leads to that page, and one to any other
 file to a copy of the file; the words of a link to a folder stay, the link goes.
@@ -14,9 +14,11 @@ from os.path import normpath
 from pathlib import Path, PurePosixPath
 from posixpath import relpath
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[2]
 INDEX, REFERENCE = "index.md", "reference.md"
@@ -25,8 +27,11 @@ ROLE = re.compile(r":[a-z]+:<code>[~.]?")
 LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)|\bsrc(?:set)?=\"(?P<source>[^\"]+)\"")
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
 def _pages() -> dict[str, str]:
-    """Where each Markdown file of the repository is on the site."""
+    """Where each Markdown file and notebook of the repository is on the site."""
     found = {
         "README.md": INDEX,
         "CHANGELOG.md": "CHANGELOG.md",
@@ -35,7 +40,7 @@ def _pages() -> dict[str, str]:
     }
     for folder, home in (("docs", "docs"), ("builds/results", "builds")):
         found |= {str(path.relative_to(ROOT)): str(path.relative_to(ROOT / home)) for path in sorted((ROOT / folder).rglob("*.md"))}
-    return found
+    return found | {str(path.relative_to(ROOT)): str(path.relative_to(ROOT).with_suffix(".md")) for path in NOTEBOOKS}
 
 
 PAGES = _pages()
@@ -44,6 +49,18 @@ PAGES = _pages()
 def _place(path: str) -> str:
     """Where a file of the repository is on the site."""
     return PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}")
+
+
+def _read(page: str) -> tuple[str, dict[str, bytes]]:
+    """A page as Markdown, and the pictures that a notebook shows, by their place on the site."""
+    if page.endswith(".md"):
+        return (ROOT / page).read_text(), {}
+    name = Path(page).stem
+    text, found = MarkdownExporter().from_notebook_node(
+        nbformat.read(ROOT / page, as_version=4), {"unique_key": name, "output_files_dir": f"{name}_pictures"}
+    )
+    text = text.replace("\n%matplotlib inline\n", "\n").replace("![png](", "![What the code above draws](")
+    return text, {f"notebooks/{picture}": content for picture, content in found["outputs"].items()}
 
 
 def _linked(page: str, text: str) -> Iterator[str]:
@@ -64,10 +81,15 @@ def _target(page: str, link: str) -> str | None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add pages and linked files from outside of docs/, and the page of the reference."""
     for page, place in PAGES.items():
-        linked = set(_linked(page, (ROOT / page).read_text()))
-        for path, uri in [(page, place), *((path, _place(path)) for path in sorted(linked))]:
-            if files.get_file_from_path(uri) is None:
-                files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+        text, pictures = _read(page)
+        if page.endswith(".md"):
+            found = [File.generated(config, place, abs_src_path=str(ROOT / page))]
+        else:
+            found = [File.generated(config, uri, content=content) for uri, content in ((place, text), *pictures.items())]
+        others = sorted(set(_linked(page, text)) - PAGES.keys())
+        for file in (*found, *(File.generated(config, _place(path), abs_src_path=str(ROOT / path)) for path in others)):
+            if files.get_file_from_path(file.src_uri) is None:
+                files.append(file)
     files.append(File.generated(config, REFERENCE, content=_reference()))
     return files
 

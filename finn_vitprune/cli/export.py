@@ -1,4 +1,4 @@
-"""``finn-vitprune export``: a trained checkpoint as QONNX."""
+"""``finn-vitprune export``: a trained checkpoint as QONNX, and a QONNX file packed small or unpacked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,28 @@ EXAMPLE = "finn-vitprune export runs/digits/checkpoint.pt -o model.onnx"
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The checkpoint.pt of a training run.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The QONNX file to write.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The checkpoint.pt of a training run, or a QONNX file, packed or not.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The QONNX file to write; with the ending .xz it is packed.")],
     json_output: Json = False,
 ) -> None:
-    """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written."""
+    """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written.
+
+    A QONNX file is written again: packed, a quarter of its size, where the name ends in .xz, else unpacked. A packed file holds
+    the same weights as integers, and every command takes it.
+    """
+    from finn_vitprune.errors import UserError
     from finn_vitprune.files import need_file
 
-    need_file(checkpoint)
+    need_file(source)
+    if source.suffix in (".pt", ".pth"):
+        if output.suffix == ".xz":
+            raise UserError(f"-o {output}: a checkpoint is exported as .onnx: give such a name, and export that file to {output} then")
+        _export(source, output)
+    else:
+        _write(source, output)
+
+
+def _export(checkpoint: Path, output: Path) -> None:
     from finn_vitprune import progress
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.training.train import export_checkpoint
@@ -30,3 +44,12 @@ def command(
         result = export_checkpoint(checkpoint, output)
     if not answer({"output": str(output), **result.as_dict()}):
         typer.echo(f"written: {output} ({result.summary})")
+
+
+def _write(source: Path, output: Path) -> None:
+    from finn_vitprune.graph.packed import write_model
+    from finn_vitprune.graph.reading import read_qonnx
+
+    size = write_model(read_qonnx(source), output)
+    if not answer({"output": str(output), "bytes": size}):
+        typer.echo(f"written: {output} ({size:,} bytes)")

@@ -37,12 +37,14 @@ def command(options: ImportOptions, full: Full = False, json_output: Json = Fals
             imported = import_model(options)
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.importing.verdict import import_table, import_verdict
+    from finn_vitprune.report.layer_shares import layer_table
     from finn_vitprune.report.tables import show
 
     verdict = import_verdict(imported, options.output, f"finn-vitprune build {options.output} --fpga-part PART -o FOLDER")
     if not answer(as_dict(imported, options) | {"verdict": verdict.as_dict()}):
         if full:
-            show([import_table(imported)], console_of_tables())
+            tables = [import_table(imported)] + ([] if imported.layers is None else [layer_table(imported.layers)])
+            show(tables, console_of_tables())
         typer.echo(verdict)
 
 
@@ -74,6 +76,8 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
             "block_size": m.block_size,
             "block_keep": m.block_keep,
             "neuron_keep": m.neuron_keep,
+            "keep_by_layer": options.keep_by_layer,
+            "layers": None if imported.layers is None else imported.layers.model_dump(mode="json"),
             "token_keep": m.token_keep,
             "weight_bits": m.weight_bits,
             "activation_bits": m.act_bits,

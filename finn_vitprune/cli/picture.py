@@ -20,15 +20,15 @@ def command(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="The folder of a run, or its checkpoint.pt; the folder of a build, or its summary; an imported or exported model with its images (.npz) beside it.",
+            help="The folder of a run, or its checkpoint.pt; the folder of a build, or its summary; an imported or exported model with its images (.npz) beside it; shares by layer that an import wrote (.layers.json).",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write: .png, .svg or .pdf.")],
     what: Annotated[
-        Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos"],
+        Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos", "layers"],
         typer.Option(
             metavar="WHAT",
-            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources or fifos, of a build.",
+            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources or fifos, of a build; layers, of what an import measured.",
         ),
     ],
     max_images: Annotated[
@@ -41,7 +41,8 @@ def command(
     tokens: the patches of images that each token drop leaves, with class and prediction; dropped ones are hatched. masks: the kept
     blocks of every matrix, live heads and neurons. scores: the learned score of every block. history: accuracy and keep
     rates over the epochs. memory: what fills the block RAMs and UltraRAMs of each encoder. cycles: cycles of
-    the units against the interval. resources: of the part. fifos: the deepest fill of each FIFO in simulation.
+    the units against the interval. resources: of the part. fifos: the deepest fill of each FIFO in simulation. layers: what
+    each layer loses by pruning, and what it keeps.
     """
     from finn_vitprune.report import figures
 
@@ -59,9 +60,20 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
     from finn_vitprune.errors import UserError
 
     kind = _kind(source)
-    known = {"run": ("tokens", *OF_RUNS), "build": ("tokens", *OF_BUILDS), "summary": OF_BUILDS, "model": ("tokens",)}[kind]
+    known = {
+        "run": ("tokens", *OF_RUNS),
+        "build": ("tokens", *OF_BUILDS),
+        "summary": OF_BUILDS,
+        "model": ("tokens",),
+        "shares": ("layers",),
+    }[kind]
     if what not in known:
         raise UserError(f"--what {what}: {source} is a {kind}: use {', '.join(known)}")
+    if kind == "shares":
+        from finn_vitprune.pruning.layers import LayerShares
+        from finn_vitprune.report.layer_shares import layer_figure
+
+        return layer_figure(LayerShares.load(source))
     if kind == "run":
         from finn_vitprune.training.pictures import picture
 
@@ -76,12 +88,14 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
     return build_picture(Summary.load(source), what)
 
 
-def _kind(source: Path) -> Literal["run", "build", "summary", "model"]:
+def _kind(source: Path) -> Literal["run", "build", "summary", "model", "shares"]:
     """What a path is of; a run where nothing tells, so that its error says what is missing."""
     from finn_vitprune.built.record import FILE as RECORD
     from finn_vitprune.report.summary import FILE
 
     if source.is_dir():
         return "build" if (source / RECORD).is_file() or (source / FILE).is_file() else "run"
+    if source.name.endswith(".layers.json"):
+        return "shares"
     kinds: dict[str, Literal["summary", "model"]] = {".json": "summary", ".onnx": "model"}
     return kinds.get(source.suffix, "run")

@@ -14,6 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.kinds import Kind
 from finn_vitprune.graph.node import Node, first_line
+from finn_vitprune.graph.packed import MAGIC, unpacked
 
 MAX_DEPTH = 6
 """Bodies of control flow in each other; readers of ONNX take exponential time with many."""
@@ -59,7 +60,7 @@ def need_qonnx(path: Path) -> ModelProto:
 
 
 def read_proto(path: Path) -> ModelProto:
-    """The parsed file, without its external data.
+    """The parsed file, without its external data; a packed one (:mod:`finn_vitprune.graph.packed`) unpacked.
 
     Raises:
         UserError: there is no such file, or it is not an ONNX model.
@@ -71,9 +72,11 @@ def read_proto(path: Path) -> ModelProto:
         if size > MAX_PROTOBUF:
             raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
         content = path.read_bytes()
-        model = ModelProto.FromString(content)
+        model = unpacked(content) if content.startswith(MAGIC) else ModelProto.FromString(content)
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
+    except UserError as e:
+        raise UserError(f"{path} {e}") from None
     except (DecodeError, ValueError) as e:
         raise UserError(f"{path} is not an ONNX file, or is truncated: {first_line(e)}{_what_it_is(content)}") from e
     if not model.graph.node:

@@ -16,6 +16,7 @@ from finn_vitprune.importing.plan import ELSE
 from finn_vitprune.labels import draw
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.layers import LayerShares
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.report.scores import cosines
 
@@ -49,10 +50,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Student:
-    """A network on its way to the accelerator, and the scores that its masks come from."""
+    """A network on its way to the accelerator, the scores that its masks come from, and shares by layer where layers were measured."""
 
     network: PrunedViT
     scores: PruneScores
+    layers: LayerShares | None = None
 
     @property
     def masks(self) -> list[EncoderMask]:

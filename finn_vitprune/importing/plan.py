@@ -20,6 +20,7 @@ from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.layers import LayerShares
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
 
 BLOCK_SIZES = (16, 8, 4, 2)
@@ -49,7 +50,7 @@ class ImportPlan:
 
     Attributes:
         config: the network before static pruning. mean, std: of pixels / 255; ``normalisation`` says where they are from.
-        score: what is computed. learns: whether images decide on scores or weights, and not on ranges alone.
+        score: what is computed. by_layer: shares of layers, "auto": to be measured. learns: whether images decide on scores or weights, and not on ranges alone.
         reconstructs: whether layers are fitted after pruning. corrects: whether rounding is corrected. tuning: None without
         epochs.
         tolerance: largest difference from the file, of the largest output. tries: what to try, by the stage that loses much.
@@ -67,8 +68,10 @@ class ImportPlan:
     model: Path
     output: Path
     log: Path
+    layers_file: Path
     tries: dict[str, str]
     score: Score
+    by_layer: LayerShares | str | None
     learns: bool
     reconstructs: bool
     corrects: bool
@@ -103,9 +106,11 @@ def make_plan(options: ImportOptions) -> ImportPlan:
     tuned = options.fine_tune
     return ImportPlan(
         file=file, vit=vit, config=config, prune=prune, data=data, mean=mean, std=std,
-        normalisation=f"{numbers} (mean / std, {source})", notes=notes, model=options.model, output=options.output, log=options.log,
+        normalisation=f"{numbers} (mean / std, {source})", notes=notes, model=options.model, output=options.output, log=options.beside(".log"),
+        layers_file=options.beside(".layers.json"),
         tries=tries_of(options),
         score=options.score if prune.prunes else Score.MAGNITUDE,  # where all stay any serves, and this one needs no images
+        by_layer=options.layers or options.keep_by_layer,
         learns=learns(options, prune),
         reconstructs=options.reconstruct and prune.prunes, corrects=options.corrects, flip=tuned.flip,
         tuning=Tuning(training_of(options, prune, len(data.data.train_labels)), tuned.learning_rate, tuned.features) if tuned.epochs else None,
@@ -141,7 +146,8 @@ def prune_of(options: ImportOptions, config: ViTConfig) -> PruneConfig:
         UserError: a block size that does not divide the network.
     """
     block = options.block_size or _largest_block(config)
-    prune = PruneConfig(block, options.block_keep, options.neuron_keep or options.block_keep)
+    shares = options.layers or options
+    prune = PruneConfig(block, str(shares.block_keep), str(shares.neuron_keep or shares.block_keep))
     prune.check(config)
     return prune
 
@@ -154,9 +160,10 @@ def learns(options: ImportOptions, prune: PruneConfig) -> bool:
 def tries_of(options: ImportOptions) -> dict[str, str]:
     """What to try where a stage loses much, :data:`ELSE` another one; what the options have already is left out."""
     epochs = "--fine-tune-epochs 3" if options.fine_tune.epochs == 0 else "more --fine-tune-epochs"
+    by_layer = ["--keep-by-layer auto"] * (options.keep_by_layer is None and options.score is Score.SECOND_ORDER)
     tries = {
-        "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
-        "reconstructed": ["larger shares", epochs],
+        "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + [*by_layer, "larger shares", epochs],
+        "reconstructed": [*by_layer, "larger shares", epochs],
         "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
         ELSE: [epochs],
     }

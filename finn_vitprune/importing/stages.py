@@ -27,7 +27,9 @@ from finn_vitprune.importing.plan import ImportPlan
 from finn_vitprune.importing.views import Views, views_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.options.importing import AUTO
 from finn_vitprune.pruning.cut import cut
+from finn_vitprune.pruning.layers import LayerErrors, LayerShares, allot
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training.display import Display
@@ -68,13 +70,17 @@ class Stages:
         scores = PruneScores(plan.config, plan.prune).to(self.judge.held_out.device)
         progress.status(f"scores: {plan.score.value}")
         images, labels = calibration.views.images, calibration.labels
-        correct = set_scores(scores, plan.score, self.float, images, labels, plan.seed)
+        if isinstance(plan.by_layer, LayerShares):
+            scores.keep(plan.by_layer.counts(scores.units, plan.prune.block_size, "--keep-by-layer"))
+        scored = set_scores(scores, plan.score, self.float, images, labels, plan.seed, by_layer=plan.by_layer == AUTO)
+        layers = None if scored.errors is None else layer_shares(scores, scored.errors)
         normalise(scores)
-        student = Student(self._with_drops(), scores)
-        correct(student.network, student.masks)
+        student = Student(self._with_drops(), scores, layers)
+        scored.correct(student.network, student.masks)
         self._measure("pruned", student)
         if plan.reconstructs:
-            student = Student(self._with_drops(), scores)  # anew: a fit that begins at corrected weights comes out worse (docs/import.md)
+            # Start from the float weights again: a fit that starts from corrected weights ends worse (docs/import.md).
+            student = Student(self._with_drops(), scores, layers)
             self._fit(student, calibration, rounded=False)
             self._measure("reconstructed", student)
         return student
@@ -133,7 +139,11 @@ class Stages:
             model.save(str(partial))
         sample, chosen = {"images": held_out.images, "logits": logits, "labels": held_out.labels}, held_out.draw(SAMPLE_IMAGES)
         write_sample(plan.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
-        return Exported(metadata, gate, saturations)
+        if student.layers is None:
+            plan.layers_file.unlink(missing_ok=True)  # of the output that this one replaces
+        else:
+            student.layers.save(plan.layers_file)
+        return Exported(metadata, gate, saturations, student.layers)
 
     def _with_drops(self) -> PrunedViT:
         """The float network with the token drops of the student."""
@@ -160,11 +170,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: metadata, the gate's report, and how many values of the residual stream saturate on the held-out images."""
+    """What was written: metadata, the gate's report, how many values of the residual stream saturate on the held-out images, and shares by
+    layer where layers were measured."""
 
     metadata: ModelMetadata
     gate: GateReport
     saturations: int
+    layers: LayerShares | None
+
+
+def layer_shares(scores: PruneScores, errors: LayerErrors) -> LayerShares:
+    """The shares by layer that scores have; where all are equal, those that would lose less at the same operations."""
+    own = scores.kept.cpu().numpy()
+    return LayerShares.of(own if own.any() else allot(errors, scores.macs, scores.prune), errors.units, scores.prune, errors)
 
 
 def integer_logits(model: ModelWrapper, images: np.ndarray) -> tuple[np.ndarray, int]:

@@ -20,7 +20,7 @@ def import_verdict(imported: Imported, output: Path, following: str) -> Verdict:
         accuracy = VerdictLine(
             "accuracy", f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})", MEASURED, f"held out: {imported.measured_on}"
         )
-    lines = (
+    lines: tuple[VerdictLine, ...] = (
         accuracy,
         VerdictLine("same class", accuracy_text(last.agreement), MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),
@@ -30,6 +30,8 @@ def import_verdict(imported: Imported, output: Path, following: str) -> Verdict:
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),
         VerdictLine("images", str(output.with_suffix(".npz")), "", "that build verifies with"),
     )
+    if imported.layers is not None:
+        lines += (VerdictLine("layers", str(output.with_suffix(".layers.json")), "", "what each loses: picture --what layers"),)
     return Verdict(model_title(vars(m) | {"activation_bits": m.act_bits}, None), str(output), imported.notes, lines, next=following)
 
 

@@ -26,6 +26,7 @@ from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.labels import drawn_text
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.importing import ImportOptions
+from finn_vitprune.pruning.layers import LayerShares
 from finn_vitprune.training.display import log_file
 from finn_vitprune.training.parallel import own_device
 
@@ -45,6 +46,7 @@ class Imported:
     metadata: ModelMetadata
     gate: GateReport
     saturations: int
+    layers: LayerShares | None
     eval_images: int
     measured_on: str
     normalisation: str
@@ -55,7 +57,7 @@ class Imported:
 def import_model(options: ImportOptions, console: Console | None = None) -> Imported:
     """Recognise, compare with onnxruntime, prune, calibrate, fine-tune, export.
 
-    Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with) and ``.log``.
+    Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with), ``.log``, and ``.layers.json`` where layers were measured.
 
     Args:
         console: where a bar over the epochs of fine-tuning is drawn; None: nowhere.
@@ -87,6 +89,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
         written.metadata,
         written.gate,
         written.saturations,
+        written.layers,
         len(images),
         drawn_text(len(labels), len(data.test_labels), plan.seed, plan.data.labelled),
         plan.normalisation,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +17,9 @@ from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.texts import Floats, Ints, Positive
 from finn_vitprune.pruning.choices import Rounding, Score, Share, check_drops, check_shares
 
+if TYPE_CHECKING:
+    from finn_vitprune.pruning.layers import LayerShares
+
 ShareText = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A share, the exact decimal as written."""
 Bits = Literal[4, 8]
@@ -24,6 +28,8 @@ BATCH, LEAST_BATCH, STEPS = 64, 8, 25
 """Images a step, at most and at least, and steps that an epoch has where there are images enough."""
 MIN_IMAGES = 10
 """A data set has so many at least."""
+AUTO = "auto"
+"""Shares by layer are measured."""
 TOLERANCE = 1e-4
 """The network may differ from onnxruntime by this share of the largest output."""
 
@@ -81,7 +87,7 @@ class ImportOptions(Options):
     COMMAND: ClassVar[str] = "import"
     GROUPS: ClassVar[Mapping[str, str]] = {
         "Files": "model data to force",
-        "Pruning": "block_keep neuron_keep token_keep drop_at block_size score reconstruct",
+        "Pruning": "block_keep neuron_keep keep_by_layer token_keep drop_at block_size score reconstruct",
         "Bits": "weight_bits activation_bits outer_bits rounding",
         "Fine-tuning": "fine_tune_epochs learning_rate batch_size train_images shift flip distill_features",
         "Pixels and checks": "mean std tolerance eval_images seed",
@@ -101,7 +107,9 @@ class ImportOptions(Options):
     output: Annotated[
         Path,
         Option(short="-o", keyword="to", metavar="PRUNED.onnx"),
-        Field(description="The QONNX file to write, for `build`. Held-out images go beside it (.npz), and a log."),
+        Field(
+            description="The QONNX file to write, for `build`. Held-out images go beside it (.npz), what each layer loses (.layers.json), and a log."
+        ),
     ]
     score: Annotated[
         Score,
@@ -118,6 +126,11 @@ class ImportOptions(Options):
     neuron_keep: Annotated[
         ShareText | None, Option(parse=Share, metavar="SHARE"),
         Field(description="This share of the MLP neurons is kept; without it as --block-keep."),
+    ] = None  # fmt: skip
+    keep_by_layer: Annotated[
+        str | None, Option(metavar="auto|FILE"),
+        Field(description="Each layer has a share of its own, at the operations of --block-keep and --neuron-keep: `auto` measures what each layer "
+                          "loses, a FILE that an import wrote beside its output (.layers.json) says them."),
     ] = None  # fmt: skip
     token_keep: Annotated[
         ShareText, Option(parse=Share, metavar="SHARE"), Field(description="This share of the tokens is kept in the encoders of --drop-at.")
@@ -159,7 +172,33 @@ class ImportOptions(Options):
         if (self.mean is None) != (self.std is None):
             raise UserError("--mean and --std go together: give both, or neither")
         output_path(self.output)
+        self._check_layers()
         return self
+
+    def _check_layers(self) -> None:
+        """Raise a UserError where shares by layer are asked for that nothing can tell."""
+        if self.keep_by_layer is None:
+            return
+        if self.layers is not None:
+            own = {"--block-keep": (self.block_keep, self.layers.block_keep), "--neuron-keep": (self.neuron_keep, self.layers.neuron_keep)}
+            for option, (given, of_file) in own.items():
+                if given not in (None, "1") and float(given) != of_file:
+                    raise UserError(f"{option} {given}: {self.keep_by_layer} is for {of_file:g}: leave the option out, or use another file")
+        elif self.score is not Score.SECOND_ORDER:
+            raise UserError(f"--keep-by-layer auto: --score {self.score.value} does not tell what a layer loses: use second-order")
+        elif {self.block_keep, self.neuron_keep or "1"} == {"1"}:
+            raise UserError(
+                "--keep-by-layer auto: everything is kept: give the shares of all layers together, for example --block-keep 0.5"
+            )
+
+    @cached_property
+    def layers(self) -> LayerShares | None:
+        """Shares by layer of a file."""
+        if self.keep_by_layer in (None, AUTO):
+            return None
+        from finn_vitprune.pruning.layers import LayerShares
+
+        return LayerShares.load(Path(self.keep_by_layer))
 
     @property
     def corrects(self) -> bool:
@@ -169,15 +208,9 @@ class ImportOptions(Options):
         """
         return self.weight_bits < 8 if self.rounding is None else self.rounding is Rounding.CORRECTED
 
-    @property
-    def images(self) -> Path:
-        """The held-out images beside the output."""
-        return self.output.with_suffix(".npz")
-
-    @property
-    def log(self) -> Path:
-        """The log beside the output."""
-        return self.output.with_suffix(".log")
+    def beside(self, suffix: str) -> Path:
+        """A file beside the output: ``.npz`` held-out images, ``.layers.json`` shares by layer, ``.log``."""
+        return self.output.with_suffix(suffix)
 
     def check_output(self) -> None:
         """Raise a UserError where the output, or what goes beside it, cannot be written."""
@@ -186,10 +219,11 @@ class ImportOptions(Options):
         if self.output.resolve() == self.model.resolve():
             raise UserError(f"-o {self.output} is the model itself: give another name")
         self._check_writable()
-        for path in (self.output, self.images, self.log):
+        images, layers, log = map(self.beside, (".npz", ".layers.json", ".log"))
+        for path in (self.output, images, layers, log):
             if path.is_dir():
                 raise UserError(f"-o {self.output}: {path} is a folder: give another name")
-        for path in (self.output, self.images):
+        for path in (self.output, images, layers):
             if path.exists() and not self.force:
                 raise UserError(f"{path} is there already: use --force to replace it, or another name")
 
@@ -198,12 +232,13 @@ class ImportOptions(Options):
         folder = next(p for p in self.output.absolute().parents if os.path.lexists(p))
         if not folder.is_dir():
             raise UserError(f"-o {self.output}: {folder} is not a folder: give a folder that can be written")
+        log = self.beside(".log")
         try:
             tempfile.TemporaryFile(dir=folder).close()
-            if self.log.is_file():
-                self.log.open("a").close()
+            if log.is_file():
+                log.open("a").close()
         except OSError as error:
-            place = self.log if error.filename == str(self.log) else folder
+            place = log if error.filename == str(log) else folder
             raise UserError(
                 f"-o {self.output}: {place} cannot be written ({error.strerror}): give a folder and a name that can be"
             ) from error

@@ -86,6 +86,8 @@ class CompressKeywords(TypedDict, total=False):
     """This share of the blocks of W_q, W_k, W_v, W_proj is kept."""
     neuron_keep: float | str | None
     """This share of the MLP neurons is kept; without it as --block-keep."""
+    keep_by_layer: str | None
+    """Each layer has a share of its own, at the operations of --block-keep and --neuron-keep: `auto` measures what each layer loses, a FILE that an import wrote beside its output (.layers.json) says them."""
     token_keep: float | str
     """This share of the tokens is kept in the encoders of --drop-at."""
     drop_at: Sequence[int]

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import EncoderShape, ViTConfig
 from finn_vitprune.models.layers import ModulesOf
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
+from finn_vitprune.pruning.layers import LAYERS, Counts, equal_counts, unit_macs
 
 Rate = float | str | Fraction
 SCORING_BATCH = 32
@@ -137,11 +139,31 @@ class PruneScores(nn.Module):
         prune.check(config)
         self.prune = prune
         self.encoders: ModulesOf[EncoderScores] = ModulesOf(EncoderScores(config, s, prune.block_size) for s in config.encoders)
+        self.macs = unit_macs(config, prune.block_size)
+        self.kept: Tensor
+        """``[encoders, 5]``: blocks of W_q, W_k, W_v and W_proj, and neurons, that stay in the end; 0 where the shares of ``prune`` say it."""
+        self.register_buffer("kept", torch.zeros(len(self.encoders), len(LAYERS), dtype=torch.int64))
+
+    @property
+    def units(self) -> Counts:
+        """``[encoders, 5]``: blocks and neurons that there are."""
+        return np.array([[s.numel() for s in (*e.matrices, e.neurons)] for e in self.encoders])
+
+    def keep(self, counts: Counts) -> None:
+        """Let layers keep these ``[encoders, 5]`` blocks and neurons.
+
+        Raises:
+            UserError: blocks compete over all encoders (scope global).
+        """
+        if self.prune.scope == "global":
+            raise UserError("blocks that compete over all encoders have no shares by layer: use scope local")
+        self.kept.copy_(torch.from_numpy(np.asarray(counts)))
 
     def masks(self, block_keep: Rate | None = None, neuron_keep: Rate | None = None) -> list[EncoderMask]:
         """Masks of all encoders; without rates, at the final ones.
 
-        Exactly kept_blocks(rate, n) of the n blocks stay: per matrix, or of all matrices (scope global).
+        Exactly kept_blocks(rate, n) of the n blocks stay: per matrix, or of all matrices (scope global). Where layers have counts
+        of their own (:meth:`keep`), these stay at the final rates.
         """
         b = self.prune.block_keep if block_keep is None else block_keep
         n = self.prune.neuron_keep if neuron_keep is None else neuron_keep
@@ -150,14 +172,21 @@ class PruneScores(nn.Module):
 
     def _local(self, block_keep: Rate, neuron_keep: Rate) -> list[tuple[list[Tensor], Tensor]]:
         """Per encoder the block masks and the neuron mask, each matrix at its keep rate."""
-        lanes, block = self.prune.lanes, self.prune.block_size
         return [
-            (
-                [top_k_mask(s, kept_blocks(block_keep, s.numel()), lanes) for s in e.matrices],
-                top_k_mask(e.neurons, kept_neurons(neuron_keep, e.neurons.numel(), block)),
-            )
-            for e in self.encoders
+            ([top_k_mask(s, k, self.prune.lanes) for s, k in zip(e.matrices, blocks, strict=True)], top_k_mask(e.neurons, neurons))
+            for e, (*blocks, neurons) in zip(self.encoders, self._counts(block_keep, neuron_keep).tolist(), strict=True)
         ]
+
+    def _counts(self, block_keep: Rate, neuron_keep: Rate) -> Counts:
+        """What layers keep at these rates: on the way to shares by layer, each has gone as far as the rates have to theirs."""
+        if not self.kept.any():
+            return equal_counts(self.units, block_keep, neuron_keep, self.prune.block_size)
+        p, block = self.prune, self.prune.block_size
+        share = [_way(block_keep, p.block_keep)] * 4 + [_way(neuron_keep, p.neuron_keep)]
+        rows = zip(self.units.tolist(), self.kept.tolist(), strict=True)
+        counts = np.array([[n - int(w * (n - k)) for w, n, k in zip(share, units, kept, strict=True)] for units, kept in rows])
+        counts[:, 4] = -(-counts[:, 4] // block) * block
+        return counts
 
     def _global(self, block_keep: Rate, neuron_keep: Rate) -> list[tuple[list[Tensor], Tensor]]:
         """The same with the keep rates over all encoders together; neurons in whole blocks per encoder."""
@@ -221,6 +250,12 @@ def set_to_first_order(scores: PruneScores, network: PrunedViT, images: Tensor, 
         F.cross_entropy(logits, chosen.to(logits.device)).backward()
         _accumulate(scores, network)
     network.zero_grad(set_to_none=True)
+
+
+def _way(rate: Rate, final: str) -> Fraction:
+    """How far a rate has fallen from 1 to the final one: 0 to 1."""
+    last = Fraction(final)
+    return (1 - Fraction(str(rate))) / (1 - last) if last < 1 else Fraction(1)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from finn_vitprune.calibration.least_squares import Moments, damped, rows_of_one
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
+from finn_vitprune.pruning.layers import LayerErrors, allot
 from finn_vitprune.pruning.scores import PruneScores
 
 DAMPINGS = (1e-2, 1e-1, 1.0, 10.0)
@@ -94,23 +96,30 @@ class SecondOrder:
             backward_of_projections(network, images, BATCH, what, seed, masks)
 
     @torch.no_grad()
-    def score(self, scores: PruneScores) -> None:
-        """Scores = places in the order of removal; what goes first has 0.
+    def score(self, scores: PruneScores) -> LayerErrors:
+        """Scores = places in the order of removal; what goes first has 0. Returned is what each layer loses on its way.
 
         What goes next costs least: the error of the logits by the outputs y = W x of one row of blocks, after the weights
         that are left are corrected. For the input channels S it is tr(G W_S ([H^-1]_SS)^-1 W_S^T): H the covariance of x, G
         that of the gradients of y. Weights and H^-1 of these rows then follow. A neuron is a column of the second MLP
         layer, all its rows together.
         """
+        costs: list[list[np.ndarray]] = []
         for index, (target, encoder) in enumerate(zip(scores.encoders, self._encoders, strict=True), start=1):
             progress.status(f"{self._what}: encoder {index} of {len(self._encoders)}")
+            costs.append([])
             qkv, proj, fc2 = encoder
             for layer, places in ((qkv, target.matrices[:3]), (proj, target.matrices[3:])):
                 parts = layer.weight.chunk(len(places))
                 for score, weight, curvature in zip(places, parts, layer.curvatures, strict=True):
-                    score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, self.block))
+                    order, own = removal_order(weight, curvature.gradients, curvature.covariance, self.block)
+                    score.copy_(order)
+                    costs[-1].append(own)
             (last,) = fc2.curvatures
-            target.neurons.copy_(removal_order(fc2.weight, last.gradients, last.covariance, 1)[0])
+            order, own = removal_order(fc2.weight, last.gradients, last.covariance, 1)
+            target.neurons.copy_(order[0])
+            costs[-1].append(own)
+        return LayerErrors.added(costs)
 
     @torch.no_grad()
     def correct(self, student: PrunedViT, masks: Sequence[EncoderMask]) -> None:
@@ -125,8 +134,10 @@ class SecondOrder:
                     curvature.correct(weight, bias, which)
 
 
-def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> SecondOrder:
-    """Set scores by :class:`SecondOrder` in two steps; the second says how the rest makes up for what goes.
+def set_to_second_order(
+    scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0, by_layer: bool = False
+) -> tuple[SecondOrder, LayerErrors]:
+    """Set scores by :class:`SecondOrder` in two steps; the second says how the rest makes up for what goes, the errors are of the first.
 
     Pruning changes the network, and with it the curvatures. The second step takes them from a network in which half of what goes has
     gone and the rest makes up for it (Kurtic et al., 2022, prune gradually, too). Blocks and neurons that have gone have no weights
@@ -134,17 +145,20 @@ def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor,
 
     Args:
         network: in float and unpruned; images: ``[F, H, W, C]``.
+        by_layer: give every layer a share of its own (:func:`.layers.allot`).
     """
     prune = scores.prune
     first = SecondOrder(network, prune.block_size, images, seed, what="scores, step 1 of 2")
-    first.score(scores)
+    errors = first.score(scores)
+    if by_layer:
+        scores.keep(allot(errors, scores.macs, prune))
     with torch.no_grad():
         masks = scores.masks(_half_way(prune.block_keep), _half_way(prune.neuron_keep))
     left = deepcopy(network)
     first.correct(left, masks)
     second = SecondOrder(left, prune.block_size, images, seed, masks, what="scores, step 2 of 2")
     second.score(scores)
-    return second
+    return second, errors
 
 
 def _half_way(keep: str) -> Fraction:
@@ -191,8 +205,8 @@ def _definite(covariance: Tensor) -> Tensor:
     return damped(covariance, next(enough, DAMPINGS[-1]))
 
 
-def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int) -> Tensor:
-    """Places ``[out / rows, in / columns]`` of the blocks of ``rows`` x ``columns`` weights in the order of removal.
+def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int) -> tuple[Tensor, np.ndarray]:
+    """Places ``[out / rows, in / columns]`` of the blocks of ``rows`` x ``columns`` weights in the order of removal, and what each costs.
 
     Args:
         weight: ``[out, in]``; gradients: covariance of the outputs' in each row of blocks, ``[out / rows, rows, rows]``.
@@ -204,12 +218,13 @@ def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns
     left = [_RowsLeft(w, g, inverse, columns) for w, g in zip(scaled.split(gradients.shape[1]), gradients, strict=True)]
     order = torch.zeros(len(left), weight.shape[1] // columns)
     costs = torch.stack([part.costs() for part in left])
+    paid = np.zeros(order.numel())
     for place in range(order.numel()):
         row, group = divmod(int(costs.argmin()), costs.shape[1])
-        order[row, group] = place
+        order[row, group], paid[place] = place, costs[row, group]
         left[row].remove(group)
         costs[row] = left[row].costs()
-    return order
+    return order, paid
 
 
 class _RowsLeft:

@@ -15,7 +15,7 @@ from finn_vitprune.files import whole_file
 FILE = "checkpoint.pt"
 SECONDS = 180
 """An epoch that goes on for longer is saved within, so that an interruption costs a few minutes."""
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass

@@ -71,7 +71,9 @@ class PruneSection(ConfigSection):
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
     ``score_start``: scores start in the order of this score instead of at 0, from 0 to 1; where nothing moves them from there
-    (``student.score_lr`` 0, ``student.hold_epochs`` all), weights that second-order pruning leaves make up for those that go. ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    (``student.score_lr`` 0, ``student.hold_epochs`` all), weights that second-order pruning leaves make up for those that go.
+    ``by_layer``: each layer has a share of its own by what second-order pruning of it costs, at the operations of equal shares
+    (:mod:`finn_vitprune.pruning.layers`). ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
     rate that falls over ``token_ramp_epochs`` (0: at once).
     """
 
@@ -80,6 +82,7 @@ class PruneSection(ConfigSection):
     neuron_keep: Rate = 0.5
     scope: Literal["local", "global"] = "local"
     score_start: Score | None = None
+    by_layer: bool = False
     lanes: Count = 1
     token_keep: Rate = 0.7
     drop_at: tuple[Count, ...] = ()
@@ -209,6 +212,7 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
     except ValidationError as error:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
+    _check_shares(config, source)
     return config
 
 
@@ -231,6 +235,15 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
                 raise UserError(f"--set {change}: {name} is a value, not a section")
         section[last] = parse_yaml(text, f"--set {change}: the value")
     return result
+
+
+def _check_shares(config: TrainConfig, source: str) -> None:
+    """Shares by layer need the scores that tell them, and blocks that compete within their matrix."""
+    p = config.prune
+    if p.by_layer and p.score_start is not Score.SECOND_ORDER:
+        raise UserError(f"{source}: prune.by_layer needs prune.score_start second-order, or leave it out")
+    if p.by_layer and p.scope == "global":
+        raise UserError(f"{source}: prune.by_layer and prune.scope global exclude each other: use scope local, or leave it out")
 
 
 def _check_epochs(config: TrainConfig, source: str) -> None:

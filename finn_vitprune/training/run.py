@@ -94,10 +94,10 @@ class TrainingRun(StudentTraining):
         self.student.set_token_keep("1")
         count = min(SCORE_IMAGES, len(self.labels))
         images, labels = self.data.calibration(count), self.data.calibration_labels(count)
-        correct = set_scores(self.scores, kind, self.student, images, labels, self.config.seed)
+        scored = set_scores(self.scores, kind, self.student, images, labels, self.config.seed, self.config.prune.by_layer)
         self.scores.spread_evenly()
         if s.score_lr == 0 and s.hold_epochs == s.epochs:
-            correct(self.student, self.scores.final_masks())
+            scored.correct(self.student, self.scores.final_masks())
         self._prepare_student()
 
     # --- measuring and saving ---

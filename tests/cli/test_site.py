@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 
 import finn_vitprune
@@ -96,8 +98,9 @@ def test_every_page_of_the_repository_is_in_the_navigation(site, pages):
     listed = {(site / link).resolve() for link in pages[index].links}
     guides = [site / path.stem for path in (ROOT / "docs").glob("*.md")]
     results = [site / path.relative_to(ROOT / "builds").with_suffix("") for path in (ROOT / "builds" / "results").rglob("*.md")]
-    others = [site / name for name in ("CHANGELOG", "CONTRIBUTING", "reference", "notebooks", "example_report.html")]
-    assert len(guides) > 15 and len(results) > 10
+    others = [site / "notebooks" / path.stem for path in (ROOT / "notebooks").glob("*.ipynb")]
+    others += [site / name for name in ("CHANGELOG", "CONTRIBUTING", "reference", "notebooks", "example_report.html")]
+    assert len(guides) > 15 and len(results) > 10 and len(others) > 10
     assert not [str(page) for page in (*guides, *results, *others) if page.resolve() not in listed]
 
 
@@ -114,3 +117,16 @@ def test_the_reference_has_every_public_name_with_its_words(site, pages):
 def test_the_first_page_is_the_readme(site):
     title = (ROOT / "README.md").read_text().splitlines()[0].lstrip("# ")
     assert f'<h1 id="{title}"' in (site / "index.html").read_text()
+
+
+def test_notebooks_show_what_is_stored_in_them(site, pages):
+    shown = [page for page in pages if page.parent.parent == site / "notebooks"]
+    assert len(shown) == len(list((ROOT / "notebooks").glob("*.ipynb")))
+    for page in shown:
+        stored = nbformat.read(ROOT / "notebooks" / f"{page.parent.name}.ipynb", as_version=4)
+        outputs = [output for cell in stored.cells for output in cell.get("outputs", ())]
+        pictures = [source for source in pages[page].loaded if source.endswith(".png") and "_pictures/" in source]
+        assert len(pictures) == sum("image/png" in output.get("data", {}) for output in outputs)
+        text = " ".join(unescape(re.sub(r"<[^>]+>", "", page.read_text())).split())
+        for output in outputs:
+            assert " ".join(output.get("text", "").split())[:200] in text

@@ -140,8 +140,11 @@ def test_a_circle_would_be_found():
     assert _circle({"a": {"b", "c"}, "b": {"c"}}) == []
 
 
-SLOW = {("finn_vitprune.ingest.check.check", "finn_vitprune.ingest.check.check_qonnx")}
-"""Modules of ours that load FINN and that a function imports, since ``check`` of a float file needs none of it."""
+SLOW = {
+    ("finn_vitprune.ingest.check.check", "finn_vitprune.ingest.check.check_qonnx"),
+    ("finn_vitprune.options.importing", "finn_vitprune.pruning.layers"),
+}
+"""Modules of ours that load FINN or numpy and that a function imports: ``check`` of a float file needs no FINN, help no numpy."""
 
 
 def test_no_import_hides_in_a_function():

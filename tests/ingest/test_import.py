@@ -550,8 +550,11 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
     target.write_text("mine")
     assert "--force" in one_line(capsys, model, "--data", data, "-o", target)
     assert target.read_text() == "mine"
+    shares = tmp_path / "x.layers.json"
+    shares.write_text("of another import")
     imported(capsys, model, "--data", data, "-o", target, "--force")
     assert ModelMetadata.read(ModelWrapper(str(target))).name == "x"
+    assert not shares.exists(), "nothing was pruned, so no layer was measured"
 
 
 @pytest.mark.parametrize(
@@ -627,7 +630,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
         token_keep="0.5",
     )
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
-    assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
+    assert options.model == tmp_path / "m.onnx" and options.beside(".npz") == tmp_path / "x.npz"
     for wrong, message in (
         ({"score": "random"}, "--score random: use magnitude, first-order or second-order"),
         ({"weight_bits": 6}, "--weight-bits 6: use 4 or 8"),

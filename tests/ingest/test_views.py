@@ -104,9 +104,9 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
     for name in ("set_scores", "fit_layers", "choose_ranges", "views_of"):
         whole = getattr(stages, name)
 
-        def watched(*args, name=name, whole=whole):
+        def watched(*args, name=name, whole=whole, **more):
             taken[name] = args
-            return whole(*args)
+            return whole(*args, **more)
 
         monkeypatch.setattr(stages, name, watched)
     model = export(small_timm(), tmp_path / "model.onnx")

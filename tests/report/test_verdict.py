@@ -37,6 +37,19 @@ def on_a_screen(verdict: Verdict) -> list[str]:
     return lines
 
 
+@pytest.mark.parametrize(
+    "stopped, simulated, said",
+    [("after step_check_part", False, False), ("in step_simulate", False, True), ("after step_simulate", True, True), ("", True, False)],
+)
+def test_a_stop_is_said_where_figures_do_not_say_it(stopped, simulated, said):
+    s = Summary.load(f"builds/results/{KEPT[0]}")
+    if not simulated:
+        s = s.model_copy(update={"rtlsim": None})
+    texts = build_verdict(s, {"stopped": stopped}, None, "build/x").warnings
+    assert any(f"Stopped {stopped}" in text for text in texts) is said
+    assert any("Only estimates" in text or "nothing was simulated" in text for text in texts) is not simulated
+
+
 # --- figures ---------------------------------------------------------------------------------------
 
 

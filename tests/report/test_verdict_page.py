@@ -29,7 +29,7 @@ def test_each_is_on_one_screen(verdicts, title):
 
 
 def test_what_is_wrong_or_an_estimate_comes_first(verdicts):
-    assert verdicts["A build of estimates alone"].splitlines()[1] == "! Stopped after step_check_part: what comes later is not known."
+    assert verdicts["A build of estimates alone"].splitlines()[1] == "! Only estimates: nothing was simulated or synthesised."
     assert verdicts["A part that is too small"].splitlines()[1].startswith("! The design does not fit xcmine: needs")
     again, first = verdicts["The build again"].splitlines(), verdicts["A build"].splitlines()
     assert [line for line in again if line not in first and not line.startswith(("  accuracy", "page"))] == []

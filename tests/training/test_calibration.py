@@ -237,7 +237,7 @@ def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it(wide, later, 
     weight = torch.randn(6, 16, generator=generator).double()
     roots = torch.randn(2, 3, 3, generator=generator).double()
     gradients = roots @ roots.transpose(1, 2)
-    order = removal_order(weight, gradients, covariance, wide)
+    order, _ = removal_order(weight, gradients, covariance, wide)
     assert sorted(order.flatten().tolist()) == list(range(2 * 16 // wide))
     gone: dict[int, list[int]] = {0: [], 1: []}
     for place in range(order.numel()):
@@ -273,7 +273,7 @@ def test_a_covariance_that_is_less_than_positive_definite_still_gives_an_order_a
     found.inputs.xx -= 0.5 * found.inputs.weight * torch.eye(12)
     weight, bias, kept = torch.randn(4, 12, generator=generator), torch.zeros(4), torch.ones(4, 12)
     kept[:, :4] = 0
-    order = removal_order(weight, torch.eye(4).double()[None], found.covariance, 4)
+    order, _ = removal_order(weight, torch.eye(4).double()[None], found.covariance, 4)
     assert sorted(order.flatten().tolist()) == [0, 1, 2]
     found.correct(weight, bias, kept)
     assert weight.isfinite().all() and bias.isfinite().all()
@@ -320,7 +320,7 @@ def test_second_order_scores_and_fitting_lose_the_least():
     left: dict[str, dict[Score, float]] = {"pruned": {}, "fitted": {}}
     for score in Score:
         scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
-        correct = set_scores(scores, score, teacher, images)
+        correct = set_scores(scores, score, teacher, images).correct
         masks, student = scores.final_masks(), copy_of(teacher)
         correct(student, masks)
         left["pruned"][score] = distance(student, teacher, images, masks)
@@ -345,7 +345,7 @@ def test_only_second_order_scores_come_with_an_update():
     for score in Score:
         scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
         student = copy_of(teacher)
-        set_scores(scores, score, teacher, images)(student, scores.final_masks())
+        set_scores(scores, score, teacher, images).correct(student, scores.final_masks())
         same = all(torch.equal(a, b) for a, b in zip(student.parameters(), teacher.parameters(), strict=True))
         assert same == (score is not Score.SECOND_ORDER)
 

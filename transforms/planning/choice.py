@@ -106,7 +106,7 @@ def _solve(
     for row, (a, b) in enumerate(itertools.pairwise(starts)):
         each[row, a:b] = 1
     use = np.concatenate([item.used for item in items])  # [candidates, kinds]
-    with _quiet():
+    with quiet():
         result = _program(costs, weight, use, shared, room, each, relaxed)
     if result.x is None:
         return None
@@ -134,7 +134,7 @@ def _program(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """HiGHS writes words of its developers to the standard output, past Python."""
     sys.stdout.flush()
     kept = os.dup(1)

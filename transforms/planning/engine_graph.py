@@ -15,6 +15,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engines.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.engines.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
+from finn_vitprune.transforms.planning.soonest import Wave, Works
 
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
@@ -61,6 +62,28 @@ class EngineGraph:
     def regions(self, slrs: int) -> dict[str, int]:
         """The SLR of every node by its name."""
         return dict(zip((node.name for node in self.model.graph.node), regions_of(self.model, slrs)))
+
+    @property
+    def waves(self) -> tuple[Wave, ...]:
+        """What works at once while an image is alone, wave by wave (:mod:`.soonest`).
+
+        Nodes before the first engine work while its first queries, keys and values are made; those behind it have a wave each.
+        """
+        numbers = {unit.name: number for number, unit in enumerate(self.units)}
+        found: list[Wave] = []
+        before: Works = ()
+        for node in self.model.graph.node:
+            if node.name in numbers:
+                step: Works = ((numbers[node.name], 0),)
+                before, found = (before, [*found, Wave(step)]) if found else (before + step, found)
+                continue
+            own = [(number, unit) for number, unit in enumerate(self.units) if self.engine_of.get(unit.name) == node.name]
+            for wave in range(max(len(unit.folding.each) for _, unit in own) + 1):
+                layers = [(number, wave if unit.when is When.BEFORE else wave - 1, len(unit.folding.each)) for number, unit in own]
+                works = before + tuple((number, layer) for number, layer, count in layers if 0 <= layer < count)
+                found.append(Wave(works, node.name))
+                before = ()
+        return tuple(found)
 
     def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
         """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""

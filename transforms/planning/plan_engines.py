@@ -3,7 +3,8 @@
 Every unit with products gets an interval of its own, in which it does all encoders of its engine. What that makes of an image's
 interval and latency follows from the order of frames (:mod:`finn_vitprune.custom_ops.engine.times`), and is counted in the graph.
 Where an image is alone in its engine, its queries, keys and values are made before its attention can begin, and the rest streams
-behind the attention: so there are two intervals, and their ratio, the shape, is part of what is planned.
+behind the attention. For a short interval there are so two intervals, and their ratio, the shape, is part of what is planned; for a
+short latency every unit is chosen by the time of the image (:mod:`.soonest`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import product, starmap
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -37,6 +37,7 @@ from finn_vitprune.transforms.planning.plan_problem import (
     solve,
 )  # fmt: skip
 from finn_vitprune.transforms.planning.slr import used_by_region
+from finn_vitprune.transforms.planning.soonest import SLOWEST, TimedFolds, soonest, timed_folds
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
@@ -49,8 +50,10 @@ ROUNDS = 8
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
-AHEAD = (1 / 4, 1 / 8)
-"""Intervals of a node outside, as shares of an engine's, from which the search for a short latency begins."""
+LONE = Paces(before=0.5)
+"""For a short latency units without products, and ports, are twice as fast as their engine's others need: every token waits for them."""
+SAME = 0.005
+"""A plan that makes the latency shorter by less is not improved further."""
 NARROW = 0.8
 """Of the base interval: rows that take longer to enter keep a plan from being faster."""
 WIDER = 4
@@ -263,6 +266,9 @@ class EngineSearch:
         Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again:
         nodes outside of engines were planned for that interval.
         """
+        if self.latency:
+            found = self.soonest()
+            return None if found is None else self.planned(found.solved, LONE)
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
@@ -273,32 +279,57 @@ class EngineSearch:
         again = self.fastest(shape)
         return None if again is None else self.planned(again.solved, shape)
 
+    def soonest(self) -> Counted | None:
+        """The plan with the shortest latency that fits; None where there is none.
+
+        Each is chosen beside what stood between the units of the one before, and from folds near to its own, until that helps no more.
+        """
+        near, best = None, None
+        for _ in range(ROUNDS):
+            if (near := self._sooner(near)) is None:
+                break
+            self.standing = replace(self.standing, outer=None)
+            found = self.counted(near, LONE)
+            if not self.fits(found):
+                continue
+            if best and found.latency > (1 - SAME) * best.latency:
+                best = min(best, found, key=self.cost)
+                break
+            best = found
+        if best:
+            self.standing = best.standing
+        return best
+
+    def _sooner(self, near: Solved | None) -> Solved | None:
+        """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
+        problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
+
+        def sooner(options: tuple[TimedFolds, ...] | None) -> Solved | None:
+            return None if options is None else soonest(problem, options, self.graph.waves)
+
+        found, slower = None if near is None else sooner(timed_folds(problem, near)), 1.0
+        while found is None and slower * problem.guess < self.slowest:
+            found, slower = sooner(timed_folds(problem, slower=slower)), slower * SLOWEST
+        return found
+
     def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
         return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
 
     def shaped(self) -> tuple[tuple[float, float], Paces, Counted | None]:
-        """The best shape that steps lead to, with its cost and its plan. For a short latency, which depends on the
-        shape more than the interval does, they begin at the best of several shapes, and smaller ones follow.
-        """
+        """The best shape that steps lead to, with its cost and its plan."""
         tried: dict[Paces, Counted | None] = {}
 
-        def rounded(shape: Paces) -> Paces:
-            """Equal for all ways of steps that lead to it."""
-            return Paces(*(round(pace, 6) for pace in shape))
-
         def cost(shape: Paces) -> tuple[float, float]:
-            if (shape := rounded(shape)) not in tried:
+            if shape not in tried:
                 tried[shape] = self.fastest(shape)
             return (math.inf, math.inf) if (found := tried[shape]) is None else self.cost(found)
 
-        shape = min(starmap(Paces, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Paces()
-        for ratio in (RATIO, math.sqrt(RATIO)) if self.latency else (RATIO,):
-            steps = [("before", 1 / ratio), ("before", ratio), ("outside", 1 / ratio**2), ("outside", ratio**2)]
-            for name, step in steps if self.latency else steps[:3]:  # slower nodes outside help no interval
-                while cost(following := shape._replace(**{name: getattr(shape, name) * step})) < cost(shape):
-                    shape = following
-        return cost(shape), rounded(shape), tried[rounded(shape)]
+        shape = Paces()
+        for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):  # slower nodes outside help nothing
+            while cost(following := shape._replace(**{name: round(getattr(shape, name) * step, 6)})) < cost(shape):
+                shape = following
+        return cost(shape), shape, tried[shape]
 
     def fastest(self, shape: Paces) -> Counted | None:
         """The plan of the shortest intervals that fits with this shape; None where there is none.

@@ -1,0 +1,108 @@
+"""Plans for a short latency: the integer program finds what trying everything finds, and its waves are what engines do."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.transformation.general import GiveUniqueNodeNames
+
+from finn_vitprune.custom_ops.engine.engine import engines_of
+from finn_vitprune.options.build import BuildSettings
+from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.planning import soonest as planning
+from finn_vitprune.transforms.planning.plan import search_of
+from finn_vitprune.transforms.planning.plan_options import PlanOptions
+from finn_vitprune.transforms.planning.plan_problem import Paces, When
+from finn_vitprune.transforms.planning.soonest import TimedFolds, Wave, soonest, timed_folds
+from finn_vitprune.transforms.streams.latency import latency_cycles
+from tests.transforms.test_plan_engines import PART, SMALL, in_engines
+
+WAVES = tuple(Wave(works, "engine") for works in (((0, 0), (1, 0)), ((0, 1), (2, 0)), ((1, 1), (2, 1))))
+
+
+def random_folds(seed: int) -> list[TimedFolds]:
+    """Three units of two layers; the faster a fold, the more it takes."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(3):
+        speed = rng.uniform(1, 8, 5)
+        used = np.column_stack(
+            [speed * rng.uniform(50, 150, 5), speed * rng.uniform(1, 9, 5), rng.integers(0, 9, 5), rng.integers(0, 2, 5)]
+        )
+        found.append(TimedFolds(tuple(range(5)), used, rng.uniform(800, 1200, (5, 2)) / speed[:, None], rng.uniform(0, 60, 5)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_other_folds_are_sooner(seed, monkeypatch):
+    monkeypatch.setattr(planning, "GAP", 1e-6)
+    monkeypatch.setattr(planning, "PART", 0.0)
+    options, room = random_folds(seed), np.array([[1000.0, 60.0, 20.0, 3.0]])
+
+    def time(picks) -> float:
+        if np.any(sum(o.used[p] for o, p in zip(options, picks)) > room[0]):
+            return np.inf
+        waves = sum(max(options[unit].cycles[picks[unit], layer] for unit, layer in wave.works) for wave in WAVES)
+        return waves + sum(o.delay[p] for o, p in zip(options, picks))
+
+    best = min(map(time, itertools.product(range(5), repeat=3)))
+    x = planning._program(options, [0, 0, 0], WAVES, room, room[0], 1000.0)
+    if x is None:
+        assert best == np.inf
+    else:
+        assert time([int(np.argmax(x[5 * i : 5 * i + 5])) for i in range(3)]) == pytest.approx(best)
+
+
+def test_a_place_that_is_full_takes_no_more():
+    options = random_folds(0)
+
+    def last(luts: float) -> int:
+        """The fold of the third unit, which is alone in its place."""
+        room = np.array([[1000.0, 60.0, 20.0, 3.0], [luts, 60.0, 20.0, 3.0]])
+        x = planning._program(options, [0, 0, 1], WAVES, room, room.sum(0), 1000.0)
+        return int(np.argmax(x[10:15]))
+
+    least = int(np.argmin(options[2].used[:, 0]))
+    assert last(options[2].used[least, 0] + 1) == least and last(2000.0) != least
+    none = np.zeros((2, 4))
+    assert planning._program(options, [0, 0, 1], WAVES, none, none.sum(0) + 1, 1000.0) is None
+
+
+@pytest.fixture(scope="module")
+def search(example):
+    model = example.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
+    dealt = in_engines(copy.deepcopy(model), BuildSettings(engines=2))
+    return search_of(dealt, get_part(SMALL), PlanOptions(goal="latency"))
+
+
+def test_every_layer_works_in_one_wave(search):
+    waves, units = search.graph.waves, search.graph.units
+    worked = [step for wave in waves for step in wave.works]
+    assert len(set(worked)) == len(worked) == sum(len(unit.folding.each) for unit in units)
+    first = {units[number].name for number, layer in waves[0].works}
+    assert {unit.name for unit in units if unit.when is When.BEFORE} & first and any(
+        units[n].when is When.OUTSIDE for n, _ in waves[0].works
+    )
+    encoders = [len(engine.get_nodeattr("encoders")) for engine in engines_of(search.graph.model)]
+    assert len(waves) >= sum(encoders) + len(encoders), "one more than an engine has encoders"
+    for wave in waves:
+        layers = {units[number].when: layer for number, layer in wave.works if units[number].when is not When.OUTSIDE}
+        if len(layers) == 2:
+            assert layers[When.BEFORE] == layers[When.REST] + 1, "keys are made while the encoder before ends"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_a_latency_is_the_waves_and_little_more(search):
+    solved = search._sooner(None)
+    assert np.all(search.problem.used_by([f.resources.amounts for f in solved.foldings]) <= search.problem.room)
+    found = search.planned(solved, Paces())
+    latency = latency_cycles(found.graph)
+    delays = sum(own.delay for folding in solved.foldings for own in folding.each)
+    assert solved.interval < latency < 2 * (solved.interval + delays), "in a network so small the way between units is long"
+    near = soonest(search.problem, timed_folds(search.problem, solved), search.graph.waves)
+    assert near.interval <= 1.02 * solved.interval
