@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.builds.vivado.export import refuse_foreign
 from finn_vitprune.built.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.errors import DoesNotFit, TargetMissed, UserError
-from finn_vitprune.files import read_yaml
+from finn_vitprune.files import read_yaml, sha256
 from finn_vitprune.graph.reading import read_qonnx
 from finn_vitprune.options.build import VIVADO_STEPS, BuildOptions, BuildSettings, Export
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
+from finn_vitprune.training.folder_data import image_files
 from finn_vitprune.transforms.lowering.lower import check_op_types
 
 HERE = Path(__file__).parent
@@ -162,6 +164,11 @@ def _recorded(
         **settings.recorded,
         "steps": steps,
     }
+    if settings.images is not None and settings.images.is_dir():
+        contents = "".join(
+            f"{os.path.relpath(os.fsdecode(f), settings.images)} {sha256(os.fsdecode(f))}\n" for f in image_files(settings.images)
+        )
+        found["images"] = f"{settings.images.name} (SHA-256 {hashlib.sha256(os.fsencode(contents)).hexdigest()[:16]})"
     return json.loads(json.dumps({name: file_options(value) for name, value in found.items() if value is not None}, default=str))
 
 

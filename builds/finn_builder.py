@@ -21,6 +21,7 @@ from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError, refused
 from finn_vitprune.files import whole_file
+from finn_vitprune.graph.reading import read_qonnx
 
 
 def all_steps(cfg: DataflowBuildConfig) -> list[Callable]:
@@ -64,7 +65,7 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
     FINN replaces standard output, its own console and the handlers of the root logger, and does not put them back.
     """
     stopped: list[BaseException] = []
-    lines, root, finish = _StepLines(), logging.getLogger(), builder.exit_buildflow
+    lines, root, finish, from_folder = _StepLines(), logging.getLogger(), builder.exit_buildflow, builder.create_model_wrapper
     level = root.level
 
     def exit_buildflow(cfg: DataflowBuildConfig, time_per_step=None, exit_code: int = 0) -> int:
@@ -72,8 +73,12 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
             stopped.append(sys.exception() or RuntimeError(f"exit code {exit_code}"))
         return finish(cfg, time_per_step, exit_code)
 
+    def opened(model: str, cfg: DataflowBuildConfig) -> ModelWrapper:
+        return from_folder(model, cfg) if cfg.start_step else ModelWrapper(read_qonnx(Path(model)))  # which may be packed
+
     with (
         patch.object(builder, "exit_buildflow", exit_buildflow),
+        patch.object(builder, "create_model_wrapper", opened),
         patch.object(global_settings, "_SETTINGS", finn_setup.settings(hdl)),
         patch.object(ModelWrapper, "save", _save_whole),
         patch.object(prepare_ip, "make_build_dir", _named_dir),

@@ -10,10 +10,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.arrays import names_of, read_arrays
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.sources import FileImages, NetworkShape
 from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.labels import check_labels, draw, drawn_text
 from finn_vitprune.options.build import NPZ
+from finn_vitprune.training.folder_data import EXTENSIONS, image_files
 
 RANDOM, RANDOM_IMAGES = "random", 16
 MOST_IMAGES = 1_000_000
@@ -57,7 +59,7 @@ class Images:
 
 @dataclass(frozen=True)
 class BuildImages:
-    """Where the images of a build are from: a file, or None for random ones (the report says so).
+    """Where the images of a build are from: a file, a folder of image files, or None for random ones (the report says so).
 
     Where ``most`` asks for fewer than there are, they are drawn with ``seed``: each class in its share where there are labels.
     """
@@ -72,9 +74,12 @@ class BuildImages:
         Args:
             shape: ``[1, H, W, C]`` of the model's input; classes: of its output.
         Raises:
-            UserError: file missing, keys missing, or images, labels or logits that do not fit.
+            UserError: file missing, keys missing, or images, labels or logits that do not fit; an image file is damaged.
         """
         path = self.path
+        if path is not None and path.is_dir():
+            height, width, channels = shape[1:]
+            return self._of_folder(path, NetworkShape(height, width, channels, classes))
         if path is None:
             count = min(RANDOM_IMAGES, self.most or RANDOM_IMAGES)
             pixels = np.random.default_rng(self.seed).integers(0, 256, (count, *shape[1:]), dtype=np.uint8)
@@ -88,11 +93,7 @@ class BuildImages:
         if "images" not in arrays:
             raise UserError(f"images file {path} has {', '.join(names_of(path)) or 'no arrays'} and no `images`: {NPZ}")
         pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
-        total = len(pixels)
-        if self.most is None and total > MOST_IMAGES:
-            raise UserError(
-                f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000"
-            )
+        total = _few_enough(path, len(pixels), self.most)
         if labels is not None:
             labels = check_labels(labels, total, f"{path}: labels", classes)
         if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):
@@ -103,6 +104,21 @@ class BuildImages:
         chosen = (None if values is None else values[index] for values in (pixels, labels, logits))
         return Images(*chosen, path.name, index, total, self.seed)
 
+    def _of_folder(self, path: Path, shape: NetworkShape) -> Images:
+        """Those of all image files below a folder, in the order of their names, without labels."""
+        files = image_files(path)
+        if not files:
+            raise UserError(f"images folder {path} has no image files: use {', '.join(EXTENSIONS)}")
+        if shape.channels not in (1, 3):
+            raise UserError(f"--images {path}: the model takes {shape.channels} channels, image files have 1 or 3: use an .npz file")
+        source = FileImages(f"--images {path}", files, None, shape)
+        index = draw(_few_enough(path, len(files), self.most), self.most, self.seed)
+        pixels, damaged = source.read(index)
+        if damaged:
+            more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+            raise UserError(f"cannot read image {source.image_name(damaged[0])}{more}: remove or replace it")
+        return Images(pixels, None, None, path.name, index, len(files), self.seed)
+
     def check(self, model: ModelWrapper) -> None:
         """Read the images before any step runs; a model file that leaves its sizes open has to wait for its first step.
 
@@ -112,6 +128,29 @@ class BuildImages:
         sizes = [model.get_tensor_shape(value.name) for value in (model.graph.input[0], model.graph.output[0])]
         if all(shape and all(shape) for shape in sizes):
             self.load(sizes[0], sizes[1][-1])
+
+
+def _few_enough(path: Path, total: int, most: int | None) -> int:
+    """The ``total`` images of a file or folder.
+
+    Raises:
+        UserError: it is more than a build verifies with, and ``most`` asks for all.
+    """
+    if most is None and total > MOST_IMAGES:
+        raise UserError(
+            f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000"
+        )
+    return total
+
+
+def given_images(pixels: np.ndarray, shape: list[int]) -> Images:
+    """Images that a program gives.
+
+    Raises:
+        UserError: they do not fit ``shape``, ``[1, H, W, C]``.
+    """
+    pixels = check_pixels(np.asarray(pixels), shape, "the input")
+    return Images(pixels, None, None, "the program", np.arange(len(pixels)), len(pixels), 0)
 
 
 def input_shape(model: ModelWrapper) -> list[int]:

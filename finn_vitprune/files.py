@@ -55,6 +55,11 @@ def need_file(path: Path | None) -> None:
         raise UserError(f"{path}: {'is a folder, a file is needed' if path.is_dir() else 'no such file'}")
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one of PyTorch, by what it holds or is called."""
+    return path.suffix in (".pt", ".pth") or zipfile.is_zipfile(path)
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix, that replaces ``path`` when the block ends without an error.

@@ -24,9 +24,6 @@ RECIP_BITS = 25
 SCORE_BITS = 16
 """Fraction bits of a token score: one head contributes floor(2**16 E / Z)."""
 
-GELU_LOWEST = -0.16997
-"""The smallest value of GELU, at -0.7518."""
-
 TIE_TOLERANCE = 1e-3
 """Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
 
@@ -61,7 +58,7 @@ def int_range(bits: int, signed: bool) -> tuple[int, int]:
 
 
 def zero_point(lowest: float, scale: float, bits: int) -> int:
-    """The signed code of 0 with which the lowest code stands for about ``lowest`` < 0: the nearest even one.
+    """The signed code of 0 with which the lowest code stands for about ``lowest`` (0 or less): the nearest even one.
 
     An even zero point leaves ties as they are: round(x / s + z) = round(x / s) + z.
     """

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-import timm.layers
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -64,7 +63,7 @@ def timm_of(vit) -> nn.Module:
         depth=len(vit.config.encoders),
         num_heads=vit.config.encoders[0].heads,
         mlp_ratio=vit.config.encoders[0].neurons / vit.config.dim,
-        act_layer=nn.GELU if vit.gelu == "exact" else timm.layers.GELUTanh,
+        act_layer=vit.config.activation.value,
         norm_layer=partial(nn.LayerNorm, eps=vit.config.eps),
     )
     if vit.config.prefix == 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import progress
 from finn_vitprune.arrays import read_arrays
-from finn_vitprune.builds.images import BuildImages, Images, input_shape, output_classes
+from finn_vitprune.builds.images import BuildImages, Images, given_images, input_shape, output_classes
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -28,6 +28,8 @@ from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 KEPT_IMAGES = 8
 """That a build keeps."""
+AT_ONCE = 16
+"""Images of which all tensors are in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,16 @@ class TokenSample:
             found.append(", ".join([f"image {f + 1}: {caption.replace(chr(10), ', ')}", *left]))
         return found
 
-    def figure(self) -> Figure:
-        """The picture; only of a network with token drops."""
-        return token_figure(self.images, list(zip(self.encoders.tolist(), self.left)), captions(self.predicted, self.labels))
+    def figure(self, names: Sequence[str] | None = None) -> Figure:
+        """The picture, with classes by their ``names`` if given; only of a network with token drops.
+
+        Raises:
+            UserError: there are fewer names than classes that are shown.
+        """
+        shown = max([*self.predicted.tolist(), *([] if self.labels is None else self.labels.tolist())], default=0)
+        if names is not None and shown >= len(names):
+            raise UserError(f"names: there are {len(names)}, and the images are of classes up to {shown}: give one for each class")
+        return token_figure(self.images, list(zip(self.encoders.tolist(), self.left)), captions(self.predicted, self.labels, names))
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -118,7 +127,9 @@ def kept_tokens(folder: Path, count: int | None, seed: int) -> Figure:
     sample = sample_of_build(folder)
     if sample is None:
         raise UserError(f"--what tokens: {folder} keeps no images: its build did not come to the lowered graph; build again")
-    return _drops(sample, folder).some(some_of(count, len(sample.images), str(folder)), seed).figure()
+    if not len(sample.encoders):
+        raise UserError(f"--what tokens: the model of {folder} has no token drop")
+    return sample.some(some_of(count, len(sample.images), str(folder)), seed).figure()
 
 
 def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
@@ -127,21 +138,39 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
     Raises:
         UserError: the file is not a model that can be built, it drops no tokens, there are no such images, or fewer of them.
     """
-    source = ModelWrapper(read_qonnx(model))
-    check_op_types(source)
+    source = _source(model)
     path = model.with_suffix(".npz")
     if not path.is_file():
         raise UserError(f"--what tokens: no images at {path}: `import` and `export` write them beside the model")
     images = BuildImages(path, seed=seed).load(input_shape(source), output_classes(source))
     chosen = images.some(some_of(count, images.total, str(path)))
-    images = images.only(chosen)
-    progress.status(f"running {len(chosen)} images through the hardware graph")
+    return _sample(model, source, images.only(chosen)).figure()
+
+
+def network_tokens(model: Path, pixels: np.ndarray) -> TokenSample:
+    """What the token drops of a QONNX model leave of ``pixels``, uint8 ``[F, H, W, C]``, by its hardware graph.
+
+    Raises:
+        UserError: the file is not a model that can be built, it drops no tokens, or the images do not fit it.
+    """
+    source = _source(model)
+    return _sample(model, source, given_images(pixels, input_shape(source)))
+
+
+def _source(model: Path) -> ModelWrapper:
+    source = ModelWrapper(read_qonnx(model))
+    check_op_types(source)
+    return source
+
+
+def _sample(model: Path, source: ModelWrapper, images: Images) -> TokenSample:
     hardware = lower(source.transform(TidySource())).model.transform(TidyLowered())
-    tensors = golden.run(hardware, {hardware.graph.input[0].name: images.pixels})
-    return _drops(TokenSample.of(hardware, tensors, images), model).figure()
-
-
-def _drops(sample: TokenSample, source: Path) -> TokenSample:
-    if not len(sample.encoders):
-        raise UserError(f"--what tokens: the model of {source} has no token drop")
-    return sample
+    if not any(kind_of(node) == "VitTokenDrop" for node in hardware.graph.node):
+        raise UserError(f"{model} has no token drop, so all patches of its images stay")
+    progress.status(f"running {len(images.pixels)} images through the hardware graph")
+    parts = []
+    for batch in np.array_split(images.index, -(-len(images.index) // AT_ONCE)):
+        some = images.only(batch)
+        parts.append(TokenSample.of(hardware, golden.run(hardware, {hardware.graph.input[0].name: some.pixels}), some))
+    predicted, left = np.concatenate([p.predicted for p in parts]), np.concatenate([p.left for p in parts], axis=1)
+    return replace(parts[0], images=images.pixels, labels=images.labels, predicted=predicted, left=left, source=images.text)

@@ -1,4 +1,4 @@
-"""Element-wise function of narrow codes by table (GELU)."""
+"""Element-wise function of narrow codes by table (an activation)."""
 
 from __future__ import annotations
 

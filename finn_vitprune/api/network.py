@@ -15,12 +15,14 @@ from finn_vitprune.api.signature import spelled_out
 from finn_vitprune.api.temporary import TemporaryPlace
 from finn_vitprune.builds.build import build
 from finn_vitprune.builds.evaluate import evaluate
+from finn_vitprune.builds.records.tokens import TokenSample, network_tokens
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import whole_file
 from finn_vitprune.graph.kinds import Kind
-from finn_vitprune.graph.reading import need_qonnx, read_proto
+from finn_vitprune.graph.packed import SUFFIX, write_model
+from finn_vitprune.graph.reading import need_qonnx, read_model, read_proto
 from finn_vitprune.importing.verdict import import_verdict
 from finn_vitprune.importing.workflow import Imported, import_model
 from finn_vitprune.ingest.check.check import check
@@ -131,7 +133,7 @@ class Network:
         return Network(path, Kind.QONNX, import_model(chosen), kept)
 
     def save(self, to: str | Path) -> Network:
-        """Copy the file, and what lies beside it, and give the network of the copy.
+        """Copy the file, and what lies beside it, and give the network of the copy; one whose name ends in ``.xz`` is packed.
 
         Raises:
             UserError: something is there already.
@@ -143,6 +145,9 @@ class Network:
             if place.exists():
                 raise UserError(f"{place} is there already: give another name")
         for source, place in files.items():
+            if source == self.path and (source.suffix == SUFFIX) != (place.suffix == SUFFIX):
+                write_model(read_model(source), place)
+                continue
             with whole_file(place) as partial:
                 shutil.copyfile(source, partial)
         return Network(path, self.kind, self.imported)
@@ -183,6 +188,16 @@ class Network:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The logits of a QONNX network as an accelerator computes them, as :meth:`Design.predict`."""
         return self._integers.logits(images)
+
+    def tokens(self, images: np.ndarray) -> TokenSample:
+        """Which patches of images the token drops of a QONNX network leave, and the classes that it predicts; ``.figure()`` draws it.
+
+        Args:
+            images: uint8 ``[F, H, W, C]``.
+        Raises:
+            UserError: the network is not QONNX, or drops no tokens; or the images do not fit it.
+        """
+        return network_tokens(self.path, images)
 
     @spelled_out(EvaluateKeywords)
     def evaluate(self, data: str, **options: Unpack[EvaluateKeywords]) -> Evaluation:

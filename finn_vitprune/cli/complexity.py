@@ -59,7 +59,7 @@ def command(
     Checkpoints and QONNX files are pruned already; a QONNX file is counted over its hardware graph.
     """
     path = Path(model)
-    if path.suffix in (".pt", ".pth", ".onnx") or path.exists():
+    if path.suffix in (".pt", ".pth", ".onnx", ".xz") or path.exists():
         flags = {
             "--block-size": block_size,
             "--block-keep": block_keep,
@@ -97,14 +97,14 @@ def _of_file(path: Path, given: list[str], counting: Counting) -> CountedModel:
     Raises:
         UserError: no such file, or options that are for timm models.
     """
-    from finn_vitprune.files import need_file
+    from finn_vitprune.files import is_checkpoint, need_file
 
     need_file(path)
     if given:
         raise UserError(f"{given[0]}: {path} is a file and pruned already, leave pruning flags out")
     if counting == "reference":
         raise UserError(f"--count reference: needs a timm model name, {path} is a file")
-    if path.suffix != ".onnx":
+    if is_checkpoint(path):
         from finn_vitprune.training.train import count_checkpoint
 
         return count_checkpoint(path)

@@ -19,16 +19,16 @@ def command(
 ) -> None:
     """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written.
 
-    A QONNX file is written again: packed, a quarter of its size, where the name ends in .xz, else unpacked. A packed file holds
+    A QONNX file is written again: packed, a quarter of its size, where the name ends in .xz, else unpacked. A packed file has
     the same weights as integers, and every command takes it.
     """
     from finn_vitprune.errors import UserError
-    from finn_vitprune.files import need_file
+    from finn_vitprune.files import is_checkpoint, need_file
 
     need_file(source)
-    if source.suffix in (".pt", ".pth"):
+    if is_checkpoint(source):
         if output.suffix == ".xz":
-            raise UserError(f"-o {output}: a checkpoint is exported as .onnx: give such a name, and export that file to {output} then")
+            raise UserError(f"-o {output}: a checkpoint is exported as .onnx: give such a name, then export that file to {output}")
         _export(source, output)
     else:
         _write(source, output)

@@ -97,5 +97,5 @@ def _kind(source: Path) -> Literal["run", "build", "summary", "model", "shares"]
         return "build" if (source / RECORD).is_file() or (source / FILE).is_file() else "run"
     if source.name.endswith(".layers.json"):
         return "shares"
-    kinds: dict[str, Literal["summary", "model"]] = {".json": "summary", ".onnx": "model"}
+    kinds: dict[str, Literal["summary", "model"]] = {".json": "summary", ".onnx": "model", ".xz": "model"}
     return kinds.get(source.suffix, "run")

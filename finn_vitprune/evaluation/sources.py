@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from timm.data import ImageNetInfo, create_transform
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS, sha256
@@ -105,6 +104,8 @@ class FileImages(ImageSource):
 
     @cached_property
     def _transform(self):
+        from timm.data import create_transform
+
         return create_transform(
             (self.shape.channels, self.shape.height, self.shape.width), interpolation="bicubic", crop_pct=0.875, use_prefetcher=True
         )
@@ -227,6 +228,8 @@ def _labels(
             raise UserError(f"{spec}: class {missing[0]} is not in the file of --classes ({len(missing)} are missing): add it")
         return np.array([numbers[name] for name in names], np.int64), f"labels by --classes, {len(set(names))} classes of {shape.classes}"
     if shape.classes == IMAGENET_CLASSES:
+        from timm.data import ImageNetInfo
+
         imagenet = {name: i for i, name in enumerate(ImageNetInfo("imagenet-1k").label_names())}
         if set(names) <= set(imagenet):
             return np.array([imagenet[name] for name in names], np.int64), f"labels by ImageNet's names, {len(set(names))} classes of 1,000"

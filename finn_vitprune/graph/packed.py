@@ -1,9 +1,9 @@
-"""A QONNX file packed small, with nothing lost: quantised weights as the integers that they are, all of it compressed with xz.
+"""A QONNX file packed small: quantised weights as the integers that they are, all of it compressed with xz.
 
 An exporter writes a quantised weight as float32, integer times scale, in front of its ``Quant`` node. Where that product is the
-weight, exactly, the integers stand in its place here. ``xz -d`` gives an ONNX file still, which holds integers; the float
-weights come back from :func:`unpacked`, and a digest in the file's metadata says whether they are those that were packed. All that
-may change is a weight of -0, which becomes 0.
+weight, exactly, the integers take its place here. The float weights come back from :func:`unpacked`, and a digest in the file's
+metadata says whether they are those that were packed. All that may change is a weight of -0, which becomes 0. What ``xz -d`` makes of the
+file is not a model: it has integers for weights, and readers refuse it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ SUFFIX = ".xz"
 KEY = "finn_vitprune.packed"
 """The entry of the metadata that says what was packed."""
 INTEGERS = (np.int8, np.int16, np.int32)
+MOST_BYTES = 1 << 30
+"""Of what a packed file holds: a damaged or foreign one does not fill the memory."""
 
 
 def write_model(model: ModelProto, path: Path) -> int:
     """Write ``model``, with its weights in the file; packed if the name ends in ``.xz``. Returns the bytes of the file.
 
     Raises:
-        UserError: as :func:`packed`, or the model is too large for one file.
+        UserError: the model is too large for one file, or a packed one would not be found beside its images.
     """
+    if path.suffixes[-2:] == [".onnx", SUFFIX]:
+        raise UserError(f"{path}: the images of a model are those of its name, so give {path.with_suffix('').with_suffix(SUFFIX).name}")
     try:
         content = packed(model) if path.suffix == SUFFIX else model.SerializeToString(deterministic=True)
     except (ValueError, EncodeError):
@@ -48,10 +52,10 @@ def packed(model: ModelProto) -> bytes:
     """A file of ``model``, whose external data must be loaded.
 
     Raises:
-        UserError: it is one of :func:`packed` already, as ``xz -d`` leaves it.
+        UserError: it is larger than what :func:`unpacked` takes.
     """
-    if any(entry.key == KEY for entry in model.metadata_props):
-        raise UserError("this model is the content of a packed file, without its float weights: give the packed file itself")
+    if model.ByteSize() > MOST_BYTES:
+        raise UserError(f"the model has {model.ByteSize():,} bytes, and up to {MOST_BYTES:,} are packed: leave it as it is")
     small, whole = ModelProto(), ModelProto()
     small.CopyFrom(model)
     whole.CopyFrom(model)
@@ -75,12 +79,16 @@ def unpacked(content: bytes) -> ModelProto:
     """The model that was packed.
 
     Raises:
-        UserError: the file is damaged or is no packed model, or what comes out of it is not what was packed.
+        UserError: the file is damaged, is not a packed model, or what comes out of it is not what was packed.
     """
     try:
-        model = ModelProto.FromString(lzma.decompress(content))
-    except (lzma.LZMAError, DecodeError, EOFError) as error:
-        raise UserError(f"is not a packed model, or is truncated: {error}") from None
+        reader = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+        text = reader.decompress(content, max_length=MOST_BYTES)
+        if not reader.eof:
+            raise UserError(f"is truncated, or holds more than {MOST_BYTES:,} bytes: get the file again")
+        model = ModelProto.FromString(text)
+    except (lzma.LZMAError, DecodeError) as error:
+        raise UserError(f"is not a packed model: {error}") from None
     entries = [entry for entry in model.metadata_props if entry.key == KEY]
     try:
         says: dict[str, Any] = json.loads(entries[0].value)
@@ -88,7 +96,7 @@ def unpacked(content: bytes) -> ModelProto:
         for name, scale in says["scales"].items():
             tensors[name].CopyFrom(_floats(tensors[name], tensors[scale]))
         digest = says["digest"]
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         raise UserError("is packed with xz, but not by `finn-vitprune export`: unpack it with `xz -d`") from None
     model.metadata_props.remove(entries[0])
     if _digest(model) != digest:

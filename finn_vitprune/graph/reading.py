@@ -14,7 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.kinds import Kind
 from finn_vitprune.graph.node import Node, first_line
-from finn_vitprune.graph.packed import MAGIC, unpacked
+from finn_vitprune.graph.packed import KEY, MAGIC, unpacked
 
 MAX_DEPTH = 6
 """Bodies of control flow in each other; readers of ONNX take exponential time with many."""
@@ -69,18 +69,23 @@ def read_proto(path: Path) -> ModelProto:
         raise UserError(f"model file {path} does not exist")
     try:
         size = path.stat().st_size
-        if size > MAX_PROTOBUF:
-            raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
-        content = path.read_bytes()
-        model = unpacked(content) if content.startswith(MAGIC) else ModelProto.FromString(content)
+        content = path.read_bytes() if size <= MAX_PROTOBUF else b""
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
+    if size > MAX_PROTOBUF:
+        raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
+    try:
+        model = unpacked(content) if content.startswith(MAGIC) else ModelProto.FromString(content)
     except UserError as e:
         raise UserError(f"{path} {e}") from None
     except (DecodeError, ValueError) as e:
         raise UserError(f"{path} is not an ONNX file, or is truncated: {first_line(e)}{_what_it_is(content)}") from e
     if not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: its graph has no nodes{_what_it_is(content)}")
+    if any(entry.key == KEY for entry in model.metadata_props):
+        raise UserError(
+            f"{path} holds the integers of a packed model: give the packed file as it was, or unpack it with `finn-vitprune export`"
+        )
     return model
 
 

@@ -149,9 +149,7 @@ def as_in_file(network: PrunedViT, vit: RecognisedViT, images: Tensor) -> Tensor
         return network(images)
     x = network.embed(images)
     for block in network.blocks:
-        x = x + block.attn(block.norm1(x), None, want_scores=False)[0]
-        hidden = F.gelu(block.mlp.fc1(block.norm2(x)), approximate="none" if vit.gelu == "exact" else "tanh")
-        x = x + block.mlp.fc2(hidden)
+        x = block(x, None)
     return _classify(network, vit, x)
 
 

@@ -23,6 +23,27 @@ class Pooling(str, Enum):
     ALL = "mean of all tokens"
 
 
+class MlpActivation(str, Enum):
+    """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
+
+    text: as it is called in texts. lowest: its smallest value.
+    """
+
+    text: str
+    lowest: float
+
+    GELU = "gelu", "GELU", -0.16997
+    GELU_TANH = "gelu_tanh", "GELU in its tanh form", -0.17004
+    QUICK_GELU = "quick_gelu", "QuickGELU", -0.16361
+    SILU = "silu", "SiLU", -0.27846
+    RELU = "relu", "ReLU", 0.0
+
+    def __new__(cls, name: str, text: str, lowest: float) -> MlpActivation:
+        member = str.__new__(cls, name)
+        member._value_, member.text, member.lowest = name, text, lowest
+        return member
+
+
 @dataclass(frozen=True)
 class EncoderShape:
     """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens after its drop (None: no drop)."""
@@ -40,7 +61,7 @@ class ViTConfig:
     latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
-    classifier, None: ``weight_bits``.
+    classifier, None: ``weight_bits``. ``activation``: of all MLPs.
     """
 
     image_size: int
@@ -57,6 +78,7 @@ class ViTConfig:
     outer_bits: int | None = None
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
+    activation: MlpActivation = MlpActivation.GELU
 
     @classmethod
     def dense(

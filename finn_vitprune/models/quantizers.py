@@ -177,7 +177,7 @@ class WeightScale(nn.Module):
 class ActQuant(nn.Module):
     """Per-tensor activation quantiser around Brevitas' ``QuantIdentity``, ties to even.
 
-    Where the smallest value ``lowest`` is known (GELU's), the lowest code stands for it, and 0 has a zero point.
+    Where the smallest value ``lowest`` is known (an activation's), the lowest code stands for it, and 0 has a zero point.
 
     While :attr:`observing`, values pass unchanged and are sampled; :meth:`finish_observing` picks the
     clipping point with the least squared error. With :attr:`quantised` False values pass unchanged.

@@ -12,8 +12,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
-from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.config import EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
@@ -31,6 +31,9 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     if problem:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
+    assert isinstance(block, Block) and isinstance(block.mlp, Mlp)
+    activation = _activation(block.mlp.act)
+    assert activation is not None  # another one is not supported
     height, _width = model.patch_embed.img_size
     return ViTConfig(
         image_size=height,
@@ -44,6 +47,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         eps=float(block.norm1.eps),
         pooling=POOLINGS[getattr(model, "global_pool", "token")],
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
+        activation=activation,
         **bits,
     )
 
@@ -75,6 +79,15 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
     return f", did you mean {', '.join(found)}?" if found else ""
 
 
+def _activation(module: nn.Module) -> MlpActivation | None:
+    """Which one a module is, by its values; None of others."""
+    if any(True for _ in module.parameters()):
+        return None
+    x = torch.linspace(-8, 8, 129)
+    values = module(x.clone())  # some work in place
+    return next((a for a, function in ACTIVATIONS.items() if torch.allclose(values, function(x), rtol=0, atol=1e-5)), None)
+
+
 def _unsupported(model: nn.Module) -> str | None:
     """Why a timm model cannot be built, or None."""
     if not isinstance(model, VisionTransformer):
@@ -94,7 +107,10 @@ def _unsupported(model: nn.Module) -> str | None:
         (not isinstance(model.norm_pre, nn.Identity), "it has a norm before the encoders"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
-        (not isinstance(block.mlp.act, nn.GELU), f"activation {type(block.mlp.act).__name__} is not GELU"),
+        (
+            _activation(block.mlp.act) is None,
+            f"its activation is {type(block.mlp.act).__name__}, not {', '.join(a.text for a in MlpActivation)}",
+        ),
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
     return next((text for bad, text in checks if bad), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import DropTokens, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
-from finn_vitprune.numerics import EXP_MAX, GELU_LOWEST, kept_tokens, tokens_after_drop
+from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,24 @@ class Attention(nn.Module):
         return self.proj_quant(self.proj(out, *masked)), scores
 
 
+ACTIVATIONS: dict[MlpActivation, Callable[[Tensor], Tensor]] = {
+    MlpActivation.GELU: F.gelu,
+    MlpActivation.GELU_TANH: partial(F.gelu, approximate="tanh"),
+    MlpActivation.QUICK_GELU: lambda x: x * torch.sigmoid(1.702 * x),
+    MlpActivation.SILU: F.silu,
+    MlpActivation.RELU: F.relu,
+}
+
+
 class Mlp(nn.Module):
-    """Two linear layers with GELU between two quantisers (a table over codes in hardware)."""
+    """Two linear layers with an activation between two quantisers (a table over codes in hardware)."""
 
     def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
         super().__init__()
         self.fc1 = PrunedLinear(config.dim, shape.neurons, config.weight_bits)
         self.pre_quant = ActQuant(config.act_bits)
-        self.act_quant = ActQuant(config.act_bits, lowest=GELU_LOWEST)
+        self.act_quant = ActQuant(config.act_bits, lowest=config.activation.lowest)
+        self.activation = ACTIVATIONS[config.activation]
         self.fc2 = PrunedLinear(shape.neurons, config.dim, config.weight_bits)
         self.fc2_quant = ResidualQuant(residual)
 
@@ -85,7 +95,7 @@ class Mlp(nn.Module):
         """x ``[B, N, D]`` -> branch result at residual scale."""
         rows = None if mask is None else mask.neurons.unsqueeze(1)
         hidden = self.fc1(x, rows, None if mask is None else mask.neurons)
-        hidden = self.act_quant(F.gelu(self.pre_quant(hidden)))
+        hidden = self.act_quant(self.activation(self.pre_quant(hidden)))
         return self.fc2_quant(self.fc2(hidden, None if mask is None else mask.neurons.unsqueeze(0)))
 
 

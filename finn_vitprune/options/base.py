@@ -37,7 +37,7 @@ class Option:
         metavar: what the help calls its value. parse: a class that makes the value of one word, and whose ValueError says what
         is wrong.
         text: whether the model itself takes the word. many: whether the flag may be repeated, a word each.
-        file: whether it names a file, or several, that the command reads.
+        file: whether it names a file, or several, that the command reads. folder: whether it may be a folder of files, too.
         first: the first build step that reads it; None: it may matter from the first step on.
         key: its name in FINN's build config, and so in records. matters: whether results depend on it.
     """
@@ -52,6 +52,7 @@ class Option:
     text: bool = False
     many: bool = False
     file: bool = False
+    folder: bool = False
     first: str | None = None
     key: str | None = None
     matters: bool = True
@@ -196,13 +197,14 @@ class Options(BaseModel):
         """The files that are to be read.
 
         Raises:
-            UserError: one is not there, or is a folder.
+            UserError: one is not there, or is a folder where none may be.
         """
-        given = [reduce(getattr, field.path, self) for field in self.fields() if field.option.file]
-        found = [one for value in given for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Path)]
-        for path in found:
-            need_file(path)
-        return found
+        given = [(reduce(getattr, field.path, self), field.option) for field in self.fields() if field.option.file]
+        found = [(one, o) for value, o in given for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Path)]
+        for path, option in found:
+            if not (option.folder and path.is_dir()):
+                need_file(path)
+        return [path for path, _ in found]
 
     @property
     def command(self) -> str:

@@ -33,8 +33,8 @@ MacStyle = Literal["portable", "dsp48e2", "lut"]
 """MAC implementations."""
 DENSE = "dense"
 """Room for the dense network."""
-NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too)"
-"""What a file of images holds."""
+NPZ = "give one with `images`, uint8 [frames, H, W, C], and `labels` if there are some, as numpy.savez writes it (`import` writes one, too), or a folder of image files"
+"""What a file of images holds, or what else there may be."""
 VIVADO_STEPS = (
     "step_hw_ipgen",
     "step_create_stitched_ip",
@@ -193,9 +193,9 @@ class BuildSettings(Options):
     shell: ShellOption = NO_SHELL
     images: Annotated[
         Path | None,
-        Option(file=True, first="step_lower"),
+        Option(file=True, folder=True, first="step_lower"),
         Field(
-            description="The images to verify with, an .npz file: `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."
+            description="The images to verify with: a folder of image files, or an .npz file with `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."
         ),
     ] = None
     max_images: Annotated[
@@ -276,6 +276,10 @@ class BuildOptions(BuildSettings, BuildRequest):
             raise UserError(f"output {output} is a file: give a folder")
         if self.images is not None and self.images.is_file() and not is_zipfile(self.images):
             raise UserError(f"--images {self.images} is not an .npz file: {NPZ}")
+        if self.images is not None and self.images.is_dir() and output.is_relative_to(self.images.resolve()):
+            raise UserError(
+                f"output {output} is in the folder of --images {self.images}, so the build would be among its images: give another one"
+            )
         if self.shell not in (names := (NO_SHELL, *shell_table())):
             raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
         self._check_steps()

@@ -41,7 +41,7 @@ class BuildKeywords(TypedDict, total=False):
     shell: str
     """This is on the part, too: none or xdma (docs/slrs.md)."""
     images: str | Path | None
-    """The images to verify with, an .npz file: `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."""
+    """The images to verify with: a folder of image files, or an .npz file with `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."""
     max_images: int | None
     """Verifies with this many of the images, drawn with --seed; without it with all."""
     lowering_images: int

@@ -37,7 +37,7 @@ def build_verdict(
     """
     lines = (fits_line(s), rate_line(s), latency_line(s), bits_line(s), accuracy_line(s, evaluation), clock_line(s), operations_line(s))
     title = model_title(s.model.model_dump(), s.part and s.part.name)
-    return Verdict(title, place, tuple(warnings(s, facts)), lines, page, following or next_step(s, evaluation, place))
+    return Verdict(title, place, tuple(warnings(s, facts)), lines, page, following or next_step(s, facts, evaluation, place))
 
 
 def warnings(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
@@ -204,12 +204,16 @@ def operations_text(dense: int, pruned: int | None, performed: int) -> tuple[str
     return f"{dense / performed:.2f} x fewer", COUNTED, note
 
 
-def next_step(s: Summary, evaluation: Evaluation | None, place: str) -> str:
+def next_step(s: Summary, facts: Mapping[str, str], evaluation: Evaluation | None, place: str) -> str:
     """The command, or words for it, that goes on from here; empty for a summary without its folder."""
     if place.endswith(".json"):
         return ""
     if (s.part is not None and s.part.fits is False) or missed_text(s):
         return "build again with what would help"
+    if mismatch_text(s):
+        return f"the log of what differs, {place}/build_dataflow.log"
+    if facts.get("stopped", "").startswith("in"):
+        return f"the same command goes on there; why it stopped: {place}/build_dataflow.log"
     if s.rtlsim is None:
         return "the same command without --estimate-only"
     if evaluation is None:

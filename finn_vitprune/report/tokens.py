@@ -70,11 +70,12 @@ def some_of(count: int | None, total: int, where: str) -> int:
     return count
 
 
-def captions(predicted: Sequence[int], labels: Sequence[int] | None) -> list[str]:
-    """What stands beside each image: the class that the network predicts, and the true one where it is known."""
+def captions(predicted: Sequence[int], labels: Sequence[int] | None, names: Sequence[str] | None = None) -> list[str]:
+    """What stands beside each image: the class that the network predicts, and the true one where it is known; by ``names`` if given."""
+    said = str if names is None else names.__getitem__
     if labels is None:
-        return [f"predicted {p}" for p in predicted]
-    return [f"class {c}\npredicted {p}{'' if p == c else ': wrong'}" for p, c in zip(predicted, labels, strict=True)]
+        return [f"predicted {said(p)}" for p in predicted]
+    return [f"class {said(c)}\npredicted {said(p)}{'' if p == c else ': wrong'}" for p, c in zip(predicted, labels, strict=True)]
 
 
 def token_figure(images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None) -> Figure:

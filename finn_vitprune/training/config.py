@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import MlpActivation, ViTConfig
 from finn_vitprune.options.base import said
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -50,6 +50,7 @@ class ModelSection(ConfigSection):
     depth: Count = 4
     heads: Count = 4
     mlp_ratio: Positive = 4.0
+    activation: MlpActivation = MlpActivation.GELU
 
 
 class QuantSection(ConfigSection):
@@ -213,6 +214,10 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
+    if (m := config.model).timm is not None and m.activation is not MlpActivation.GELU:
+        raise UserError(
+            f"{source}: model.activation {m.activation.value} is for networks of given sizes, {m.timm} has its own: leave it out"
+        )
     return config
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -117,6 +116,8 @@ class _Reader:
     def __init__(
         self, batches: list[np.ndarray], seeds: list[list[int]] | None, augmentation: Augmentation, size: tuple[int, int], channels: int
     ) -> None:
+        from timm.data import create_transform
+
         self.batches, self.seeds, self.augmentation = batches, seeds, augmentation
         self.shape, self.mode = (*size, channels), "L" if channels == 1 else "RGB"
         self.transform = create_transform((channels, *size), augmentation.crop, hflip=0.0, interpolation="bicubic", use_prefetcher=True)
@@ -267,6 +268,8 @@ def _images_below(folder: Path) -> Iterator[str]:
 
 def imagenet_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """ImageNet's mean and deviation of pixels / 255: of the three colours, or for 1 channel averaged over them."""
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
     pair = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
     return pair if channels == 3 else tuple((round(float(np.mean(v)), 4),) for v in pair)
 

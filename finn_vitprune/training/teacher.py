@@ -60,6 +60,7 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         depth=m.depth,
         num_heads=m.heads,
         mlp_ratio=m.mlp_ratio,
+        act_layer=m.activation.value,
     )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):

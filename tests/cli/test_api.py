@@ -35,6 +35,8 @@ from finn_vitprune import (
     train,
 )  # fmt: skip
 from finn_vitprune.execute import golden
+from finn_vitprune.graph.packed import write_model
+from finn_vitprune.graph.reading import read_model
 from tests import keywords
 from tests.ingest_models import export, small_timm
 from tests.snippets import snippets
@@ -163,6 +165,21 @@ def test_predictions_are_the_golden_models(network, planned, images):
 def test_images_that_do_not_fit_are_refused(network, wrong, text):
     with pytest.raises(UserError, match=re.escape(text)):
         network.predict(wrong)
+
+
+def test_tokens_are_those_that_the_hardware_leaves(network, images, tmp_path):
+    logits, found = network.predict(images), network.tokens(images)
+    assert found.predicted.tolist() == logits.argmax(1).tolist() and found.encoders.tolist() == [2, 3]
+    assert found.left.sum(2)[0].tolist() == [12] * len(images) and "image 1: predicted" in found.lines[0]
+    assert len(found.figure([f"class {i}" for i in range(10)]).axes) == 3 * len(images)
+    write_model(read_model(network.path), packed := tmp_path / "small.xz")
+    assert np.array_equal(load(packed).tokens(images).left, found.left)
+    with pytest.raises(UserError, match="the input has shape"):
+        network.tokens(images[:, :-1])
+    with pytest.raises(UserError, match="names: there are 2, and the images are of classes up to"):
+        found.figure(["a", "b"])
+    again = load(packed).save(tmp_path / "again.onnx")
+    assert onnx.load(again.path).graph.node and np.array_equal(again.predict(images), logits)
 
 
 def test_a_design_comes_back_from_its_folder(small_build):

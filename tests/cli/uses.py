@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
+from finn_vitprune.graph.packed import write_model
 from tests.ingest_models import export, small_timm
 
 SUMMARY = Path(__file__).parents[2] / "builds" / "results" / "deit" / "deit_small_w8a8_summary.json"
@@ -74,6 +75,8 @@ def make_files(folder: Path) -> None:
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
     np.save(folder / "ok.npy", images)
+    write_model(onnx.load(folder / "M.onnx"), folder / "P.xz")
+    np.savez(folder / "P.npz", images=images)
     np.save(folder / "float.npy", images / 255.0)
     (folder / "text.onnx").write_text("not a model\n" * 20)
     (folder / "afile").touch()
@@ -165,7 +168,9 @@ USES = (
     # build: images
     Use("build M.onnx -o b --images pic.jpg", "--images pic.jpg is not an .npz file: give one with `images`, uint8 [frames, H, W, C]"),
     Use("build M.onnx -o b --images ok.npy", "--images ok.npy is not an .npz file"),
-    Use("build M.onnx -o b --images imgs", "imgs: is a folder, a file is needed"),
+    planned("build M.onnx -o b --images emptydir", "emptydir has no image files: use .jpg"),
+    planned("build M.onnx -o b --images imgs_bad", "imgs_bad/broken.jpg: remove or replace it"),
+    Use("build M.onnx -o imgs/b --images imgs", "the build would be among its images"),
     planned("build M.onnx -o b --images float.npz", "float.npz is float64; pixels are uint8"),
     planned("build M.onnx -o b --images wrongsize.npz", "the model takes [frames, 8, 8, 1]"),
     planned("build M.onnx -o b --images nchw.npz", "the model takes [frames, 8, 8, 1]"),
@@ -247,6 +252,14 @@ USES = (
     planned(f"picture {SUMMARY} -o p.foo --what memory", "unknown picture type '.foo': use .png, .svg, .pdf"),
     Use(f"picture {SUMMARY} -o p.png --what nonsense", "nonsense"),
     accepted(f"report {SUMMARY}"),
+    # a packed model
+    accepted("check P.xz"),
+    accepted("complexity P.xz"),
+    accepted("picture P.xz --what tokens --max-images 2 -o tokens.png"),
+    accepted("evaluate P.xz --data npz:P.npz --jobs 1"),
+    accepted("build P.xz -o packed --fpga-part ZCU104 --stop-step step_lower --max-images 2"),
+    accepted("build M.onnx -o pictures --images imgs --fpga-part ZCU104 --stop-step step_lower --max-images 1"),
+    accepted("export P.xz -o unpacked.onnx"),
     # explore
     Use("explore vit_tiny.onnx --fpga-part U250 --parts ZCU104 -o e", "No such option: --parts"),
     planned("explore vit_tiny.onnx --fpga-part U250,foo --bits 8 -o e", "unknown part foo"),
@@ -270,7 +283,8 @@ USES = (
     read("train -o t --config deit_digits --set prune.block_keep=abc", "prune.block_keep = 'abc': use a number"),
     read("train -o t --resume", "no checkpoint at t/checkpoint.pt"),
     read("train -o t --data npz:nokey.npz", "npz:nokey.npz has no train_images"),
-    read("export afile -o x.onnx", "afile is not a checkpoint"),
+    read("export M.onnx -o M.onnx.xz", "so give M.xz"),
+    read("export afile -o x.onnx", "afile is not an ONNX model"),
     Use("sweep nosuch", "'-o'"),
     read("sweep nosuch -o s", "sweep nosuch: no such file, and none of these names"),
     Use("nosuchcommand", "No such command 'nosuchcommand'"),

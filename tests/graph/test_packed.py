@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import lzma
+import shutil
 
 import numpy as np
 import onnx
 import pytest
-from click.testing import Result
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from finn_vitprune.builds.build import EXAMPLE
+from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
+from finn_vitprune.built.record import record_of
 from finn_vitprune.cli.app import program
 from finn_vitprune.errors import UserError
+from finn_vitprune.graph import packed as packing
 from finn_vitprune.graph.packed import KEY, MAGIC, packed, unpacked, write_model
 from finn_vitprune.graph.reading import read_model
 
@@ -48,7 +50,7 @@ def _stored(content: bytes) -> dict[str, TensorProto]:
     return {t.name: t for t in ModelProto.FromString(lzma.decompress(content)).graph.initializer}
 
 
-def _export(*arguments: object) -> Result:
+def _export(*arguments: object):
     return CliRunner().invoke(program("export"), ["export", *map(str, arguments)])
 
 
@@ -122,27 +124,60 @@ def test_damaged_and_foreign_files_are_refused_with_the_file_named(damage, tmp_p
         del small.metadata_props[[e.key for e in small.metadata_props].index(KEY)]
         content = lzma.compress(small.SerializeToString())
     assert content.startswith(MAGIC)
-    (path := tmp_path / "net.onnx.xz").write_bytes(content)
-    with pytest.raises(UserError, match=r"net\.onnx\.xz (is|does) "):
+    (path := tmp_path / "net.xz").write_bytes(content)
+    with pytest.raises(UserError, match=r"net\.xz (is|does) "):
         read_model(path)
 
 
-def test_the_content_of_a_packed_file_is_not_packed_again():
+def test_integers_for_weights_are_no_model(tmp_path):
+    """What `xz -d` leaves: evaluated as it is it would answer at random."""
+    (path := tmp_path / "net.onnx").write_bytes(lzma.decompress(packed(read_model(DIGITS))))
+    with pytest.raises(UserError, match=r"net\.onnx holds the integers of a packed model: give the packed file"):
+        read_model(path)
+    assert isinstance(_export(path, "-o", tmp_path / "again.xz").exception, UserError) and not (tmp_path / "again.xz").exists()
+
+
+def test_a_file_that_grows_without_end_is_refused_in_little_memory(monkeypatch):
+    monkeypatch.setattr(packing, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="holds more than 1,048,576 bytes"):
+        unpacked(lzma.compress(bytes(1 << 24)))
+    with pytest.raises(UserError, match="up to 1,048,576 are packed"):
+        packed(_one_weight(np.ones((1 << 10, 1 << 10), np.float32), np.float32([[0.5]])))
+
+
+@pytest.mark.parametrize("says", ["{}", "[]", '{"digest": "x", "scales": []}', '{"digest": "x", "scales": {"nothing": "s"}}', "no JSON"])
+def test_metadata_by_hand_is_refused(says):
     small = ModelProto.FromString(lzma.decompress(packed(read_model(DIGITS))))
-    with pytest.raises(UserError, match="give the packed file itself"):
-        packed(small)
+    next(e for e in small.metadata_props if e.key == KEY).value = says
+    with pytest.raises(UserError, match="not by `finn-vitprune export`"):
+        unpacked(lzma.compress(small.SerializeToString()))
+
+
+def test_a_name_whose_images_would_not_be_found_is_refused(tmp_path):
+    with pytest.raises(UserError, match="so give net.xz"):
+        write_model(read_model(DIGITS), tmp_path / "net.onnx.xz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_build_takes_a_packed_model_and_the_images_beside_it(tmp_path):
+    write_model(read_model(DIGITS), path := tmp_path / "net.xz")
+    shutil.copy(EXAMPLE / "images.npz", tmp_path / "net.npz")
+    build(BuildOptions(model=path, output_dir=tmp_path / "b", fpga_part="ZCU104", stop_step="step_lower", max_images=3))
+    record = record_of(tmp_path / "b")
+    assert record.options["model"].startswith("net.xz") and record.options["images"].startswith("net.npz")
+    assert (tmp_path / "b" / "intermediate_models" / "step_lower.onnx").is_file()
 
 
 def test_export_packs_and_unpacks(tmp_path):
-    small, again = tmp_path / "net.onnx.xz", tmp_path / "again.onnx"
+    small, again = tmp_path / "net.xz", tmp_path / "again.onnx"
     assert f"written: {small}" in _export(DIGITS, "-o", small).output
     assert _export(small, "-o", again).exit_code == 0
-    assert _same(onnx.load(again), read_model(DIGITS)) and sorted(p.name for p in tmp_path.iterdir()) == ["again.onnx", "net.onnx.xz"]
+    assert _same(onnx.load(again), read_model(DIGITS)) and sorted(p.name for p in tmp_path.iterdir()) == ["again.onnx", "net.xz"]
 
 
 def test_export_refuses_to_name_a_plain_file_packed(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"")
-    error = _export(tmp_path / "checkpoint.pt", "-o", tmp_path / "m.onnx.xz").exception
+    error = _export(tmp_path / "checkpoint.pt", "-o", tmp_path / "m.xz").exception
     assert isinstance(error, UserError) and "a checkpoint is exported as .onnx" in str(error)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 

@@ -1,14 +1,18 @@
 """Labels are checked before any work, and some of many images are drawn, never the first of a sorted file."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.images import BuildImages, input_shape, output_classes
+from finn_vitprune.built.record import record_of
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.labels import check_labels, draw
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.array_data import ArrayDataset
@@ -80,6 +84,61 @@ def test_a_build_refuses_logits_of_other_images(tmp_path, change, text):
 def loaded(path, **settings):
     model = ModelWrapper(str(MODEL))
     return BuildImages(path, **settings).load(input_shape(model), output_classes(model))
+
+
+def folder_of_images(folder: Path, count: int = 5) -> Path:
+    """Grey pictures of 8 x 8 pixels, some of them in a folder below."""
+    (folder / "more").mkdir(parents=True)
+    for i, pixels in enumerate(example()["images"][:count, ..., 0]):
+        Image.fromarray(pixels).save(folder / ("more" if i % 2 else "") / f"{i}.png")
+    return folder
+
+
+def test_a_folder_of_image_files_is_read_as_evaluate_does(tmp_path):
+    folder = folder_of_images(tmp_path / "pictures")
+    found = loaded(folder)
+    wanted, damaged = read_source(f"imagefolder:{folder / 'more'}", NetworkShape(8, 8, 1, CLASSES)).read(range(2))
+    assert found.pixels.shape == (5, 8, 8, 1) and found.labels is None and not damaged
+    assert {p.tobytes() for p in wanted} < {p.tobytes() for p in found.pixels} and found.text == "all 5 images, of pictures"
+    some = loaded(folder, most=2, seed=3)
+    assert some.text == "2 of 5 images, drawn with seed 3, of pictures" and np.array_equal(some.pixels, found.pixels[some.index])
+
+
+def test_other_contents_or_names_of_a_folder_are_other_images(tmp_path):
+    def recorded(folder: Path) -> str:
+        options = BuildOptions(model=MODEL, output_dir=tmp_path / "out", fpga_part="ZCU104", images=folder, stop_step="step_tidy_up")
+        return record_of(build(options)).options["images"]
+
+    folder = folder_of_images(tmp_path / "a" / "pictures")
+    digests = {recorded(folder), recorded(folder_of_images(tmp_path / "b" / "pictures"))}
+    (folder / "notes.txt").write_text("no image")
+    assert digests == {recorded(folder)} and not (tmp_path / "out" / "previous-1").exists()
+    (folder / "0.png").rename(folder / "9.png")
+    digests.add(recorded(folder))
+    (folder / "9.png").write_bytes((folder / "2.png").read_bytes())
+    assert len(digests | {recorded(folder)}) == 3
+
+
+def test_linked_folders_are_read_and_an_output_among_the_images_is_refused(tmp_path):
+    folder = folder_of_images(tmp_path / "pictures")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "to").symlink_to(folder)
+    (tmp_path / "linked" / "folder.png").mkdir()
+    assert np.array_equal(loaded(tmp_path / "linked").pixels, loaded(folder).pixels)
+    with pytest.raises(UserError, match="the build would be among its images"):
+        BuildOptions(model=MODEL, output_dir=folder / "b", fpga_part="ZCU104", images=folder)
+
+
+def test_a_folder_without_images_or_with_a_damaged_one_is_refused_by_name(tmp_path):
+    folder = folder_of_images(tmp_path / "pictures")
+    (folder / "4.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+    for path, text in ((folder, "cannot read image .*4.png: remove"), (tmp_path / "empty", "empty has no image files: use .jpg")):
+        with pytest.raises(UserError, match=text):
+            loaded(path)
+        with pytest.raises(UserError, match=text):
+            build(BuildOptions(model=MODEL, output_dir=tmp_path / "b", fpga_part="ZCU104", images=path))
+        assert not (tmp_path / "b").exists()
 
 
 def test_a_column_of_labels_is_read_as_medmnist_has_it(tmp_path):

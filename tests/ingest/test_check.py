@@ -105,13 +105,13 @@ def test_all_lists_every_node(float_file, capsys):
 
 
 def test_a_refused_node_is_named_with_reason_and_help_and_exit_code_1(tmp_path, capsys):
-    path = export(small_timm(act_layer=nn.ReLU), tmp_path / "model.onnx")
+    path = export(small_timm(act_layer=nn.ELU), tmp_path / "model.onnx")
     assert run(["check", str(path), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["passed"]
     row = next(r for r in found["rows"] if not r["maps"])
-    assert row["op_type"] == "Relu"
-    assert "ReLU" in row["reason"]
+    assert row["op_type"] == "Elu"
+    assert "ELU" in row["reason"]
     assert "GELU" in row["help"]
     assert run(["check", str(path)]) == 1
     assert "no: `import` does not take this float file" in capsys.readouterr().out

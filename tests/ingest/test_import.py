@@ -35,7 +35,7 @@ from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import MlpActivation, ViTConfig
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.importing import FineTune, ImportOptions
 from finn_vitprune.pruning.choices import Rounding, Score
@@ -127,15 +127,15 @@ def test_a_distilled_model_goes_on_with_the_class_tokens_classifier(tmp_path):
         {"global_pool": "avg"},
         {"global_pool": "avg", "fc_norm": False},
         {"global_pool": "avg", "class_token": False},
-        {"act_layer": "gelu_tanh"},
+        *({"act_layer": activation.value} for activation in MlpActivation),
     ],
     ids=str,
 )
-def test_pooling_by_mean_and_what_import_replaces_is_understood_to_the_last_digit(tmp_path, options):
+def test_pooling_by_mean_and_every_activation_is_understood_to_the_last_digit(tmp_path, options):
     source = small_timm(**options)
     path = export(source, tmp_path / "model.onnx", 17)
     vit, images = read(path).vit, pixels()
-    assert vit.changes == ("act_layer" in options)
+    assert not vit.changes
     network = float_network(vit, MEAN, STD)
     with torch.no_grad():
         expected = source(normalised(images))
@@ -501,10 +501,10 @@ def one_line(capsys, *arguments):
 
 
 def test_what_is_not_taken_in_is_named_before_the_data_is_read(tmp_path, capsys):
-    path = export(small_timm(act_layer=torch.nn.ReLU), tmp_path / "relu.onnx")
+    path = export(small_timm(act_layer=torch.nn.ELU), tmp_path / "elu.onnx")
     err = one_line(capsys, path, "--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx")
-    assert "activation ReLU in the MLP" in err and "node" in err and "GELU" in err
-    assert [p.name for p in tmp_path.iterdir()] == ["relu.onnx"]
+    assert "activation ELU in the MLP" in err and "node" in err and "GELU" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["elu.onnx"]
 
 
 def test_token_drop_needs_a_class_token(tmp_path, capsys):

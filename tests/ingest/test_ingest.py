@@ -12,7 +12,7 @@ from torch import nn
 
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read
-from finn_vitprune.models.config import EncoderShape
+from finn_vitprune.models.config import EncoderShape, MlpActivation
 from tests.ingest_models import Multihead, assert_same_logits, export, hugging_face, randomised, small_distilled, small_timm
 
 
@@ -46,7 +46,7 @@ def test_torchscript_exports_give_back_every_weight_exactly(tmp_path, opset):
         timm.layers.set_fused_attn(True)
     vit = recognised(path)
     assert_shapes(vit)
-    assert (vit.config.eps, vit.gelu, vit.config.pooling) == (1e-6, "exact", "class")
+    assert (vit.config.eps, vit.config.activation.text, vit.config.pooling) == (1e-6, "GELU", "class")
     assert_weights_equal(vit, model.state_dict())
     assert_same_logits(path, vit)
 
@@ -98,10 +98,11 @@ def test_layer_scale_is_folded(tmp_path, opset):
 
 
 @pytest.mark.parametrize("opset", [17, 20])
-def test_the_tanh_form_of_gelu_is_told_apart(tmp_path, opset):
-    path = export(small_timm(act_layer=timm.layers.GELUTanh), tmp_path / "model.onnx", opset)
+@pytest.mark.parametrize("activation", MlpActivation)
+def test_activations_are_told_apart(tmp_path, activation, opset):
+    path = export(small_timm(act_layer=activation.value), tmp_path / "model.onnx", opset)
     vit = recognised(path)
-    assert vit.gelu == "tanh"
+    assert vit.config.activation is activation
     assert_same_logits(path, vit)
 
 
@@ -214,7 +215,7 @@ def test_half_precision_weights_are_taken_as_they_are(tmp_path):
     zeros = torch.zeros(1, 3, 64, 64, dtype=torch.half)
     torch.onnx.export(model, (zeros,), str(path), opset_version=17, dynamo=False)
     vit = recognised(path)
-    assert vit.gelu == "exact"
+    assert vit.config.activation is MlpActivation.GELU
     assert_weights_equal(vit, {k: v.float() for k, v in model.state_dict().items()})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import Pooling, ViTConfig
+from finn_vitprune.models.config import MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
@@ -53,6 +53,7 @@ class Drawn:
     spread: float
     bias: float
     target_fps: int | None
+    activation: str = "gelu"
 
     @property
     def config(self) -> ViTConfig:
@@ -61,6 +62,7 @@ class Drawn:
             self.image_size, self.channels, self.patch_size, self.heads * self.head_dim, self.heads, self.depth,
             self.classes, prefix=self.prefix, weight_bits=self.weight_bits, act_bits=self.act_bits,
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
+            activation=MlpActivation(self.activation),
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -119,7 +121,9 @@ class Kind:
         """What was drawn, for the ledger: of the design what differs from the defaults, the network alone where that is all."""
         drawn = self.design(seed)
         own = {f.name: value for f in fields(drawn) if (value := getattr(drawn, f.name)) != f.default}
-        return asdict(drawn.network) if own.keys() == {"network"} else own | {"network": asdict(drawn.network)}
+        defaults = {f.name: f.default for f in fields(drawn.network)}
+        network = {name: value for name, value in asdict(drawn.network).items() if value != defaults[name]}
+        return network if own.keys() == {"network"} else own | {"network": network}
 
 
 def draw_network(seed: int) -> DrawnDesign:
@@ -135,6 +139,12 @@ def draw_engines(seed: int) -> DrawnDesign:
     return DrawnDesign(drawn, tuple(int(n) for n in rng.permutation(sizes)), int(rng.integers(1, 4)))
 
 
+def draw_activation(seed: int) -> DrawnDesign:
+    """As :func:`draw_engines`, with another activation than GELU, each of them at every fourth seed."""
+    design, others = draw_engines(seed), [a for a in MlpActivation if a is not MlpActivation.GELU]
+    return replace(design, network=replace(design.network, activation=others[seed % len(others)].value))
+
+
 def draw_design(seed: int) -> DrawnDesign:
     """A network and everything else: encoders dealt in any way, 1 to 4 images in flight, UltraRAM, SLRs, loads, structured images."""
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 2))
@@ -148,6 +158,7 @@ def draw_design(seed: int) -> DrawnDesign:
 
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
+ACTIVATIONS = Kind("activations", draw_activation)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

@@ -9,11 +9,12 @@ import pytest
 from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import to_qonnx
+from finn_vitprune.models.config import MlpActivation
 from finn_vitprune.transforms.lowering.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import DESIGNS, ENGINES, NETWORKS, draw, network, structured_images
+from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, NETWORKS, draw, network, structured_images
 from tests.sampling import sampled
 
 LATENCY_ERROR = 0.03
@@ -50,6 +51,15 @@ def test_networks_on_engines_agree():
     drawn = [ENGINES.design(seed) for seed in outcomes]
     assert {d.frames_in_flight for d in drawn} == {1, 2, 3} and {len(d.encoders_per_engine) for d in drawn} >= {1, 2}
     assert {d.network.pooling for d in drawn} > {"class"} and any(any(d.network.heads_gone) for d in drawn)
+
+
+def test_networks_with_other_activations_agree():
+    """`make random-builds KIND=activations BUILDS=12` goes on from here."""
+    outcomes = command._known(command.LEDGERS[ACTIVATIONS], ACTIVATIONS)
+    assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
+    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
+    drawn = [ACTIVATIONS.design(seed).network for seed in outcomes]
+    assert {d.activation for d in drawn} == {a.value for a in MlpActivation} - {"gelu"} and {d.act_bits for d in drawn} == {4, 8}
 
 
 UNSEEN = {NETWORKS: range(201, 211), ENGINES: range(61, 71), DESIGNS: range(1, 41)}
@@ -149,7 +159,7 @@ def test_any_third_outcome_fails_the_command_and_is_tried_again(third, tmp_path,
 
 
 def test_seeds_in_the_ledger_are_not_built_again_unless_their_draw_has_changed(tmp_path, monkeypatch, capsys):
-    old = asdict(draw(3)) | {"heads": 99}
-    done = [Outcome(1, "agree", asdict(draw(1))), Outcome(3, "agree", old)]
+    old = NETWORKS.recorded(3) | {"heads": 99}
+    done = [Outcome(1, "agree", NETWORKS.recorded(1)), Outcome(3, "agree", old)]
     code, ran, _, lines = fake(tmp_path, monkeypatch, capsys, None, "agree", "agree", done=done)
     assert (code, ran, [line["seed"] for line in lines]) == (0, [2, 3], [1, 3, 2, 3])

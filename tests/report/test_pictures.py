@@ -176,6 +176,7 @@ def test_dropped_patches_are_hatched_and_the_legend_says_so():
 def test_captions_have_class_and_prediction_and_say_what_is_wrong():
     assert tokens.captions([3, 4], [3, 5]) == ["class 3\npredicted 3", "class 5\npredicted 4: wrong"]
     assert tokens.captions([3], None) == ["predicted 3"]
+    assert tokens.captions([1, 0], [1, 1], ["cat", "dog"]) == ["class dog\npredicted dog", "class dog\npredicted cat: wrong"]
 
 
 @pytest.mark.parametrize("channels, colour", [(3, True), (4, False)])

@@ -27,6 +27,10 @@ KEPT = [
     "deit_loaded/design_summary.json",
     "engines/digits_1_2_summary.json",
     "train/deit_fmnist_summary.json",
+    "train/deit_fmnist_heads_summary.json",
+    "train/deit_tiny/u250_summary.json",
+    "train/deit_tiny/zcu104_summary.json",
+    "deit_engines/w8a8_engine1_soonest_summary.json",
     "import/fmnist_summary.json",
 ]
 
@@ -45,7 +49,9 @@ def test_a_stop_is_said_where_figures_do_not_say_it(stopped, simulated, said):
     s = Summary.load(f"builds/results/{KEPT[0]}")
     if not simulated:
         s = s.model_copy(update={"rtlsim": None})
-    texts = build_verdict(s, {"stopped": stopped}, None, "build/x").warnings
+    found = build_verdict(s, {"stopped": stopped}, None, "build/x")
+    texts = found.warnings
+    assert found.next.startswith("the same command goes on there") is stopped.startswith("in")
     assert any(f"Stopped {stopped}" in text for text in texts) is said
     assert any("Only estimates" in text or "nothing was simulated" in text for text in texts) is not simulated
 

@@ -10,10 +10,11 @@ from timm.models.vision_transformer import VisionTransformer
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.least_squares import Moments, damped, reconstruct
 from finn_vitprune.calibration.ranges import choose_ranges
+from finn_vitprune.models.config import MlpActivation
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.numerics import GELU_LOWEST, int_range, zero_point
+from finn_vitprune.numerics import int_range, zero_point
 from finn_vitprune.pruning import second_order
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -363,17 +364,18 @@ def test_the_update_changes_nothing_where_everything_stays():
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_zero_points_are_even_and_the_lowest_code_is_the_smallest_value(bits):
+@pytest.mark.parametrize("lowest", [a.lowest for a in MlpActivation])
+def test_zero_points_are_even_and_the_lowest_code_is_the_smallest_value(bits, lowest):
     lo, hi = int_range(bits, True)
     for scale in np.geomspace(1e-5, 10, 60):
-        zero = zero_point(GELU_LOWEST, scale, bits)
+        zero = zero_point(lowest, scale, bits)
         assert zero % 2 == 0 and lo <= zero < hi
-        if -GELU_LOWEST / scale < hi - lo - 2:
-            assert abs((lo - zero) * scale - GELU_LOWEST) <= scale * (1 + 1e-9)
+        if -lowest / scale < hi - lo - 2:
+            assert abs((lo - zero) * scale - lowest) <= scale * (1 + 1e-9)
 
 
 def test_a_zero_point_doubles_the_resolution_and_moves_no_tie():
-    plain, moved = ActQuant(8), ActQuant(8, lowest=GELU_LOWEST)
+    plain, moved = ActQuant(8), ActQuant(8, lowest=MlpActivation.GELU.lowest)
     x = torch.nn.functional.gelu(torch.linspace(-3, 3, 1000))
     for quantiser in (plain, moved):
         quantiser.start_observing()

@@ -14,12 +14,14 @@ from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.export.export import describe, export, to_qonnx
 from finn_vitprune.export.gate import check_export
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.models.config import MlpActivation
 from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
-from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
@@ -43,17 +45,22 @@ def pruned(teacher, keep: str, block: int, drops: dict[str, tuple[int, ...]], im
     return config, freeze(cut(model.eval(), masks))
 
 
-@pytest.fixture(scope="module", params=[8, 4], ids=["8bit", "4bit"])
-def small(request):
+def exported(bits: int, activation: str = "gelu"):
+    """A small pruned network that drops tokens, its metadata, and images."""
     torch.manual_seed(7)
-    teacher = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2).eval()
+    sizes = dict(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
+    teacher = VisionTransformer(**sizes, act_layer=activation).eval()
     for parameter in teacher.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     images = torch.randint(0, 256, (24, 8, 8, 1)).float()
-    bits = {"weight_bits": request.param, "act_bits": request.param}
-    config, frozen = pruned(teacher, "0.5", 8, {"0.7": (1,)}, images, **bits)
+    config, frozen = pruned(teacher, "0.5", 8, {"0.7": (1,)}, images, weight_bits=bits, act_bits=bits)
     metadata = describe("small", config, frozen, 8, 0.5, 0.5, 0.7)
     return frozen, metadata, images.numpy().astype(np.uint8)
+
+
+@pytest.fixture(scope="module", params=[8, 4], ids=["8bit", "4bit"])
+def small(request):
+    return exported(request.param)
 
 
 def test_every_quantiser_and_drop_equals_pytorch(small):
@@ -62,6 +69,29 @@ def test_every_quantiser_and_drop_equals_pytorch(small):
     assert report.passed, report.reason
     assert report.values > 24 * 17 * 32 * 20 and report.near_ties < 1e-4 * report.values
     assert report.images == 2 and report.max_logit_diff < 0.05 * report.logit_scale
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("activation", [a for a in MlpActivation if a is not MlpActivation.GELU])
+def test_every_activation_is_a_table_of_its_values(activation, bits):
+    frozen, _, images = exported(bits, activation.value)
+    assert frozen.config.activation is activation
+    report = check_export(frozen, model := to_qonnx(frozen), images, end_to_end=2)
+    assert report.passed, report.reason
+    hardware = lower(model).model
+    lookups = [n for n in hardware.graph.node if n.op_type == "VitLookup"]
+    lo, hi = numerics.int_range(bits, True)
+    for lookup, mlp in zip(lookups, (block.mlp for block in frozen.blocks), strict=True):
+        codes = torch.arange(lo, hi + 1).double() * float(mlp.pre_quant.scale.number)
+        scale = float(mlp.act_quant.scale.number)
+        values = (ACTIVATIONS[activation](codes) / scale).numpy() + mlp.act_quant.zero.code(scale, bits)
+        table, nearest = hardware.get_initializer(lookup.input[1]).flatten(), np.rint(values).clip(lo, hi)
+        beside = np.abs(values - np.floor(values) - 0.5) < numerics.TIE_TOLERANCE
+        assert np.array_equal(table[~beside], nearest[~beside]) and beside.mean() < 0.05
+    logits = golden.run(hardware, {hardware.graph.input[0].name: images})[hardware.graph.output[0].name].reshape(len(images), -1)
+    with torch.no_grad():
+        floats = frozen(torch.from_numpy(images).float()).numpy()
+    assert (logits.argmax(1) == floats.argmax(1)).mean() > 0.9
 
 
 def test_the_written_file_runs_in_qonnx_with_pixels_in_and_logits_out(small, tmp_path):

@@ -9,12 +9,14 @@ from timm.models.vision_transformer import VisionTransformer
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import record
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import MlpActivation, ViTConfig
 from finn_vitprune.models.freeze import exp_tie_distance, freeze, weight_codes
 from finn_vitprune.models.layers import DropTokens, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.training.config import parse_config
+from finn_vitprune.training.teacher import make_teacher
 
 torch.set_num_threads(1)
 
@@ -108,6 +110,20 @@ def test_unsupported_timm_models_are_refused_by_reason():
         config_of_timm(tiny_timm(init_values=0.1))
     with pytest.raises(UserError, match="global_pool is 'max', not 'token' or 'avg'"):
         config_of_timm(tiny_timm(global_pool="max"))
+    with pytest.raises(UserError, match="its activation is ELU, not GELU, GELU in its tanh form, QuickGELU, SiLU, ReLU"):
+        config_of_timm(tiny_timm(act_layer=torch.nn.ELU))
+
+
+@pytest.mark.parametrize("activation", MlpActivation)
+def test_the_activation_of_a_configuration_is_that_of_the_network(activation):
+    config = parse_config({"name": "x", "data": "digits", "model": {"activation": activation.value}}, "c.yaml")
+    teacher = make_teacher(config, config.load_data())
+    assert config_of_timm(teacher).activation is activation
+    of_timm = {"name": "x", "data": "digits", "model": {"activation": "relu", "timm": "deit_tiny_patch16_224"}}
+    with pytest.raises(UserError, match="model.activation relu is for networks of given sizes, deit_tiny_patch16_224 has its own"):
+        parse_config(of_timm, "c.yaml")
+    with pytest.raises(UserError, match="model.activation = 'gelo': use gelu, gelu_tanh, quick_gelu, silu or relu"):
+        parse_config({"name": "x", "data": "digits", "model": {"activation": "gelo"}}, "c.yaml")
 
 
 def test_patch_order_is_row_major_then_y_x_c():

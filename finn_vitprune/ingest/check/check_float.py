@@ -20,7 +20,7 @@ from finn_vitprune.ingest.normal_form.normaliser import NodeOutcome, NodeStatus
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, FoundNetwork, RecognisedViT
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, ACTIVATIONS, FoundNetwork, RecognisedViT
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
@@ -118,7 +118,7 @@ def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], sur
         return rejected
     term = outcome.term
     name = surveyed.functions.get(id(term), "") if outcome.status is NodeStatus.FUNCTION else ""
-    if name and name not in GELUS:
+    if name and name not in ACTIVATIONS:
         return Rejected(Rejection.at(outcome.node, f"activation {name}", ACTIVATION_HELP))
     alone: Mapped | Constant
     if outcome.status is NodeStatus.CONSTANT:

@@ -37,8 +37,6 @@ def notes(vit: RecognisedViT, part: Part | None = None) -> list[str]:
     lines = [] if part is None else [_memory(vit, part)]
     if vit.layer_scale:
         lines.append("LayerScale is folded into the projection and the second MLP layer")
-    if vit.gelu == "tanh":
-        lines.append("GELU in its tanh form becomes exact GELU (they differ by at most 0.0005)")
     if vit.distilled_head:
         lines.append("the distillation classifier is left out: logits come from the class token's classifier alone")
     if vit.untrained_head:

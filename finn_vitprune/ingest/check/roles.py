@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finn_vitprune.ingest.check.answers import CLASSIFIER, EMBEDDING, Constant, Mapped
 from finn_vitprune.ingest.normal_form.terms import (
@@ -106,10 +106,10 @@ def _attention_parts(encoder: int, a: AttentionBranch) -> Iterator[tuple[Term, R
 
 
 def _mlp_parts(encoder: int, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
-    gelu = Mapped("VitLookup", "GELU")
+    activation = replace(UNITS[Activation], purpose=m.activation.name)
     yield m.norm, Role(encoder, UNITS[Norm])
-    yield m.fc1, Role(encoder, matrix(m.fc1, "MLP"), then=gelu)
-    yield m.activation, Role(encoder, gelu)
+    yield m.fc1, Role(encoder, matrix(m.fc1, "MLP"), then=activation)
+    yield m.activation, Role(encoder, activation)
     yield m.fc2, Role(encoder, matrix(m.fc2, "MLP"))
     yield m.add, Role(encoder, UNITS[Sum])
 

@@ -21,7 +21,7 @@ KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ReLU6": lambda x: np.clip(x, 0.0, 6.0),
     "squared ReLU": lambda x: np.maximum(x, 0.0) ** 2,
     "SiLU": lambda x: x * sigmoid(x),
-    "QuickGELU, x sigmoid(1.702 x),": lambda x: x * sigmoid(1.702 * x),
+    "QuickGELU": lambda x: x * sigmoid(1.702 * x),
     "sigmoid": sigmoid,
     "tanh": np.tanh,
     "softsign": softsign,

@@ -181,7 +181,7 @@ def product(state: Normaliser, node: Node, values: list):
         gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"
         state.reject(
             f"gated MLP (GLU, SwiGLU; {gate}): two linear layers are multiplied element by element",
-            "the hardware has MLPs of two linear layers with GELU between",
+            "the hardware has MLPs of two linear layers with an activation between",
         )
         return a if gated is None else gated
     sizes = [v.index.size for v in values]

@@ -9,10 +9,11 @@ import numpy as np
 
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Embedded, Linear, Mean, Norm, Patches, Probabilities, Sum, Term
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import MlpActivation, ViTConfig
 
-ACTIVATION_HELP = "the hardware is built for models with GELU"
-GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
+ACTIVATIONS = {a.text: a for a in MlpActivation}
+"""Those of MLPs that are supported, by the names that the normal form gives them."""
+ACTIVATION_HELP = f"supported are {', '.join(ACTIVATIONS)}"
 PLAIN = "pre-norm encoders are supported: x + attention(norm(x)), then x + MLP(norm(x))"
 
 
@@ -38,7 +39,7 @@ class InputScaling:
 class RecognisedViT:
     """A pre-norm vision transformer that was recognised in a graph.
 
-    config: its shapes. gelu: "exact" or "tanh". scaling: normalisation inside the graph. channels_last: the input is
+    config: its shapes. scaling: normalisation inside the graph. channels_last: the input is
     ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
     distilled_head: logits are the mean of two classifiers. output: the graph output that was followed;
     probabilities: it is the softmax of the logits.
@@ -49,7 +50,6 @@ class RecognisedViT:
     """
 
     config: ViTConfig
-    gelu: str
     scaling: InputScaling | None
     channels_last: bool
     layer_scale: bool
@@ -60,8 +60,8 @@ class RecognisedViT:
 
     @property
     def changes(self) -> bool:
-        """Whether import replaces a part: GELU in its tanh form, a second classifier."""
-        return self.gelu != "exact" or self.distilled_head
+        """Whether import leaves a part out: a second classifier."""
+        return self.distilled_head
 
     @property
     def untrained_head(self) -> bool:

@@ -24,7 +24,7 @@ from finn_vitprune.ingest.normal_form.terms import (
 from finn_vitprune.ingest.recognise.embedding import match_embedding
 from finn_vitprune.ingest.recognise.network import (
     ACTIVATION_HELP,
-    GELUS,
+    ACTIVATIONS,
     PLAIN,
     AttentionBranch,
     Classifier,
@@ -225,11 +225,11 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBr
         fc1 = inner.x
         if not isinstance(fc1, Linear):
             raise NotRecognised.at(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
-        if inner.name not in GELUS:
+        if inner.name not in ACTIVATIONS:
             raise NotRecognised.at(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
         return MlpBranch(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
-        raise NotRecognised.at(last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN)
+        raise NotRecognised.at(last, f"a branch that is one linear layer on {_what(inner)}, without an activation or attention", PLAIN)
     raise NotRecognised.at(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
 
 

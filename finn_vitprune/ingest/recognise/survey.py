@@ -24,7 +24,7 @@ from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, Node
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, ACTIVATIONS
 from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 
 FIXED_SIZE = "export with a fixed image size"
@@ -178,7 +178,7 @@ class _Survey(CollectAll):
             if key[0] == "activation" and isinstance(term, Activation):
                 name = functions.name_up_to_scale(np.frombuffer(key[2]))
                 self.named[id(term.x)] = name
-                if name not in GELUS:
+                if name not in ACTIVATIONS:
                     self._refuse_once(term.node, f"activation {name}", ACTIVATION_HELP)
 
     def _refuse_once(self, node: Node, reason: str, help: str) -> Rejection:

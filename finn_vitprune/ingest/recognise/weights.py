@@ -6,7 +6,7 @@ import numpy as np
 
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
-from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, FoundNetwork, MlpBranch, NotRecognised, RecognisedViT
+from finn_vitprune.ingest.recognise.network import ACTIVATIONS, AttentionBranch, FoundNetwork, MlpBranch, NotRecognised, RecognisedViT
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
@@ -42,10 +42,10 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
+        activation=_same([ACTIVATIONS[m.activation.name] for _, m in pairs], network, "activation"),
     )
     return RecognisedViT(
         config,
-        gelu=_same([GELUS[m.activation.name] for _, m in pairs], network, "form of GELU"),
         scaling=e.scaling,
         channels_last=e.channels_last,
         layer_scale=any(layer.scaled for a, m in pairs for layer in (a.proj, m.fc2)),
