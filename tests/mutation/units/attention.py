@@ -53,6 +53,7 @@ ATTENTION = Unit(
                 "one_token_three_heads",
                 "keys_and_values_take_longest",
                 "wide_score_type",
+                "logits_on_ties",
                 "block_ram",
                 "rows_of_block_ram",
                 "ultra_ram_one_word_items",
