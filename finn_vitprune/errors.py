@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class UserError(Exception):
     """The user's input or set-up is wrong. The text names the thing, the value and what would work."""
@@ -39,9 +41,11 @@ NO_MEMORY = (
 
 
 def refused(error: BaseException) -> str | None:
-    """One line for what the machine refused: files, memory, a library that does not fit into memory; ``None`` for any other error."""
+    """One line for what the machine refused or lacks: files, memory, packages; ``None`` for any other error."""
     if isinstance(error, OSError | MemoryError):
         return describe(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and find_spec(package := error.name.partition(".")[0]) is None:
+        return f"the Python package {package} is missing: make setup, or pip install . in the checkout, brings it"
     text = str(error)
     if isinstance(error, ImportError | RuntimeError) and any(said in text.lower() for said in NO_MEMORY):
         return f"out of memory ({text.splitlines()[0]}): free some, or raise the limit (ulimit -v)"

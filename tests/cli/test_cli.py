@@ -161,6 +161,7 @@ def test_wrong_input_is_one_line_and_code_2(arguments, message, tmp_path, monkey
     (MemoryError(), "out of memory"),
     (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory (libtorch_cpu.so: failed to map segment"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "out of memory (DefaultCPUAllocator"),
+    (ModuleNotFoundError("No module named 'nowhere.part'", name="nowhere.part"), "the Python package nowhere is missing: make setup"),
 ])  # fmt: skip
 def test_what_the_machine_refuses_is_one_line_and_code_2(error, message, tmp_path, monkeypatch, capsys):
     def refused(*args):
