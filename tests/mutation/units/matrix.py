@@ -109,5 +109,5 @@ MATRIX = Unit(
         ),
         _matrix("groups of one step", matrix.one_step("ultra", 4097)),
     ),
-    also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"),
+    also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_chain.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"),
 )

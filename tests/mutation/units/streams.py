@@ -79,6 +79,7 @@ STREAM_UNITS = (
             *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
         ),
         parts=(TAGS,),
+        also=("vp_lookup.sv", "vp_contents.sv"),
     ),
     Unit(
         "FIFO",
