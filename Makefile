@@ -1,4 +1,5 @@
-# setup: .venv with everything installed; demo: the bundled example, end to end; lint: ruff, mypy, vulture; test: the test suite,
+# setup: .venv with everything installed; demo: the bundled example, end to end; lint: ruff, mypy, vulture, Verilator and slang on the
+# RTL; test: the test suite,
 # with WHOLE=1 all of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
@@ -44,6 +45,7 @@ lint: setup
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/python -m tests.type_errors
 	$(BIN)/vulture
+	$(BIN)/python -m tests.rtl_lint
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --junitxml build/tests.xml $(if $(WHOLE),--whole)

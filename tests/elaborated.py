@@ -12,7 +12,7 @@ from pyslang.ast import Compilation, InstanceSymbol, SymbolKind
 from pyslang.driver import Driver
 
 READERS = {
-    "simulators": (), "Verilator": ("VERILATOR",), "synthesis": ("SYNTHESIS",), "Yosys": ("SYNTHESIS", "VP_SYNTH"),
+    "simulators": (), "Verilator": ("VERILATOR",), "synthesis": ("SYNTHESIS",), "Yosys": ("SYNTHESIS", "VP_YOSYS"),
 }  # fmt: skip
 """Who reads the RTL, and the macros that each defines. Vivado's synthesis defines SYNTHESIS (UG901, Verilog Macros)."""
 

@@ -143,7 +143,7 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
     def make(folder: Path) -> None:
         (folder / "harness.v").write_text(text)
         sources = " ".join(yosys.quote(s.resolve()) for s in job.sources)
-        read = f"read_slang --keep-hierarchy -D VP_SYNTH --top {TOP} {sources} harness.v"
+        read = f"read_slang --keep-hierarchy -D VP_YOSYS --top {TOP} {sources} harness.v"
         (folder / "commands.ys").write_text("\n".join((read, *_SYNTH)))
         nextpnr = [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
         for name, command in (("Yosys", yosys.run_script()), ("nextpnr", nextpnr)):

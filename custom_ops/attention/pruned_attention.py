@@ -290,7 +290,6 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         a, g, made = self.get_nodeattr, self.folding(), self.made_for
         return {
             "ENCODERS": self.encoders,
-            "FRAMES": a("frames"),
             "TOKENS": made.most.tokens,
             "QUERIES": made.most.queries,
             "HEADS": made.most.heads,

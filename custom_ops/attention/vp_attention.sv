@@ -9,7 +9,6 @@
 
 module vp_attention #(
     int unsigned ENCODERS    = 1,
-    int unsigned FRAMES      = 4,      // tags that wait
     int unsigned TOKENS      = 17,
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
@@ -49,13 +48,11 @@ module vp_attention #(
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
     localparam int unsigned SCORE_TDATA_W = (SCORE_WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -68,44 +65,34 @@ module vp_attention #(
     output      logic [SCORE_TDATA_W-1:0] out1_tdata,
     output      logic          out1_tvalid,
     input  wire logic          out1_tready,
-    input  wire logic [7:0]    tags_in_tdata,
-    input  wire logic          tags_in_tvalid,
-    output      logic          tags_in_tready,
-    output      logic [7:0]    tags_out_tdata,
-    output      logic          tags_out_tvalid,
-    input  wire logic          tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic          encoder_valid,
+    output      logic          encoder_ready,
     input  wire logic [33:0]   load_in,
     output      logic [33:0]   load_out
 );
-    logic [4:0][33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
+    logic [4:1][33:0] chain;
 
-    if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
+    if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS)
         $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
                TOKENS, QUERIES, HEADS, SIMD, PE);
-    end
-    if (HEAD_DIM % SIMD != 0) begin : g_check_simd
-        $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
-    end
-    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8) begin : g_check_width
+    if (HEAD_DIM % SIMD != 0) $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
+    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8)
         $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8", IN_WIDTH, LOGIT_WIDTH);
-    end
 
     localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
     localparam int unsigned W = SIMD * IN_WIDTH;
-    localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS);
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS);
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS);
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
     logic k_whole, k_start, k_release, k_re, v_release, v_re;
-    logic [KEY_ADDR_W-1:0] k_addr, v_addr;
+    logic [$clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS)-1:0] k_addr, v_addr;
     logic [PE*W-1:0] k_data, v_data;
     logic [LOGIT_WIDTH-1:0] item_max;
     logic item_valid, item_ready, item_free;
-    logic [LOGIT_ADDR_W-1:0] l_addr;
+    logic [$clog2(SLOTS * KEY_GROUPS)-1:0] l_addr;
     logic [PE*LOGIT_WIDTH-1:0] l_data;
     logic room, take, score_room, score_take, acc_valid, z_valid, z_score, e_valid;
     logic [SIMD*ACC_WIDTH-1:0] acc;
@@ -115,14 +102,9 @@ module vp_attention #(
     logic [TAG_W-1:0] acc_encoder, z_encoder;
 
     // --- each stage that counts has the order of frames ---
-    logic [TAG_W-1:0] encoder, forked;
+    logic [TAG_W-1:0] forked;
     logic [2:0][TAG_W-1:0] encoders;  // of the next frame in kv, logits, values
-    logic encoder_valid, encoder_ready;
     logic [2:0] to_stage, stage_room, known, next;
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
-    );
     vp_fork #(.WIDTH(TAG_W), .NUM(3)) stages (
         .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
         .out_data(forked), .out_valid(to_stage), .out_ready(stage_room)
@@ -146,7 +128,7 @@ module vp_attention #(
         .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .SHAPES(KV_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_kv_shapes.fill"}),
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
-        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
         .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );

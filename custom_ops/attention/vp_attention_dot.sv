@@ -18,10 +18,8 @@ module vp_attention_dot #(
     input  wire logic [IN*B_WIDTH-1:0]     b,
     output      logic [OUT*SUM_WIDTH-1:0]  sums
 );
-    if (OUT < 1 || IN < 1 || A_WIDTH < 2 || A_WIDTH > 8 || B_WIDTH < 2 || B_WIDTH > 8) begin : g_check
-        $error("vp_attention_dot: OUT %0d, IN %0d at least 1, A_WIDTH %0d, B_WIDTH %0d from 2 to 8",
-               OUT, IN, A_WIDTH, B_WIDTH);
-    end
+    if (OUT < 1 || IN < 1 || A_WIDTH < 2 || A_WIDTH > 8 || B_WIDTH < 2 || B_WIDTH > 8)
+        $error("vp_attention_dot: OUT %0d, IN %0d at least 1, A_WIDTH %0d, B_WIDTH %0d from 2 to 8", OUT, IN, A_WIDTH, B_WIDTH);
 
     logic [1:0][IN*B_WIDTH-1:0] b_q;  // of the pairs, of an odd output
     if (OUT > 1) begin : g_factors

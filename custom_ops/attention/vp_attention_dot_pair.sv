@@ -29,9 +29,7 @@ module vp_attention_dot_pair #(
         localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
         logic signed [A_FIELD_W-1:0] a_q[N];
         // Registers of the slice, which must not become shift registers in LUTs where nothing is added.
-`ifdef VP_SYNTH
-        (* keep *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic [N-1:0][PRODUCT_W-1:0] multiplied_q, product_q;
         logic signed [PRODUCT_W-1:0] total_q, total_d;
         always_comb begin

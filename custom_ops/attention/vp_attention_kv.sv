@@ -22,14 +22,12 @@ module vp_attention_kv #(
     int unsigned ROW    = 512,  // words of a row of RAM
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned DEPTH = 2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS,
-    localparam int unsigned ADDR_W = $clog2(DEPTH),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned ADDR_W = $clog2(DEPTH)
 ) (
-    input  wire logic                     clk,
-    input  wire logic                     rst_n,
+    input  wire logic                     clk, rst_n,
     input  wire logic [33:0]              load_in,
     output      logic [33:0]              load_out,
-    input  wire logic [TAG_W-1:0]         encoder,  // of the frame that is written next
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the frame that is written next
     input  wire logic                     encoder_valid,
     output      logic                     encoder_ready,
     input  wire logic [SIMD*WIDTH-1:0]    in_data,
@@ -47,9 +45,6 @@ module vp_attention_kv #(
     output      logic [PE*SIMD*WIDTH-1:0] v_data
 );
     // --- beats enter: K while a slot has room for keys, V while one has room for values ---
-    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned PART_W = HEADS * CHANNEL_GROUPS > 1 ? $clog2(HEADS * CHANNEL_GROUPS) : 1;
-    localparam int unsigned BEAT_W = $clog2(2 * TOKENS * HEADS * CHANNEL_GROUPS);
 
     typedef struct packed {
         logic [31:0] part;         // beats of a token's K or V, less 2
@@ -62,24 +57,20 @@ module vp_attention_kv #(
 
     logic k_room, v_room, last_cg, last_of_part, last_of_frame;
     logic part_q;  // 0: K, 1: V
-    logic [CHANNEL_GROUP_W-1:0] unused_cg;
-    logic [PART_W-1:0] unused_part;
-    logic [BEAT_W-1:0] unused_beat;
     wire logic take = in_valid && in_ready;
     wire logic frame_end = in_valid && known && v_room && last_of_frame;
     assign in_ready = known && (part_q ? v_room : k_room);
 
-    logic [TAG_W-1:0] unused_of;
     vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) shape_of (
         .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
-        .value(shape), .of(unused_of), .value_valid(known), .value_ready(frame_end)
+        .value(shape), .of(), .value_valid(known), .value_ready(frame_end)
     );
-    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(), .last(last_cg));
     vp_sized_counter #(.MOST(HEADS * CHANNEL_GROUPS)) part (
-        .clk, .rst_n, .less_2((PART_W + 1)'(shape.part)), .step(take), .count(unused_part), .last(last_of_part)
+        .clk, .rst_n, .less_2((vp_pkg::width(HEADS * CHANNEL_GROUPS) + 1)'(shape.part)), .step(take), .count(), .last(last_of_part)
     );
     vp_sized_counter #(.MOST(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
-        .clk, .rst_n, .less_2((BEAT_W + 1)'(shape.frame)), .step(take), .count(unused_beat), .last(last_of_frame)
+        .clk, .rst_n, .less_2(($clog2(2 * TOKENS * HEADS * CHANNEL_GROUPS) + 1)'(shape.frame)), .step(take), .count(), .last(last_of_frame)
     );
     vp_credits #(.COUNT(2)) k_slots (.clk, .rst_n, .take(frame_end), .give(k_release), .can_take(k_room));
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));

@@ -12,7 +12,7 @@ module vp_attention_logits #(
     int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
-    parameter logic [ENCODERS*96-1:0] SHAPES = '0,        // by encoder, see shape_t
+    parameter logic [ENCODERS*96-1:0] SHAPES = '0,        // by encoder, see vp_attention_items
     parameter logic [ENCODERS*160-1:0] LOGIT_SHAPES = '0,  // ... of vp_attention_rowmax
     bit          LOADED      = 1'b0,  // both come through the load chain
     parameter    UNIT        = "",    // of files from which simulations fill them
@@ -28,11 +28,9 @@ module vp_attention_logits #(
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((SIMD + 3) / 4) + 1) / 2,
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                        clk,
-    input  wire logic                        rst_n,
+    input  wire logic                        clk, rst_n,
     input  wire logic [33:0]                 load_in,
     output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,    // of the next frame
@@ -51,84 +49,45 @@ module vp_attention_logits #(
     output      logic                        item_valid,
     input  wire logic                        item_ready,
     input  wire logic                        item_free,
-    input  wire logic [LOGIT_ADDR_W-1:0]     l_addr,
+    input  wire logic [$clog2(SLOTS * KEY_GROUPS)-1:0] l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0]   l_data
 );
-    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned CHANNEL_GROUP_W = vp_pkg::width(CHANNEL_GROUPS);
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
     localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
 
-    // --- issue: steps of the running item; head and query of the next one ---
-    typedef struct packed {
-        logic [31:0] steps;  // of an item, less 2, as all of these
-        logic [31:0] heads, queries;
-    } shape_t;
-    shape_t next;              // of the next item
-    logic [TAG_W-1:0] next_encoder;
+    // --- items ---
     logic [33:0] chain;
-    logic known;
-    logic passed_q;            // the frame's last item started a cycle ago: next still is of that frame
-    logic [STEP_W:0] steps_q;  // of the running item
-    logic [TAG_W-1:0] encoder_q;
-    logic run_q, last_step, last_cg, last_head, last_query, q_ok, slot_ok;
-    logic first_q;                 // the next item is the first of its frame
+    logic [TAG_W-1:0] encoder_q;   // of the running item
+    logic start, first, frame_ends, run_q, last_step, last_cg, q_ok, slot_ok;
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
     logic k_slot_q;                // where the keys of the item after the running one are
     logic [CHANNEL_GROUP_W-1:0] cg;
-    logic [STEP_W-1:0] unused_step;
-    logic [HEAD_W-1:0] unused_head;
-    logic [QUERY_W-1:0] unused_query;
-    wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
-    wire logic start = (!run_q || last_step) && fresh && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
 
-    vp_engine_table #(
-        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_item_shapes.fill"})
-    ) shape_of (
-        .clk, .rst_n, .load_in, .load_out(chain), .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
-    );
-    vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
-        .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
+    vp_attention_items #(
+        .ENCODERS(ENCODERS), .STEPS(KEY_GROUPS * CHANNEL_GROUPS), .QUERIES(QUERIES), .HEADS(HEADS), .SHAPES(SHAPES), .LOADED(LOADED),
+        .FILE({UNIT, "_item_shapes.fill"})
+    ) items (
+        .clk, .rst_n, .load_in, .load_out(chain), .encoder, .encoder_valid, .encoder_ready, .go(q_ok && slot_ok && (!first || k_whole)),
+        .start, .next(), .first, .first_row(), .frame_ends, .run(run_q), .last(last_step), .row_end(row_end_q), .frame_end(frame_end_q),
+        .of(encoder_q)
     );
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(run_q), .count(cg), .last(last_cg));
-    vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
-    );
-    vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
-    );
     vp_credits #(.COUNT(SLOTS)) slots (.clk, .rst_n, .take(start), .give(item_free), .can_take(slot_ok));
 
-    assign k_start = start && first_q;
+    assign k_start = start && first;
     assign k_re    = run_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            run_q     <= 1'b0;
-            passed_q  <= 1'b0;
-            first_q   <= 1'b1;
             k_slot_q  <= 1'b0;
             k_addr    <= '0;
             k_release <= 1'b0;
         end else begin
-            run_q     <= start || (run_q && !last_step);
-            passed_q  <= start && last_head && last_query;
             k_release <= item_end && frame_end_q;
-            if (start) begin
-                first_q  <= last_head && last_query;
-                k_slot_q <= k_slot_q ^ (last_head && last_query);
-            end
+            if (start) k_slot_q <= k_slot_q ^ frame_ends;
             if (run_q) k_addr <= !(last_step && row_end_q) ? k_addr + 1'b1 : k_slot_q ? KEY_ADDR_W'(FRAME) : '0;
-        end
-        if (start) begin
-            steps_q     <= (STEP_W + 1)'(next.steps);
-            encoder_q   <= next_encoder;
-            row_end_q   <= last_head;
-            frame_end_q <= last_head && last_query;
         end
     end
 
@@ -137,14 +96,14 @@ module vp_attention_logits #(
     localparam int unsigned QUERY_ADDR_W = 2 + CG_BITS;
     logic [1:0] w_slice, slice, r_slice;
     logic [CHANNEL_GROUP_W-1:0] w_cg, r_cg;
-    logic w_last, r_end, unused_w_wrap, unused_wrap;
+    logic w_last, r_end;
     logic [SIMD*IN_WIDTH-1:0] q_word;
     wire logic q_take = q_valid && q_ready;
     wire logic q_whole = q_take && w_last;
 
     vp_counter #(.COUNT(CHANNEL_GROUPS)) w_cgs (.clk, .rst_n, .step(q_take), .count(w_cg), .last(w_last));
-    vp_counter #(.COUNT(4)) w_slices (.clk, .rst_n, .step(q_whole), .count(w_slice), .last(unused_w_wrap));
-    vp_counter #(.COUNT(4)) slices (.clk, .rst_n, .step(item_end), .count(slice), .last(unused_wrap));
+    vp_counter #(.COUNT(4)) w_slices (.clk, .rst_n, .step(q_whole), .count(w_slice), .last());
+    vp_counter #(.COUNT(4)) slices (.clk, .rst_n, .step(item_end), .count(slice), .last());
     vp_delay #(.WIDTH(3 + CHANNEL_GROUP_W), .LENGTH(K_LATENCY - 1)) q_reads (
         .clk, .rst_n, .in({item_end, slice, cg}), .out({r_end, r_slice, r_cg})
     );
@@ -199,13 +158,6 @@ module vp_attention_logits #(
     ) rowmax (
         .clk, .rst_n, .load_in(chain), .load_out, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
-
-`ifdef VERILATOR
-    // Every stage gets a frame's encoder at once, and keys take longer.
-    always_ff @(posedge clk) begin
-        if (rst_n && start && !known) $fatal(1, "vp_attention_logits: an item of an unknown frame starts");
-    end
-`endif
 endmodule
 
 `default_nettype wire

@@ -24,10 +24,9 @@ module vp_attention_norm #(
     int unsigned RECIP_SPAN  = 0,   // an encoder's shift is RECIP_SHIFT less its RECIP_LEFTS, which is at most this
     int unsigned RECIP_STAGES = 1,  // of the divider
     int unsigned OUT_DEPTH   = 16,  // beats of O under way or waiting
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                      clk,
-    input  wire logic                      rst_n,
+    input  wire logic                      clk, rst_n,
     input  wire logic [33:0]               load_in,
     output      logic [33:0]               load_out,
     output      logic                      room,
@@ -47,9 +46,6 @@ module vp_attention_norm #(
     localparam int unsigned CHANNELS = SERIAL * LANES;  // SIMD and padding
     localparam int unsigned ITEMS = (DEPTH + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
     localparam int unsigned FILL_W = $clog2(DEPTH + CHANNEL_GROUPS + 1);
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1;
-    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     localparam int unsigned NUM_WIDTH = Z_WIDTH + 25 < 40 ? Z_WIDTH + 25 : 40;
 
     // --- a group starts ---
@@ -57,8 +53,6 @@ module vp_attention_norm #(
     logic [24:0] recip;
     logic recip_valid, group_there, can_take, last_group, busy_q, last_step, load_q, last_q, room_q;
     logic [FILL_W-1:0] free_q;
-    logic [CHANNEL_GROUP_W-1:0] unused_group;
-    logic [SERIAL_W-1:0] unused_step;
     wire logic load = (!busy_q || last_step) && group_there && recip_valid && can_take;
     // Where groups start two cycles apart or more, a reciprocal has the time to leave a cycle after its last group.
     wire logic recip_ready = SERIAL > 1 ? last_q : load && last_group;
@@ -70,8 +64,8 @@ module vp_attention_norm #(
         .clk, .rst_n, .load_in, .load_out(chain), .z_valid, .z, .encoder(z_encoder), .recip, .recip_valid, .recip_ready
     );
     vp_credits #(.COUNT(DEPTH), .FREE(0)) there (.clk, .rst_n, .take(load), .give(acc_valid), .can_take(group_there));
-    vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(unused_group), .last(last_group));
-    vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(unused_step), .last(last_step));
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(), .last(last_group));
+    vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(), .last(last_step));
 
     assign room = room_q;
     always_ff @(posedge clk) begin
@@ -91,10 +85,9 @@ module vp_attention_norm #(
     end
 
     // --- the ring of groups, each with its shift if that may be another one, read at every load ---
-    localparam int unsigned LEFT_W = RECIP_SPAN > 0 ? $clog2(RECIP_SPAN + 1) : 1;
+    localparam int unsigned LEFT_W = vp_pkg::width(RECIP_SPAN + 1);
     localparam int unsigned GROUP_W = RECIP_SPAN > 0 ? SIMD * ACC_WIDTH + LEFT_W : SIMD * ACC_WIDTH;
-    logic [ADDR_W-1:0] waddr, raddr;
-    logic unused_w_wrap, unused_r_wrap;
+    logic [vp_pkg::width(DEPTH)-1:0] waddr, raddr;
     logic [31:0] left;
     logic [LEFT_W-1:0] head_left;
     logic [GROUP_W-1:0] word;
@@ -103,8 +96,8 @@ module vp_attention_norm #(
     vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(RECIP_LEFTS), .LOADED(LOADED), .FILE({UNIT, "_recip_lefts.fill"})) left_of (
         .clk, .rst_n, .load_in(chain), .load_out, .encoder(acc_encoder), .value(left)
     );
-    vp_counter #(.COUNT(DEPTH)) writes (.clk, .rst_n, .step(acc_valid), .count(waddr), .last(unused_w_wrap));
-    vp_counter #(.COUNT(DEPTH)) reads (.clk, .rst_n, .step(load), .count(raddr), .last(unused_r_wrap));
+    vp_counter #(.COUNT(DEPTH)) writes (.clk, .rst_n, .step(acc_valid), .count(waddr), .last());
+    vp_counter #(.COUNT(DEPTH)) reads (.clk, .rst_n, .step(load), .count(raddr), .last());
     vp_ram #(.DEPTH(DEPTH), .WIDTH(GROUP_W), .STYLE("distributed")) ring (
         .clk, .we(acc_valid), .waddr, .wdata(GROUP_W'({LEFT_W'(left), acc})), .re(1'b1), .zero(1'b0), .raddr, .rdata(word)
     );

@@ -14,10 +14,9 @@ module vp_attention_reciprocal #(
     int unsigned WIDTH     = 25,
     int unsigned STAGES    = 1,
     int unsigned ITEMS     = 4,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic [33:0]        load_in,
     output      logic [33:0]        load_out,
     input  wire logic               z_valid,

@@ -21,14 +21,12 @@ module vp_attention_rowmax #(
     int unsigned LOGIT_SPAN  = 0,
     int unsigned SLOTS       = 3,
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
 ) (
-    input  wire logic                      clk,
-    input  wire logic                      rst_n,
+    input  wire logic                      clk, rst_n,
     input  wire logic [33:0]               load_in,
     output      logic [33:0]               load_out,
-    input  wire logic [TAG_W-1:0]          encoder,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,
     input  wire logic [PE-1:0]             load,
     input  wire logic [PE*ACC_WIDTH-1:0]   acc,
     output      logic [LOGIT_WIDTH-1:0]    item_max,
@@ -40,11 +38,9 @@ module vp_attention_rowmax #(
     localparam int unsigned LANES = (PE + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
     localparam int unsigned SERIAL = (PE + LANES - 1) / LANES;
     localparam int unsigned KEYS = SERIAL * LANES;  // PE and padding
-    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
-    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
     localparam int unsigned FULL_W = $clog2(SERIAL + 1);
-    localparam int unsigned REST_W = LANES > 1 ? $clog2(LANES) : 1;
-    localparam int unsigned LEFT_W = LOGIT_SPAN > 0 ? $clog2(LOGIT_SPAN + 1) : 1;
+    localparam int unsigned REST_W = vp_pkg::width(LANES);
+    localparam int unsigned LEFT_W = vp_pkg::width(LOGIT_SPAN + 1);
 
     typedef struct packed {logic [FULL_W-1:0] full; logic [REST_W-1:0] rest;} keys_t;  // steps full of keys, keys in the one after
     function automatic keys_t in_steps(int unsigned keys);
@@ -60,8 +56,7 @@ module vp_attention_rowmax #(
     // --- requantisation, LANES keys a cycle: step s takes keys s * LANES and up ---
     logic [KEYS*ACC_WIDTH-1:0] shift_q;
     logic busy_q, last_step, last_group;
-    logic [SERIAL_W-1:0] step;
-    logic [KEY_GROUP_W-1:0] unused_group;
+    logic [vp_pkg::width(SERIAL)-1:0] step;
     shape_t loaded, shape_q;
     logic [16:0] mult_q;
     logic [LANES-1:0] pad;
@@ -72,7 +67,7 @@ module vp_attention_rowmax #(
     );
     vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(step), .last(last_step));
     vp_sized_counter #(.MOST(KEY_GROUPS)) groups (
-        .clk, .rst_n, .less_2((KEY_GROUP_W + 1)'(shape_q.groups)), .step(word_end), .count(unused_group), .last(last_group)
+        .clk, .rst_n, .less_2((vp_pkg::width(KEY_GROUPS) + 1)'(shape_q.groups)), .step(word_end), .count(), .last(last_group)
     );
     always_comb begin
         for (int unsigned i = 0; i < LANES; i++)
@@ -132,7 +127,7 @@ module vp_attention_rowmax #(
     localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
     logic [LANES*LOGIT_WIDTH-1:0] counted;
     logic signed [LOGIT_WIDTH-1:0] highest, running_q;
-    logic fresh_q, item_push_q, max_valid, max_last, unused_push_wrap, unused_pop_wrap;
+    logic fresh_q, item_push_q, max_valid, max_last;
     logic [$clog2(SLOTS)-1:0] push_slot, pop_slot;
     always_comb begin
         for (int unsigned i = 0; i < LANES; i++)
@@ -155,8 +150,8 @@ module vp_attention_rowmax #(
         if (max_valid && (fresh_q || highest > running_q)) running_q <= highest;
     end
     vp_credits #(.COUNT(SLOTS), .FREE(0)) items (.clk, .rst_n, .take(item_ready), .give(item_push_q), .can_take(item_valid));
-    vp_counter #(.COUNT(SLOTS)) pushes (.clk, .rst_n, .step(item_push_q), .count(push_slot), .last(unused_push_wrap));
-    vp_counter #(.COUNT(SLOTS)) pops (.clk, .rst_n, .step(item_ready), .count(pop_slot), .last(unused_pop_wrap));
+    vp_counter #(.COUNT(SLOTS)) pushes (.clk, .rst_n, .step(item_push_q), .count(push_slot), .last());
+    vp_counter #(.COUNT(SLOTS)) pops (.clk, .rst_n, .step(item_ready), .count(pop_slot), .last());
     vp_ram #(.DEPTH(SLOTS), .WIDTH(LOGIT_WIDTH), .STYLE("distributed")) maxima (
         .clk, .we(item_push_q), .waddr(push_slot), .wdata(running_q), .re(item_ready), .zero(1'b0), .raddr(pop_slot), .rdata(item_max)
     );

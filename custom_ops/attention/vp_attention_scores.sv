@@ -21,10 +21,9 @@ module vp_attention_scores #(
     int unsigned DIVIDE_STAGES = 1,
     int unsigned ROWS        = HEADS + 1,
     parameter    RING_STYLE  = "auto",
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                   clk,
-    input  wire logic                   rst_n,
+    input  wire logic                   clk, rst_n,
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out,
     output      logic                   room,     // a row of E fits
@@ -38,23 +37,18 @@ module vp_attention_scores #(
     output      logic                   out_valid,
     input  wire logic                   out_ready
 );
-    if (SCORE_WIDTH < $clog2(HEADS * 65536 + 1)) begin : g_check
-        $error("vp_attention_scores: SCORE_WIDTH is %0d, %0d heads need %0d", SCORE_WIDTH, HEADS,
-               $clog2(HEADS * 65536 + 1));
-    end
+    if (SCORE_WIDTH < $clog2(HEADS * 65536 + 1))
+        $error("vp_attention_scores: SCORE_WIDTH is %0d, %0d heads need %0d", SCORE_WIDTH, HEADS, $clog2(HEADS * 65536 + 1));
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
     localparam int unsigned P = 24 + Z_WIDTH;
     localparam int unsigned RECIP_W = P - 7;  // 2^P / 255 < 2^(P - 7)
-    localparam int unsigned ENTRY_W = $clog2(ROWS * KEY_GROUPS);
-    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
-    localparam int unsigned LANE_W = PE > 1 ? $clog2(PE) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
+    localparam int unsigned TOKEN_W = vp_pkg::width(TOKENS);
+    localparam int unsigned LANE_W = vp_pkg::width(PE);
 
     // --- a head starts: a cycle for each token, two at least, so that a sum is written before it is read again ---
     typedef struct packed {logic [31:0] tokens, heads;} shape_t;  // less 2
-    logic [TAG_W-1:0] row_encoder, unused_of;
-    logic [33:0] unused_load;
-    logic row_there, row_ready, unused_row_room, unused_known;
+    logic [TAG_W-1:0] row_encoder;
+    logic row_there, row_ready;
     shape_t next;                       // of the next head
     logic [TOKEN_W:0] tokens_q;         // of the running head
     logic [1:0][TOKEN_W:0] of_bank_q;   // of the frame in a bank
@@ -63,8 +57,6 @@ module vp_attention_scores #(
     logic first_head_q;            // the next head is the first of its frame
     logic head_0_q, frame_last_q;  // the running head is the first, the last of its frame
     logic bank_q;                  // of the running head
-    logic [TOKEN_W-1:0] unused_token;
-    logic [HEAD_W-1:0] unused_head;
     wire logic free_now = !run_q || (last_token && !tokens_q[TOKEN_W]);
     wire logic start = free_now && recip_valid && (!first_head_q || bank_ok);
     wire logic row_end = run_q && last_token;
@@ -73,22 +65,22 @@ module vp_attention_scores #(
     vp_attention_reciprocal #(
         .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUMS(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
     ) reciprocal (
-        .clk, .rst_n, .load_in('0), .load_out(unused_load), .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
+        .clk, .rst_n, .load_in('0), .load_out(), .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
     );
     // A row's shape is there long before its reciprocal, and leaves with it.
     vp_fifo #(.WIDTH(TAG_W), .DEPTH(ROWS + 1), .STYLE("distributed")) row_encoders (
-        .clk, .rst_n, .in_data(z_encoder), .in_valid(z_valid), .in_ready(unused_row_room),
+        .clk, .rst_n, .in_data(z_encoder), .in_valid(z_valid), .in_ready(),
         .out_data(row_encoder), .out_valid(row_there), .out_ready(row_ready)
     );
     vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) shape_of (
         .clk, .rst_n, .load_in, .load_out, .encoder(row_encoder), .encoder_valid(row_there), .encoder_ready(row_ready),
-        .value(next), .of(unused_of), .value_valid(unused_known), .value_ready(start_q)
+        .value(next), .of(), .value_valid(), .value_ready(start_q)
     );
     vp_sized_counter #(.MOST(TOKENS)) tokens (
-        .clk, .rst_n, .less_2(tokens_q), .step(run_q), .count(unused_token), .last(last_token)
+        .clk, .rst_n, .less_2(tokens_q), .step(run_q), .count(), .last(last_token)
     );
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((vp_pkg::width(HEADS) + 1)'(next.heads)), .step(start), .count(), .last(last_head)
     );
     vp_credits #(.COUNT(ROWS)) rows (.clk, .rst_n, .take, .give(row_end), .can_take(room));
     vp_credits #(.COUNT(2)) banks (.clk, .rst_n, .take(start && first_head_q), .give(emitted), .can_take(bank_ok));
@@ -118,8 +110,8 @@ module vp_attention_scores #(
 
     // --- the ring of rows of E: a word has the keys of PE cycles ---
     logic [LANE_W-1:0] lane_q;
-    logic lane_first_q, lane_last_q, unused_w_wrap, unused_r_wrap;
-    logic [ENTRY_W-1:0] e_waddr, e_raddr;
+    logic lane_first_q, lane_last_q;
+    logic [$clog2(ROWS * KEY_GROUPS)-1:0] e_waddr, e_raddr;
     logic [PE*8-1:0] row_word;
     wire logic word_end = lane_last_q || last_token;
     always_ff @(posedge clk) begin
@@ -134,10 +126,10 @@ module vp_attention_scores #(
         end
     end
     vp_counter #(.COUNT(ROWS * KEY_GROUPS)) e_writes (
-        .clk, .rst_n, .step(e_valid), .count(e_waddr), .last(unused_w_wrap)
+        .clk, .rst_n, .step(e_valid), .count(e_waddr), .last()
     );
     vp_counter #(.COUNT(ROWS * KEY_GROUPS)) e_reads (
-        .clk, .rst_n, .step(run_q && word_end), .count(e_raddr), .last(unused_r_wrap)
+        .clk, .rst_n, .step(run_q && word_end), .count(e_raddr), .last()
     );
     vp_ram #(.DEPTH(ROWS * KEY_GROUPS), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
         .clk, .we(e_valid), .waddr(e_waddr), .wdata(e), .re(1'b1), .zero(1'b0), .raddr(e_raddr), .rdata(row_word)

@@ -1,8 +1,8 @@
-// Second phase of attention, item after item: E = table[max - logit] for PE keys a cycle, Z = sum of E,
+// Second phase of attention, item after item: E = table[max - logit] (vp_attention_exp) for PE keys a cycle, Z = sum of E,
 // and sum_j E_j V_j for SIMD channels at once. Channel groups are outermost, so the logits of an item are
 // read CHANNEL_GROUPS times; an item takes ceil(TOKENS / PE) * CHANNEL_GROUPS cycles and none lie between items. An item starts
 // when the next stage has room for all of it (room, and score_room for items of query 0) and then runs to
-// its end. The row sum z comes with the first channel group. Padding keys have E = 0. V, which takes V_LATENCY cycles
+// its end. The row sum z comes with the first channel group. V, which takes V_LATENCY cycles
 // to read, is read ahead, so that it meets E.
 // Every frame has the tokens, queries and heads of its encoder, the encoder's part of the exp table, and scores if that has some.
 // Sums go on with their encoder.
@@ -15,7 +15,7 @@ module vp_attention_values #(
     int unsigned HEADS       = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
-    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder, see shape_t
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder: vp_attention_items, second key groups less 2, last scores
     parameter logic [ENCODERS*32*((PE+31)/32)-1:0] PADDING = '0,  // by encoder, a bit a key of the last group: there is none
     bit          LOADED      = 1'b0,  // these and the exp table come through the load chain
     parameter    UNIT        = "",    // of files from which simulations fill them
@@ -30,10 +30,9 @@ module vp_attention_values #(
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
     localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS),
     localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1),
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic                        clk,
-    input  wire logic                        rst_n,
+    input  wire logic                        clk, rst_n,
     input  wire logic [33:0]                 load_in,
     output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,     // of the next frame
@@ -63,60 +62,32 @@ module vp_attention_values #(
     output      logic                        e_valid,     // once per key group of query 0
     output      logic [PE*8-1:0]             e
 );
-    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
-    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned KEY_GROUP_W = vp_pkg::width(KEY_GROUPS);
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((PE + 3) / 4) + 1) / 2;
     localparam int unsigned Z_LATENCY = 1 + ($clog2(PE) + 1) / 2;
 
-    // --- issue: steps of the running item; head and query of the next one ---
-    typedef struct packed {logic [STEP_W:0] steps; logic [KEY_GROUP_W:0] groups;} item_t;  // less 2
-    typedef struct packed {
-        logic [31:0] steps, groups;  // of an item, less 2, as heads and queries
-        logic [31:0] heads, queries;
-        logic [31:0] scores;
-    } shape_t;
-    shape_t next;   // of the next item
-    logic [TAG_W-1:0] next_encoder;
-    logic [1:0][33:0] chain;
-    item_t item_q;  // of the running item
-    logic [TAG_W-1:0] encoder_q;
-    logic known;
-    logic passed_q;                // the frame's last item started a cycle ago: next still is of that frame
-    logic run_q, last_step, last_kg, last_head, last_query;
+    // --- items ---
+    logic [33:0] chain;
+    logic [4:0][31:0] next;
+    logic [TAG_W-1:0] encoder_q;   // of the running item
+    logic [KEY_GROUP_W:0] groups_q;
+    logic start, first_row, run_q, last_step, last_kg;
     logic first_kg_q, first_cg_q;
-    logic first_row_q;             // the next item is of query 0
     logic score_q;                 // the running item is of query 0 of a frame with scores
-    logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
-    logic [STEP_W-1:0] unused_step;
-    logic [KEY_GROUP_W-1:0] unused_kg;
-    logic [HEAD_W-1:0] unused_head;
-    logic [QUERY_W-1:0] unused_query;
+    logic row_end_q, frame_end_q;  // ... is the last of its query, of its frame
     logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
-    wire logic score_next = first_row_q && next.scores[0];
-    wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
-    wire logic start = (!run_q || last_step) && fresh && item_valid && room && (!score_next || score_room);
+    wire logic score_next = first_row && next[0][0];
     wire logic item_end = run_q && last_step;
 
-    vp_engine_table #(
-        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_value_shapes.fill"})
-    ) shape_of (
-        .clk, .rst_n, .load_in, .load_out(chain[0]), .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
+    vp_attention_items #(
+        .ENCODERS(ENCODERS), .STEPS(KEY_GROUPS * CHANNEL_GROUPS), .QUERIES(QUERIES), .HEADS(HEADS), .FIELDS(5), .LATER(1),
+        .SHAPES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_value_shapes.fill"})
+    ) items (
+        .clk, .rst_n, .load_in, .load_out(chain), .encoder, .encoder_valid, .encoder_ready,
+        .go(item_valid && room && (!score_next || score_room)), .start, .next, .first(), .first_row, .frame_ends(), .run(run_q),
+        .last(last_step), .row_end(row_end_q), .frame_end(frame_end_q), .of(encoder_q)
     );
-    vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
-        .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(unused_step), .last(last_step)
-    );
-    vp_sized_counter #(.MOST(KEY_GROUPS)) kgs (
-        .clk, .rst_n, .less_2(item_q.groups), .step(run_q), .count(unused_kg), .last(last_kg)
-    );
-    vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
-    );
-    vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
-    );
+    vp_sized_counter #(.MOST(KEY_GROUPS)) kgs (.clk, .rst_n, .less_2(groups_q), .step(run_q), .count(), .last(last_kg));
 
     assign item_ready = start;
     assign take       = start;
@@ -124,20 +95,14 @@ module vp_attention_values #(
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            run_q        <= 1'b0;
-            passed_q     <= 1'b0;
             first_kg_q   <= 1'b1;
             first_cg_q   <= 1'b1;
-            first_row_q  <= 1'b1;
             item_free    <= 1'b0;
             l_addr_q     <= '0;
             l_base_q     <= '0;
             l_next_q     <= LOGIT_ADDR_W'(KEY_GROUPS);
         end else begin
-            run_q     <= start || (run_q && !last_step);
-            passed_q  <= start && last_head && last_query;
             item_free <= item_end;
-            if (start && last_head) first_row_q <= last_query;
             if (run_q) begin
                 first_kg_q <= last_kg;
                 if (last_kg) first_cg_q <= last_step;
@@ -149,11 +114,8 @@ module vp_attention_values #(
             end
         end
         if (start) begin
-            item_q      <= item_t'{(STEP_W + 1)'(next.steps), (KEY_GROUP_W + 1)'(next.groups)};
-            encoder_q   <= next_encoder;
-            score_q     <= score_next;
-            row_end_q   <= last_head;
-            frame_end_q <= last_head && last_query;
+            groups_q <= (KEY_GROUP_W + 1)'(next[3]);
+            score_q  <= score_next;
         end
     end
 
@@ -173,56 +135,20 @@ module vp_attention_values #(
     end
     vp_delay #(.WIDTH(LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (.clk, .rst_n, .in(l_addr_q), .out(l_addr));
 
-    // --- the encoder: with the differences (in a copy for each key that chooses its part of the table), with z, with acc ---
-    logic [TAG_W-1:0] diff_encoder;
-    vp_delay #(.WIDTH(TAG_W), .LENGTH(E_TAG - 1)) to_diff (.clk, .rst_n(1'b1), .in(encoder_q), .out(diff_encoder));
+    // --- E, and the encoder: with the differences, with z, with acc ---
+    logic [LOGIT_WIDTH-1:0] largest;
+    logic [TAG_W-1:0] early, diff_encoder;
+    logic [PE*8-1:0] e_now;
+    vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (.clk, .rst_n, .in(item_max), .out(largest));
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(E_TAG - 2)) to_exp (.clk, .rst_n(1'b1), .in(encoder_q), .out(early));
     vp_delay #(.WIDTH(TAG_W), .LENGTH(Z_LATENCY + 2)) to_z (.clk, .rst_n(1'b1), .in(diff_encoder), .out(z_encoder));
     vp_delay #(.WIDTH(TAG_W), .LENGTH(DOT_LATENCY + 2)) to_acc (.clk, .rst_n(1'b1), .in(diff_encoder), .out(acc_encoder));
-
-    // --- which keys of the last group are padding ---
-    localparam int unsigned PADDING_WORDS = (PE + 31) / 32;
-    logic [32*PADDING_WORDS-1:0] padding;
-    logic [PE-1:0] pad_q;
-    vp_engine_values #(
-        .ENCODERS(ENCODERS), .FIELDS(PADDING_WORDS), .VALUES(PADDING), .LOADED(LOADED), .FILE({UNIT, "_padding.fill"})
-    ) padding_of (
-        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder(diff_encoder), .value(padding)
+    vp_attention_exp #(
+        .ENCODERS(ENCODERS), .PE(PE), .LOGIT_WIDTH(LOGIT_WIDTH), .PADDING(PADDING), .LOADED(LOADED), .UNIT(UNIT), .EXP_FILE(EXP_FILE)
+    ) exp (
+        .clk, .rst_n, .load_in(chain), .load_out, .early, .of(diff_encoder), .largest, .logits(l_data), .last(tags_q[E_TAG-1].last),
+        .e_now, .e
     );
-    always_ff @(posedge clk) pad_q <= tags_q[E_TAG-1].last ? padding[PE-1:0] : '0;
-
-    // --- E of PE keys; row sum and scores have it a cycle later, from a register beside that of the multipliers ---
-    localparam int unsigned EXP_ADDR_W = $clog2(ENCODERS << LOGIT_WIDTH);
-    logic [LOGIT_WIDTH-1:0] max_q, max_later;
-    logic [PE*LOGIT_WIDTH-1:0] diff_q;
-    logic [PE*8-1:0] entry, e_now;
-    always_ff @(posedge clk) max_q <= max_later;
-    vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (
-        .clk, .rst_n, .in(item_max), .out(max_later)
-    );
-    logic we;
-    logic [EXP_ADDR_W-1:0] waddr;
-    logic [7:0] wdata;
-    logic unused_filled;
-    vp_load_region #(.LOADED(LOADED), .DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8)) region (
-        .clk, .rst_n, .load_in(chain[1]), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
-    );
-    for (genvar i = 0; i < PE; i++) begin : g_exp
-        logic [TAG_W-1:0] table_encoder;
-        if (ENCODERS == 1) begin : g_one
-            assign table_encoder = '0;
-        end else begin : g_several
-            logic [TAG_W-1:0] early;
-            vp_delay #(.WIDTH(TAG_W), .LENGTH(E_TAG - 2)) to_copy (.clk, .rst_n(1'b1), .in(encoder_q), .out(early));
-            vp_copy #(.WIDTH(TAG_W)) copy (.clk, .in(early), .out(table_encoder));
-        end
-        always_ff @(posedge clk)
-            diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH] <= max_q - l_data[i*LOGIT_WIDTH+:LOGIT_WIDTH];
-        vp_contents #(.LOADED(LOADED), .DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
-            .clk, .we, .waddr, .wdata, .en(1'b1), .addr(EXP_ADDR_W'({table_encoder, diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]})), .data(entry[i*8+:8])
-        );
-        assign e_now[i*8+:8] = pad_q[i] ? 8'd0 : entry[i*8+:8];
-    end
-    vp_copy #(.WIDTH(PE * 8)) e_later (.clk, .in(e_now), .out(e));
     assign e_valid = tags_q[E_TAG+1].valid && tags_q[E_TAG+1].z && tags_q[E_TAG+1].score;
 
     // --- V words in order, again for each query ---
@@ -292,13 +218,6 @@ module vp_attention_values #(
             acc[c*ACC_WIDTH+:ACC_WIDTH] <= ACC_WIDTH'($signed(sums[c*SUMW+:SUMW]))
                                            + (first[c/GROUP] ? '0 : acc[c*ACC_WIDTH+:ACC_WIDTH]);
     end
-
-`ifdef VERILATOR
-    // Every stage gets a frame's encoder at once, and logits take longer.
-    always_ff @(posedge clk) begin
-        if (rst_n && start && !known) $fatal(1, "vp_attention_values: an item of an unknown frame starts");
-    end
-`endif
 endmodule
 
 `default_nettype wire

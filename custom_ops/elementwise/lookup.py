@@ -59,7 +59,6 @@ class VitLookup_rtl(CountingBackend, VitLookup):
             "IN_SIGNED": int(source.dtype.signed()),
             "OUT_BITS": target.dtype.bitwidth(),
             "ENCODERS": self.encoders,
-            "FRAMES": self.get_nodeattr("frames"),
             "COUNT_W": max(1, clog2(self.most.beats)),
             "TABLE_FILE": self.memory_file("table"),
             "STYLE": self.get_nodeattr("ram_style"),

@@ -19,8 +19,7 @@ module vp_stream_requant #(
     localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -28,7 +27,7 @@ module vp_stream_requant #(
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    localparam int unsigned MULT_ADDR_W = MULT_WORDS > 1 ? $clog2(MULT_WORDS) : 1;
+    localparam int unsigned MULT_ADDR_W = vp_pkg::width(MULT_WORDS);
     localparam int unsigned ACC_W = IN_SIGNED ? IN_BITS : IN_BITS + 1;
 
     localparam int unsigned PLACES = 16;  // beats under way and waiting: more than the pipeline has stages

@@ -56,7 +56,6 @@ class EnginePortBackend(LoadedBackend):
         return {
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
-            "BATCH": self.get_nodeattr("batch"),
             "BEAT_BITS": self.stream.beats.bit_length(),
             **self.load_parameters(),
         }
@@ -98,6 +97,9 @@ class VitEngineEntry_rtl(EnginePortBackend, VitEngineEntry):
     RTL_TOP = "vp_engine_entry"
     RTL_OUTPUTS = 2
 
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return {**super().rtl_parameters(), "BATCH": self.get_nodeattr("batch")}
+
 
 class VitEngineExit(EnginePort):
     """Frames of the last encoder leave the engine (output 0), all others go back to its entry (output 1)."""
@@ -119,3 +121,6 @@ class VitEngineExit_rtl(EnginePortBackend, VitEngineExit):
     """RTL of :class:`VitEngineExit`."""
 
     RTL_TOP = "vp_engine_exit"
+
+    def tag_queue(self) -> tuple[int, int]:
+        return len(self.get_nodeattr("tokens")), 2 * self.get_nodeattr("batch")

@@ -80,11 +80,13 @@ class BranchesBackend(LoadedBackend):
         return {
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
-            "FRAMES": self.get_nodeattr("frames"),
             "BRANCHES": len(self.ways),
             "COUNT_W": max(1, clog2(self.stream.beats)),
             **self.load_parameters(),
         }
+
+    def tag_queue(self) -> tuple[int, int]:
+        return len(self.get_nodeattr("tokens")), self.get_nodeattr("frames")
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Beats of a frame, and its branch, one hot."""

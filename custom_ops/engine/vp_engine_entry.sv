@@ -18,13 +18,11 @@ module vp_engine_entry #(
     parameter logic [ENCODERS*32-1:0] BEATS = '0,  // by encoder
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     int unsigned COUNT_BITS = 32,  // of the number of beats in the FIFO
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -46,14 +44,9 @@ module vp_engine_entry #(
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     localparam int unsigned FRAME_W = $clog2(BATCH + 1);
 
-    if (ENCODERS < 2 || BATCH < 1) begin : g_check
-        $error("vp_engine_entry: ENCODERS %0d must be at least 2, BATCH %0d at least 1", ENCODERS, BATCH);
-    end
+    if (ENCODERS < 2 || BATCH < 1) $error("vp_engine_entry: ENCODERS %0d must be at least 2, BATCH %0d at least 1", ENCODERS, BATCH);
 
     logic [TAG_W-1:0] encoder_q;
     logic [FRAME_W-1:0] entered_q, size_q;  // frames of the batch that entered this encoder, that entered encoder 0
@@ -81,7 +74,7 @@ module vp_engine_entry #(
     logic [31:0] number;
     wire logic [BEAT_BITS-1:0] beats = number[BEAT_BITS-1:0];
     vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(BEATS), .LOADED(LOADED), .FILE({UNIT, "_beats.fill"})) beats_of (
-        .clk, .rst_n, .load_in(chain), .load_out, .encoder(encoder_q), .value(number)
+        .clk, .rst_n, .load_in, .load_out, .encoder(encoder_q), .value(number)
     );
     wire logic valid = fresh_q ? new_valid : old_valid;
     wire logic take = pass_q && valid && ready;

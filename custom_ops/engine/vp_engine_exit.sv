@@ -1,24 +1,21 @@
 // Where frames leave the last unit of an engine: those of the last encoder go out (out0), all others back to the entry (out1). A frame that
-// leaves encoder e has BEATS[e] beats; whose it is the tags say (vp_engine_tags).
+// leaves encoder e has BEATS[e] beats.
 `default_nettype none
 
 module vp_engine_exit #(
     int unsigned WIDTH    = 8,
     int unsigned ENCODERS = 3,
-    int unsigned BATCH    = 2,
     int unsigned BEAT_BITS = 16,
     parameter logic [ENCODERS*32-1:0] BEATS = '0,  // by encoder
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
-    input  wire logic [7:0]        tags_in_tdata,
-    input  wire logic              tags_in_tvalid,
-    output      logic              tags_in_tready,
+    input  wire logic              clk, rst_n,
+    input  wire logic [TAG_W-1:0]  encoder,  // of the next frame
+    input  wire logic              encoder_valid,
+    output      logic              encoder_ready,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -31,13 +28,6 @@ module vp_engine_exit #(
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
-    logic [TAG_W-1:0] encoder;
-    logic encoder_valid;
-    logic [7:0] unused_tag;
-    logic unused_valid;
     logic [WIDTH-1:0] data, back, leaving;
     logic valid, back_room, out_room;
     logic [BEAT_BITS-1:0] left_q;  // beats after this one
@@ -46,14 +36,11 @@ module vp_engine_exit #(
     logic [31:0] number;
     wire logic [BEAT_BITS-1:0] beats = number[BEAT_BITS-1:0];
     vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(BEATS), .LOADED(LOADED), .FILE({UNIT, "_beats.fill"})) beats_of (
-        .clk, .rst_n, .load_in(chain), .load_out, .encoder, .value(number)
+        .clk, .rst_n, .load_in, .load_out, .encoder, .value(number)
     );
     wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
 
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata(unused_tag), .tags_out_tvalid(unused_valid),
-        .tags_out_tready(1'b1), .encoder, .encoder_valid, .next(!pass_q)
-    );
+    assign encoder_ready = !pass_q;
     vp_skid #(.WIDTH(WIDTH)) from_engine (
         .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready), .out_data(data), .out_valid(valid), .out_ready(take)
     );

@@ -7,25 +7,20 @@
 
 module vp_engine_frame #(
     int unsigned ENCODERS = 1,
-    int unsigned FRAMES   = 4,   // tags that wait
     int unsigned COUNT_W  = 4,   // of a frame's steps
     int unsigned FIELDS   = 1,   // 0 or more
     parameter logic [ENCODERS*(3+FIELDS)*32-1:0] SHAPES = '0,  // the first encoder's lowest
     bit          LOADED   = 1'b0,  // they come through the load chain
     parameter    FILE     = "",
     localparam int unsigned WIDTH = FIELDS > 0 ? 32 * FIELDS : 1,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic [33:0]        load_in,
     output      logic [33:0]        load_out,
-    input  wire logic [7:0]         tags_in_tdata,
-    input  wire logic               tags_in_tvalid,
-    output      logic               tags_in_tready,
-    output      logic [7:0]         tags_out_tdata,
-    output      logic               tags_out_tvalid,
-    input  wire logic               tags_out_tready,
+    input  wire logic [TAG_W-1:0]   encoder,  // of the next frame
+    input  wire logic               encoder_valid,
+    output      logic               encoder_ready,
     output      logic [WIDTH-1:0]   value,
     output      logic [TAG_W-1:0]   of,       // its encoder
     output      logic               known,
@@ -35,8 +30,8 @@ module vp_engine_frame #(
 );
     localparam int unsigned SHAPE_W = 32 * (3 + FIELDS);
 
-    logic [TAG_W-1:0] held, encoder;
-    logic held_valid, held_ready, encoder_valid, encoder_ready, frame_valid, last_q;
+    logic [TAG_W-1:0] next;
+    logic next_valid, next_ready, frame_valid, last_q;
     logic [SHAPE_W-1:0] shape;
     logic [COUNT_W-1:0] count_q;
     wire logic none = shape[SHAPE_W-32];
@@ -47,17 +42,13 @@ module vp_engine_frame #(
     assign count = count_q;
     assign last  = one || last_q;
 
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder(held), .encoder_valid(held_valid), .next(held_ready)
-    );
     // The frame's end does not reach as far as the held tags' RAM.
     vp_skid #(.WIDTH(TAG_W)) skid (
-        .clk, .rst_n, .in_data(held), .in_valid(held_valid), .in_ready(held_ready),
-        .out_data(encoder), .out_valid(encoder_valid), .out_ready(encoder_ready)
+        .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
+        .out_data(next), .out_valid(next_valid), .out_ready(next_ready)
     );
     vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS(3 + FIELDS), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) table_i (
-        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .clk, .rst_n, .load_in, .load_out, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready),
         .value(shape), .of, .value_valid(frame_valid), .value_ready(none || (step && last))
     );
     always_ff @(posedge clk) begin

@@ -12,10 +12,9 @@ module vp_engine_table #(
     bit          LOADED   = 1'b0,
     parameter    FILE     = "",                            // simulations fill it from there
     localparam int unsigned WIDTH = 32 * FIELDS,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [33:0]      load_in,
     output      logic [33:0]      load_out,
     input  wire logic [TAG_W-1:0] encoder,

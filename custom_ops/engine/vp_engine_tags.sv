@@ -8,10 +8,9 @@
 module vp_engine_tags #(
     int unsigned ENCODERS = 12,
     int unsigned FRAMES   = 4,   // in the engine at most
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [7:0]       tags_in_tdata,
     input  wire logic             tags_in_tvalid,
     output      logic             tags_in_tready,
@@ -22,9 +21,7 @@ module vp_engine_tags #(
     output      logic             encoder_valid,
     input  wire logic             next
 );
-    if (ENCODERS < 1 || ENCODERS > 256) begin : g_check
-        $error("vp_engine_tags: ENCODERS is %0d, it must be 1 to 256", ENCODERS);
-    end
+    if (ENCODERS < 1 || ENCODERS > 256) $error("vp_engine_tags: ENCODERS is %0d, it must be 1 to 256", ENCODERS);
 
     if (ENCODERS == 1) begin : g_one
         assign {tags_in_tready, tags_out_tdata, tags_out_tvalid} = '0;

@@ -9,20 +9,19 @@ module vp_engine_values #(
     bit          LOADED   = 1'b0,
     parameter    FILE     = "",                            // simulations fill it from there
     localparam int unsigned WIDTH = 32 * FIELDS,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [33:0]      load_in,
     output      logic [33:0]      load_out,
     input  wire logic [TAG_W-1:0] encoder,
     output      logic [WIDTH-1:0] value
 );
-    logic we, unused_filled;
+    logic we;
     logic [TAG_W-1:0] waddr;
     logic [WIDTH-1:0] data;
     vp_load_region #(.LOADED(LOADED), .DEPTH(ENCODERS), .WIDTH(WIDTH)) region (
-        .clk, .rst_n, .load_in, .load_out, .we, .waddr, .data, .filled(unused_filled)
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr, .data, .filled()
     );
     if (LOADED) begin : g_loaded
         (* ram_style = "distributed" *) logic [WIDTH-1:0] mem[ENCODERS];

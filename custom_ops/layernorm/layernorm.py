@@ -242,7 +242,6 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
             "ROOTS": self.roots,
             "OUT_WIDTH": self.target.dtype.bitwidth(),
             "ENCODERS": len(ops),
-            "FRAMES": self.get_nodeattr("frames"),
             "TOKEN_W": max(1, numerics.clog2(self.made_for[0])),
             "LEAST_SHIFT": self.least_shift,
             "MOST_E": self.most_exponent,

@@ -13,7 +13,6 @@ module vp_layernorm #(
     int unsigned ROOTS     = 1,
     int unsigned OUT_WIDTH = 8,
     int unsigned ENCODERS  = 1,
-    int unsigned FRAMES    = 4,   // tags that wait
     int unsigned TOKEN_W   = 4,   // of a frame's tokens
     int unsigned LEAST_SHIFT = 12,
     int unsigned MOST_E    = 25,
@@ -21,35 +20,25 @@ module vp_layernorm #(
     parameter    SEED_FILE = "",
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic                clk,
-    input  wire logic                rst_n,
+    input  wire logic                clk, rst_n,
     input  wire logic [SIMD*16-1:0]  in0_tdata,
     input  wire logic                in0_tvalid,
     output      logic                in0_tready,
     output      logic [OUT_BITS-1:0] out0_tdata,
     output      logic                out0_tvalid,
     input  wire logic                out0_tready,
-    input  wire logic [7:0]          tags_in_tdata,
-    input  wire logic                tags_in_tvalid,
-    output      logic                tags_in_tready,
-    output      logic [7:0]          tags_out_tdata,
-    output      logic                tags_out_tvalid,
-    input  wire logic                tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic                encoder_valid,
+    output      logic                encoder_ready,
     input  wire logic [33:0]         load_in,
     output      logic [33:0]         load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8) begin : g_check
+    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
-    end
     localparam int unsigned BEATS = D / SIMD;
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
     localparam int unsigned S2_WIDTH = 31 + $clog2(D);
 
@@ -120,15 +109,13 @@ module vp_layernorm #(
     );
     // A token's constants are used where its scale is made.
     numbers_t constant;
-    logic known, unused_last;
-    logic [TOKEN_W-1:0] unused_count;
-    logic [TAG_W-1:0] unused_of;
+    logic known;
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .FIELDS($bits(numbers_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
+        .ENCODERS(ENCODERS), .COUNT_W(TOKEN_W), .FIELDS($bits(numbers_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(constant), .of(unused_of), .known, .step(sums_ready), .count(unused_count), .last(unused_last)
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(constant), .of(), .known, .step(sums_ready), .count(), .last()
     );
     logic [36:0] gain;
     logic [52:0] offset;

@@ -7,24 +7,21 @@
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
     int unsigned SHIFT     = 12,
-    int unsigned MOST_E    = 25,
-    localparam int unsigned E_WIDTH = $clog2(MOST_E + 1)
+    int unsigned MOST_E    = 25
 ) (
     input  wire logic               clk,
     input  wire logic signed [15:0] x,
     input  wire logic [36:0]        gain,
     input  wire logic [52:0]        offset,
     input  wire logic [MOST_E-1:0]  mask,
-    input  wire logic [E_WIDTH-4:0] coarse,
+    input  wire logic [$clog2(MOST_E + 1)-4:0] coarse,
     input  wire logic [2:0]         fine,
     output      logic [OUT_WIDTH-1:0] y
 );
     localparam int unsigned DROP = 7 + SHIFT;
     localparam int unsigned SHIFTED_W = 53 - DROP;     // bits left after the constant shift
     localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
-    if (SHIFT > 29 || OUT_WIDTH > 8) begin : g_check
-        $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
-    end
+    if (SHIFT > 29 || OUT_WIDTH > 8) $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
     localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
 

@@ -14,8 +14,7 @@ module vp_layernorm_rsqrt #(
     int unsigned  E_WIDTH   = 5,
     parameter     SEED_FILE = ""
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic                       go,
     output      logic                       free,
     input  wire logic [S1_WIDTH-1:0]        s1,
@@ -56,11 +55,7 @@ module vp_layernorm_rsqrt #(
     logic [26:0] b_q;
     logic [36:0] high_m_q, high_q;
     // Registers of the slice, which must not become shift registers in LUTs.
-`ifdef VP_SYNTH
-    (* keep *)
-`else
-    (* shreg_extract = "no" *)
-`endif
+    (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
     logic [44:0] low_m_q, low_q;
     logic [52:0] product_q;
     always_ff @(posedge clk) begin

@@ -12,8 +12,7 @@ module vp_layernorm_scales #(
     int unsigned  ROOTS     = 1,
     parameter     SEED_FILE = ""
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic [S1_WIDTH-1:0]        s1,
     input  wire logic [S2_WIDTH-1:0]        s2,
     input  wire logic                       in_valid,

@@ -10,8 +10,7 @@ module vp_layernorm_stats #(
     int unsigned S2_WIDTH = 36,
     int unsigned TOKENS   = 2
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic [SIMD*16-1:0]         in_data,
     input  wire logic                       in_valid,
     output      logic [S1_WIDTH-1:0]        s1,
@@ -21,7 +20,7 @@ module vp_layernorm_stats #(
 );
     localparam int unsigned SQUARE = 3;  // cycles: operands, product, result
     localparam int unsigned LEVELS = $clog2(SIMD);
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
     // Codes and squares, then the adder trees. Each has registers of its own: those of the squares belong to DSP slices.
     logic [SIMD*16-1:0] codes;
@@ -29,11 +28,7 @@ module vp_layernorm_stats #(
     for (genvar i = 0; i < SIMD; i++) begin : g_square
         logic signed [15:0] x;
         // Registers of the slice, which must not become shift registers in LUTs with those of the adder tree.
-`ifdef VP_SYNTH
-        (* keep *)
-`else
-        (* shreg_extract = "no" *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic [30:0] product_q, square_q;
         vp_copy #(.WIDTH(16)) operand (.clk, .in(in_data[i*16+:16]), .out(x));
         always_ff @(posedge clk) begin

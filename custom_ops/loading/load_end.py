@@ -41,6 +41,7 @@ class VitLoadEnd_rtl(LoadChainBackend, VitLoadEnd):
     """RTL of :class:`VitLoadEnd`. ``load_to`` is the node of the load port."""
 
     RTL_TOP = "vp_load_end"
+    STAGES_IN_TOP = True
     ATTRIBUTES = {"load_to": ("s", False, "")}
 
     def rtl_parameters(self) -> dict[str, int | str]:

@@ -55,6 +55,7 @@ class VitLoadPort_rtl(LoadChainBackend, VitLoadPort):
     """RTL of :class:`VitLoadPort`."""
 
     RTL_TOP = "vp_load_port"
+    STAGES_IN_TOP = True
 
     def rtl_parameters(self) -> dict[str, int | str]:
         get = self.get_nodeattr

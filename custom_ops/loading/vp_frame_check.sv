@@ -14,8 +14,7 @@ module vp_frame_check #(
     bit          EACH  = 1'b0,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -25,11 +24,9 @@ module vp_frame_check #(
     input  wire logic              out0_tready,
     output      logic [31:0]       wrong_frames
 );
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1) begin : g_check
-        $error("vp_frame_check: BEATS is %0d, it must be at least 1", BEATS);
-    end
+    if (BEATS < 1) $error("vp_frame_check: BEATS is %0d, it must be at least 1", BEATS);
 
     logic [BEAT_W-1:0] beat_q;  // of the frame that leaves
     logic fill_q;               // the frame is filled up

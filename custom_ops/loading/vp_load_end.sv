@@ -9,8 +9,7 @@ module vp_load_end #(
     int unsigned STAGES = 1,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -21,11 +20,9 @@ module vp_load_end #(
     output      logic [33:0]       load_out,
     output      logic              frame_left
 );
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1) begin : g_check
-        $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
-    end
+    if (BEATS < 1) $error("vp_load_end: BEATS is %0d, it must be at least 1", BEATS);
 
     logic [WIDTH-1:0] out_data;
     vp_skid #(.WIDTH(WIDTH)) skid (

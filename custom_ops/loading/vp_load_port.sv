@@ -17,8 +17,7 @@ module vp_load_port #(
     int unsigned ADDRESS_BITS = 5,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -52,14 +51,11 @@ module vp_load_port #(
         TOTAL = 4'd6, FRAMES = 4'd7;
     localparam logic [3:0] EMPTY = 4'd0, DRAINING = 4'd1, STARTING = 4'd2, LOADING = 4'd3, CHECKING = 4'd4, OPEN = 4'd5,
         WRONG_DESIGN = 4'd6, WRONG_CHECKSUM = 4'd7, TOO_EARLY = 4'd8;
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
 
-    if (BEATS < 1 || WORDS < 1 || FRAME_BITS < 3) begin : g_check
+    if (BEATS < 1 || WORDS < 1 || FRAME_BITS < 3)
         $error("vp_load_port: BEATS %0d and WORDS %0d must be at least 1, FRAME_BITS %0d at least 3", BEATS, WORDS, FRAME_BITS);
-    end
-    if (ADDRESS_BITS < 5 || ADDRESS_BITS > 6) begin : g_check_address
-        $error("vp_load_port: ADDRESS_BITS %0d must be 5 or 6", ADDRESS_BITS);
-    end
+    if (ADDRESS_BITS < 5 || ADDRESS_BITS > 6) $error("vp_load_port: ADDRESS_BITS %0d must be 5 or 6", ADDRESS_BITS);
 
     // --- writes: address and data come in any order, one of each is held, and counts a cycle after both are there ---
     logic aw_full_q, w_full_q, b_q;

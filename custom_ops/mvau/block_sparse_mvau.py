@@ -249,7 +249,6 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         styles = mvau_estimate.styles(f)
         return {
             "ENCODERS": len(f.each),
-            "FRAMES": self.get_nodeattr("frames"),
             "SPAN": f.span,
             "ROWS": f.rows,
             "MW": f.mw,

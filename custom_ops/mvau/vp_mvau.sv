@@ -9,120 +9,76 @@
 // reachable.
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
 // whoever feeds the unit waits for that. With LOADED all of the unit's contents do, with neither the chain passes by.
-// Several ENCODERS share a unit: each frame is that of the encoder that its tag names (vp_engine_tags), and has its rows, sides,
-// shift, and its contents, which begin at its STARTS of the memories. The unit is
+// Several ENCODERS share a unit: each frame is that of its encoder, which is known before it (vp_engine_tags), and has its rows,
+// sides, shift and contents, which begin at its STARTS of the memories. The unit is
 // made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(
-    int unsigned ENCODERS    = 1,
-    int unsigned FRAMES      = 4,                          // tags that wait
-    int unsigned ROWS        = 5,                          // largest of the encoders', as MW, MH and SHIFT
-    int unsigned MW          = 16,
-    int unsigned MH          = 16,
-    int unsigned BLOCK       = 8,
-    int unsigned SIMD        = 4,
-    int unsigned PE          = 4,
-    int unsigned TOKENS      = 2,
-    int unsigned LANES       = 2,
-    int unsigned IN_WIDTH    = 4,
-    int unsigned OUT_WIDTH   = 4,
-    int unsigned DRAIN_WIDTH          = 4,                          // outputs of a token that the drain handles a step
-    int unsigned ROWS_PER_STEP     = 1,                          // tokens that are drained at once
-    int unsigned X_BITS      = 8,
-    bit          X_SIGNED    = 1'b1,
-    int unsigned W_BITS      = 8,
-    int unsigned ACC_BITS    = 24,
-    int unsigned BIAS_BITS   = 24,
-    int unsigned OUT_BITS    = 8,
-    bit          OUT_SIGNED  = 1'b1,
-    bit          REQUANT     = 1'b1,
-    int unsigned MULT_BITS   = 17,
-    int unsigned SHIFT       = 16,
-    int unsigned SPAN        = 0,                          // shifts are SHIFT - SPAN to SHIFT
-    parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,   // by encoder, as shape_t of vp_mvau_load
-    parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,  // ... of vp_mvau_drain
+    // frames: rows, elements of a row, and outputs, each the largest of the encoders'
+    int unsigned ENCODERS = 1, ROWS = 5, MW = 16, MH = 16,
+    // folding; steps of a program entry are BLOCK / SIMD or less
+    int unsigned BLOCK = 8, SIMD = 4, PE = 4, TOKENS = 2, LANES = 2, ENTRY_STEPS = 2,
+    // elements of a beat; outputs of a token, and tokens, that the drain handles a step
+    int unsigned IN_WIDTH = 4, OUT_WIDTH = 4, DRAIN_WIDTH = 4, ROWS_PER_STEP = 1,
+    // numbers; shifts are SHIFT - SPAN to SHIFT
+    int unsigned X_BITS = 8, W_BITS = 8, ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17, SHIFT = 16, SPAN = 0,
+    bit          X_SIGNED = 1'b1, OUT_SIGNED = 1'b1, REQUANT = 1'b1,
+    // by encoder: shape_t of vp_mvau_load, of vp_mvau_drain, and where contents begin
+    parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,
+    parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,
     parameter logic [ENCODERS*32-1:0] PROGRAM_STARTS = '0, WEIGHT_STARTS = '0, DRAIN_STARTS = '0,
-    int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
-    int unsigned X_ELEMS     = 4,                          // elements of a word of the row memories
-    int unsigned X_WORDS     = 4,                          // words of a row
-    int unsigned R_ELEMS     = 4,                          // outputs of a word of the result banks
-    int unsigned R_WORDS     = 4,                          // words of a token group
-    int unsigned X_CYCLES    = 3,                          // from a step to its elements at the arrays
-    int unsigned R_CYCLES    = 3,                          // from an address of the drain to its values
-    int unsigned W_WORDS     = 32,                         // weight words, one a step
-    int unsigned P_WORDS     = 32,                         // program entries
-    int unsigned P_PER       = 1,                          // of a ROM word
-    int unsigned C_WORDS     = 32,                         // entries of the drain's program
-    int unsigned K_WORDS     = 8,                          // words of constants, for DRAIN_WIDTH outputs each
-    parameter    MAC_STYLE    = "portable",                 // how products are made (see vp_mac)
-    int unsigned MAC_LATENCY = 5,                          // cycles from the operands to their sum
-    int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
-    int unsigned MAC_TOKENS  = 1,
-    int unsigned MAC_OUTPUTS = 1,
-    parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
-    int unsigned W_LATENCY = 1,                            // cycles of a read of them
-    parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
-    parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the drain
-    parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
-    parameter    X_STYLE = "auto",                         // row memories
-    parameter    R_STYLE = "auto",                         // result banks
-    parameter    O_STYLE = "auto",                         // rows put in order after the drain
+    // how products are made (see vp_mac): cycles from the operands to their sum; parts of a weight word, a bank and a file each
+    parameter    MAC_STYLE = "portable",
+    int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    // row memories: elements of a word, words of a row, cycles from a step to its elements at the arrays
+    int unsigned X_ELEMS = 4, X_WORDS = 4, X_CYCLES = 3,
+    // result banks: outputs of a word, words of a token group, cycles from an address of the drain to its values
+    int unsigned R_ELEMS = 4, R_WORDS = 4, R_CYCLES = 3,
+    // weights: words, one a step, and cycles of a read; program of the lanes: entries, and those of a ROM word
+    int unsigned W_WORDS = 32, W_LATENCY = 1, P_WORDS = 32, P_PER = 1,
+    // entries of the drain's program; words of biases and multipliers, for DRAIN_WIDTH outputs each
+    int unsigned C_WORDS = 32, K_WORDS = 8,
+    parameter    W_FILE = "", P_FILE = "", C_FILE = "", K_FILE = "",
+    // ... of them all, and of the rows that are put in order after the drain
+    parameter    X_STYLE = "auto", R_STYLE = "auto", W_STYLE = "auto", P_STYLE = "auto", C_STYLE = "auto", K_STYLE = "auto", O_STYLE = "auto",
+    // all contents come through the load chain; of files from which simulations fill tables
     bit          LOADED = 1'b0,
-    parameter    UNIT   = "",                              // of files from which simulations fill tables
-    int unsigned LOAD_STAGES = 1,                          // registers before the first hop of the load chain
+    parameter    UNIT = "",
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
-    input  wire logic                   clk,
-    input  wire logic                   rst_n,
+    input  wire logic                   clk, rst_n,
     input  wire logic [8*IN_BYTES-1:0]  in0_tdata,
     input  wire logic                   in0_tvalid,
     output      logic                   in0_tready,
     output      logic [8*OUT_BYTES-1:0] out0_tdata,
     output      logic                   out0_tvalid,
     input  wire logic                   out0_tready,
-    input  wire logic [7:0]             tags_in_tdata,
-    input  wire logic                   tags_in_tvalid,
-    output      logic                   tags_in_tready,
-    output      logic [7:0]             tags_out_tdata,
-    output      logic                   tags_out_tvalid,
-    input  wire logic                   tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic                   encoder_valid,
+    output      logic                   encoder_ready,
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out
 );
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
-    localparam int unsigned ROW_W = ROWS_PER_STEP > 1 ? $clog2(ROWS_PER_STEP) : 1;
-    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
+    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS);
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD);
-    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
-    localparam int unsigned SET_W = TOKENS > ROWS_PER_STEP ? $clog2(TOKENS / ROWS_PER_STEP) : 1;
-    localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1;
-    localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
+    localparam int unsigned W_ADDR_W = vp_pkg::width(W_WORDS);
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
     localparam bit W_LOADED = LOADED || W_STYLE == "ultra";
 
-    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0) begin : g_check_block
-        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
-               SIMD, PE, BLOCK, ENTRY_STEPS);
-    end
+    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0)
+        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD", SIMD, PE, BLOCK, ENTRY_STEPS);
     if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % DRAIN_WIDTH != 0
         || OUT_WIDTH % DRAIN_WIDTH != 0 || MH % DRAIN_WIDTH != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0)
-    begin : g_check_width
         $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or DRAIN_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
                IN_WIDTH, OUT_WIDTH, DRAIN_WIDTH, SIMD, PE, BLOCK, MH);
-    end
 
-    logic [3:0][33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
+    logic [3:1][33:0] chain;
 
     // --- input ---
-    logic [TAG_W-1:0] encoder, group, claim_group;
-    logic encoder_valid, encoder_ready, group_valid, group_ready;
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
-    );
+    logic [vp_pkg::width(ENCODERS)-1:0] group, claim_group;
+    logic group_valid, group_ready;
     logic [IN_WIDTH*X_BITS-1:0] in_data;
     logic in_valid, in_ready;
     vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
@@ -138,7 +94,7 @@ module vp_mvau #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
         .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
     ) load (
-        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 
@@ -183,7 +139,6 @@ module vp_mvau #(
     logic [MAC_CHAIN-1:0] load_we;
     logic [W_ADDR_W-1:0] load_addr;
     logic [BANK_W-1:0] load_data;
-    logic unused_filled;
     for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
         logic [W_ADDR_W-1:0] addr;
@@ -215,16 +170,16 @@ module vp_mvau #(
 
     vp_load_region #(.LOADED(W_LOADED), .BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W)) region (
         .clk, .rst_n, .load_in(chain[2]), .load_out(chain[3]), .we(load_we), .waddr(load_addr), .data(load_data),
-        .filled(unused_filled)
+        .filled()
     );
 
     logic [LANES-1:0] done, done_bank;
-    logic [R_ADDR_W-1:0] r_addr;
-    logic [SET_W-1:0] r_set;
-    logic [SUB_W-1:0] r_sub;
+    logic [vp_pkg::width(R_WORDS):0] r_addr;
+    logic [vp_pkg::width(TOKENS / ROWS_PER_STEP)-1:0] r_set;
+    logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0] r_sub;
     logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value;
     logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] y_data;
-    logic [ROW_W-1:0] y_last_row;
+    logic [vp_pkg::width(ROWS_PER_STEP)-1:0] y_last_row;
     logic y_end, y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         vp_mvau_lane #(

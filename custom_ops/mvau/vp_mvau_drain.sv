@@ -10,42 +10,27 @@
 `default_nettype none
 
 module vp_mvau_drain #(
-    int unsigned ENCODERS   = 1,
-    int unsigned ROWS       = 5,   // most of a frame
-    int unsigned TOKENS     = 2,
-    int unsigned ROWS_PER_STEP    = 1,   // tokens of a step
-    int unsigned LANES      = 2,
-    int unsigned ENTRIES    = 8,   // most program entries, of all encoders
-    int unsigned CONSTANTS  = 4,   // most constant words, of all encoders, one for DRAIN_WIDTH outputs
-    int unsigned DRAIN_WIDTH         = 4,
-    int unsigned C_SUBS     = 1,   // outputs of a result word / DRAIN_WIDTH
-    int unsigned R_WORDS    = 4,
-    int unsigned R_CYCLES   = 3,
-    int unsigned ACC_BITS   = 24,
-    int unsigned BIAS_BITS  = 24,
-    int unsigned OUT_BITS   = 8,
-    bit          OUT_SIGNED = 1'b1,
-    bit          REQUANT    = 1'b1,
-    int unsigned MULT_BITS  = 17,
-    int unsigned SHIFT      = 16,
-    int unsigned SPAN       = 0,   // largest left
-    parameter logic [ENCODERS*32-1:0] STARTS = '0,   // by encoder
-    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // likewise, see shape_t
-    bit          LOADED     = 1'b0,  // both programs, constants, STARTS and SHAPES come through the load chain
-    parameter    UNIT       = "",    // of files from which simulations fill STARTS and SHAPES
-    parameter    PROGRAM_FILE   = "",
-    parameter    PROGRAM_STYLE  = "auto",
-    parameter    CONSTANT_FILE  = "",
-    parameter    CONSTANT_STYLE = "auto",
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
-    localparam int unsigned ROW_W = ROWS_PER_STEP > 1 ? $clog2(ROWS_PER_STEP) : 1,
-    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
+    int unsigned ENCODERS = 1, ROWS = 5,                       // most rows of a frame
+    int unsigned TOKENS = 2, ROWS_PER_STEP = 1, LANES = 2,     // tokens of a group, of a step
+    int unsigned ENTRIES = 8, CONSTANTS = 4,                   // most of the program, most words of constants, of all encoders
+    int unsigned DRAIN_WIDTH = 4, C_SUBS = 1,                  // outputs of a constant word, and of a result word by those
+    int unsigned R_WORDS = 4, R_CYCLES = 3,
+    int unsigned ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17,
+    bit          OUT_SIGNED = 1'b1, REQUANT = 1'b1,
+    int unsigned SHIFT = 16, SPAN = 0,                         // largest left
+    parameter logic [ENCODERS*32-1:0] STARTS = '0,             // by encoder
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,            // likewise, see shape_t
+    bit          LOADED = 1'b0,                                // both programs, constants, STARTS and SHAPES come through the load chain
+    parameter    UNIT = "",                                    // of files from which simulations fill STARTS and SHAPES
+    parameter    PROGRAM_FILE = "", PROGRAM_STYLE = "auto", CONSTANT_FILE = "", CONSTANT_STYLE = "auto",
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
+    localparam int unsigned ROW_W = vp_pkg::width(ROWS_PER_STEP),
+    localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
     localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
-    localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1,
-    localparam int unsigned SUB_W = C_SUBS > 1 ? $clog2(C_SUBS) : 1
+    localparam int unsigned SET_W = vp_pkg::width(SETS),
+    localparam int unsigned SUB_W = vp_pkg::width(C_SUBS)
 ) (
-    input  wire logic                         clk,
-    input  wire logic                         rst_n,
+    input  wire logic                         clk, rst_n,
     input  wire logic [33:0]                  load_in,
     output      logic [33:0]                  load_out,
     input  wire logic [1:0]                   claim,     // a group starts to fill this bank
@@ -53,9 +38,9 @@ module vp_mvau_drain #(
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
     input  wire logic                         done_bank,
     output      logic [1:0]                   busy,
-    output      logic [R_ADDR_W-1:0]                r_addr,
-    output      logic [SET_W-1:0]                r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
-    output      logic [SUB_W-1:0]                r_sub,     // beside r_set
+    output      logic [R_ADDR_W-1:0]          r_addr,
+    output      logic [SET_W-1:0]             r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
+    output      logic [SUB_W-1:0]             r_sub,     // beside r_set
     input  wire logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value,  // R_CYCLES after r_addr
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] out_data, // token after token
     output      logic                         out_end,  // the last ones of these tokens
@@ -63,21 +48,19 @@ module vp_mvau_drain #(
     output      logic                         out_valid,
     input  wire logic                         out_ready
 );
-    localparam int unsigned CONSTANT_ADDR_W = CONSTANTS > 1 ? $clog2(CONSTANTS) : 1;
-    localparam int unsigned LANE_INDEX_W = LANES > 1 ? $clog2(LANES) : 1;
+    localparam int unsigned CONSTANT_ADDR_W = vp_pkg::width(CONSTANTS);
+    localparam int unsigned LANE_INDEX_W = vp_pkg::width(LANES);
     localparam int unsigned FRAME_SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;
-    localparam int unsigned FRAME_SET_W = FRAME_SETS > 1 ? $clog2(FRAME_SETS) : 1;
+    localparam int unsigned FRAME_SET_W = vp_pkg::width(FRAME_SETS);
     localparam int unsigned N = ROWS_PER_STEP * DRAIN_WIDTH;  // outputs of a step
     localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + R_ADDR_W - 1;
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
-    localparam int unsigned LEFT_W = SPAN > 0 ? $clog2(SPAN + 1) : 1;
-    localparam int unsigned C_ADDR_W = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
+    localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1);
+    localparam int unsigned C_ADDR_W = vp_pkg::width(ENTRIES);
     localparam bit SEVERAL = ENCODERS > 1;
 
-    if (TOKENS % ROWS_PER_STEP != 0) begin : g_check
-        $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
-    end
+    if (TOKENS % ROWS_PER_STEP != 0) $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
 
     localparam int unsigned PLACES = 31;  // beats under way and waiting: more than there are stages
 
@@ -90,12 +73,12 @@ module vp_mvau_drain #(
     } shape_t;
     shape_t shape;
     logic [2:0][33:0] load;
-    logic [TAG_W-1:0] claimed, unused_started, unused_drained;
+    logic [TAG_W-1:0] claimed;
     logic [31:0] start;
     logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
     vp_engine_table #(.ENCODERS(ENCODERS), .VALUES(STARTS), .LOADED(LOADED), .FILE({UNIT, "_drain_starts.fill"})) read_next (
         .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
-        .value(start), .of(unused_started), .value_valid(start_valid), .value_ready(start_ready)
+        .value(start), .of(), .value_valid(start_valid), .value_ready(start_ready)
     );
     if (SEVERAL) begin : g_groups
         vp_skid #(.WIDTH(TAG_W)) groups (
@@ -126,7 +109,7 @@ module vp_mvau_drain #(
     ) drained (
         .clk, .rst_n, .load_in(load[0]), .load_out(load[1]),
         .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
-        .value(shape), .of(unused_drained), .value_valid(known), .value_ready(step && group_end)
+        .value(shape), .of(), .value_valid(known), .value_ready(step && group_end)
     );
     vp_mvau_program #(
         .ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .LOADED(LOADED), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)
@@ -189,9 +172,8 @@ module vp_mvau_drain #(
     logic we;
     logic [CONSTANT_ADDR_W-1:0] waddr;
     logic [DRAIN_WIDTH*K_BITS-1:0] wdata;
-    logic unused_filled;
     vp_load_region #(.LOADED(LOADED), .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS)) region (
-        .clk, .rst_n, .load_in(load[2]), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+        .clk, .rst_n, .load_in(load[2]), .load_out, .we, .waddr, .data(wdata), .filled()
     );
     vp_contents #(
         .LOADED(LOADED), .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS), .FILE(CONSTANT_FILE), .STYLE(CONSTANT_STYLE), .READ_LATENCY(2)

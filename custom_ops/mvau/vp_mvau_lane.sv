@@ -6,40 +6,27 @@
 `default_nettype none
 
 module vp_mvau_lane #(
-    int unsigned TOKENS    = 2,
-    int unsigned SIMD      = 4,
-    int unsigned PE        = 4,
-    int unsigned X_BITS    = 8,
-    bit          X_SIGNED  = 1'b1,
-    int unsigned W_BITS    = 8,
-    int unsigned ACC_BITS  = 24,
-    int unsigned X_ELEMS   = 4,   // elements of a row memory word: SIMD times a power of two
-    int unsigned X_WORDS   = 8,   // words of a row
-    int unsigned R_ELEMS   = 4,   // outputs of a result word: the larger of PE and DRAIN_WIDTH
-    int unsigned R_WORDS   = 8,   // words of a token group in the result bank
-    int unsigned DRAIN_WIDTH        = 4,   // outputs that the drain reads
-    int unsigned ROWS_PER_STEP   = 1,   // of so many tokens
-    int unsigned X_CYCLES    = 3,   // from a step to its elements
-    int unsigned R_CYCLES    = 3,   // from an address of the drain to its values
-    parameter    X_STYLE   = "auto",
-    parameter    R_STYLE   = "auto",
-    parameter    MAC_STYLE  = "portable",
-    int unsigned MAC_LATENCY = 5, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
-    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
+    int unsigned TOKENS = 2, SIMD = 4, PE = 4, X_BITS = 8, W_BITS = 8, ACC_BITS = 24,
+    bit          X_SIGNED = 1'b1,
+    // row memory: elements of a word, SIMD times a power of two; words of a row; cycles from a step to its elements
+    int unsigned X_ELEMS = 4, X_WORDS = 8, X_CYCLES = 3,
+    // result bank: outputs of a word, the larger of PE and DRAIN_WIDTH; words of a token group; cycles from an address to values
+    int unsigned R_ELEMS = 4, R_WORDS = 8, R_CYCLES = 3,
+    int unsigned DRAIN_WIDTH = 4, ROWS_PER_STEP = 1,  // outputs that the drain reads, of so many tokens
+    parameter    X_STYLE = "auto", R_STYLE = "auto", MAC_STYLE = "portable",
+    int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS),
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD),
-    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
-    localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
-    localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1,
-    localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1
+    localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
+    localparam int unsigned SETS = TOKENS / ROWS_PER_STEP
 ) (
-    input  wire logic                      clk,
-    input  wire logic                      rst_n,
+    input  wire logic                      clk, rst_n,
     // row memory, write side
     input  wire logic [TOKENS-1:0]         x_we,
-    input  wire logic [X_ADDR_W-1:0]             x_waddr,
+    input  wire logic [X_ADDR_W-1:0]       x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
     // one step: which SIMD elements of the rows; the weights come X_CYCLES later, part i of MAC_CHAIN another i cycles (see vp_mac)
-    input  wire logic [X_INDEX_W-1:0]             step_index,
+    input  wire logic [X_INDEX_W-1:0]      step_index,
     input  wire logic                      step_first,  // first step of a column part
     input  wire logic                      step_last,   // last step of a column part
     input  wire logic                      step_start,  // first step of a token group
@@ -49,23 +36,22 @@ module vp_mvau_lane #(
     output      logic                      done,        // the group's last sum is written in the next cycle
     output      logic                      done_bank,
     // result bank, read side: value comes after R_CYCLES
-    input  wire logic [R_ADDR_W-1:0]             c_addr,
-    input  wire logic [SET_W-1:0]             c_set,       // with c_sub, one cycle after c_addr
-    input  wire logic [SUB_W-1:0]             c_sub,
+    input  wire logic [R_ADDR_W-1:0]       c_addr,
+    input  wire logic [vp_pkg::width(SETS)-1:0] c_set,       // with c_sub, one cycle after c_addr
+    input  wire logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0] c_sub,
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] c_value
 );
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;
     localparam int unsigned R_SUBS = R_ELEMS / PE;
     localparam int unsigned C_SUBS = R_ELEMS / DRAIN_WIDTH;
     localparam int unsigned CHOICES = SETS * C_SUBS;  // of the values that the drain reads
-    localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
+    localparam int unsigned CHOICE_BITS = vp_pkg::width(CHOICES);
 
     // --- row memories and the choice of SIMD elements: addresses a row, read, choice, registers after each ---
-    localparam int unsigned X_SUB_W = X_SUBS > 1 ? $clog2(X_SUBS) : 1;
+    localparam int unsigned X_SUB_W = vp_pkg::width(X_SUBS);
     localparam int unsigned X_READ = X_STYLE == "block" ? 2 : 1;  // cycles of a read
-    if (X_CYCLES != 1 + X_READ + (X_SUB_W + 1) / 2 || R_CYCLES != 2 + (CHOICE_BITS + 1) / 2) begin : g_check
+    if (X_CYCLES != 1 + X_READ + (X_SUB_W + 1) / 2 || R_CYCLES != 2 + (CHOICE_BITS + 1) / 2)
         $error("vp_mvau_lane: X_CYCLES %0d or R_CYCLES %0d does not fit %0d and %0d choices", X_CYCLES, R_CYCLES, X_SUBS, CHOICES);
-    end
     logic [TOKENS*SIMD*X_BITS-1:0] x;
     logic [X_ELEMS*X_BITS-1:0] wdata_q;
     always_ff @(posedge clk) wdata_q <= x_wdata;

@@ -18,11 +18,10 @@ module vp_mvau_load #(
     parameter logic [ENCODERS*128-1:0] SHAPES = '0,  // by encoder, see shape_t
     bit          LOADED    = 1'b0,  // SHAPES come through the load chain
     parameter    FILE      = "",
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
-    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1)
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
+    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS)
 ) (
-    input  wire logic                       clk,
-    input  wire logic                       rst_n,
+    input  wire logic                       clk, rst_n,
     input  wire logic [33:0]                load_in,
     output      logic [33:0]                load_out,
     input  wire logic [TAG_W-1:0]           encoder,     // of the next frame
@@ -35,20 +34,19 @@ module vp_mvau_load #(
     output      logic                       group_valid,
     input  wire logic                       group_ready,
     output      logic [TOKENS-1:0]          we,
-    output      logic [X_ADDR_W-1:0]              waddr,
+    output      logic [X_ADDR_W-1:0]        waddr,
     output      logic [X_ELEMS*X_BITS-1:0]  wdata,
     output      logic [1:0]                 full,
     input  wire logic [1:0]                 free
 );
     localparam int unsigned BEATS = ROW_ELEMS / IN_WIDTH;    // beats of a row
     localparam int unsigned GATHER = X_ELEMS / IN_WIDTH;     // beats of a memory word
-    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
-    localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1;
-    localparam int unsigned GATHER_W = GATHER > 1 ? $clog2(GATHER) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
+    localparam int unsigned ROW_W = vp_pkg::width(ROWS);
+    localparam int unsigned GATHER_W = vp_pkg::width(GATHER);
 
-    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
+    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0)
         $error("vp_mvau_load: IN_WIDTH %0d must divide the %0d elements of a row and X_ELEMS %0d", IN_WIDTH, ROW_ELEMS, X_ELEMS);
-    end
 
     typedef struct packed {
         logic [31:0] one_beat, next_to_last_beat;  // of a row

@@ -16,11 +16,10 @@ module vp_mvau_program #(
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
     localparam int unsigned WORDS = (ENTRIES + PER - 1) / PER,
-    localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1,
+    localparam int unsigned ADDR_W = vp_pkg::width(WORDS),
     localparam int unsigned SUB_W = $clog2(PER)
 ) (
-    input  wire logic                    clk,
-    input  wire logic                    rst_n,
+    input  wire logic                    clk, rst_n,
     input  wire logic [33:0]             load_in,
     output      logic [33:0]             load_out,
     input  wire logic                    next,
@@ -33,9 +32,7 @@ module vp_mvau_program #(
     output      logic                    coming        // the entry after it is there
 );
 
-    if (PER < 1 || (PER & (PER - 1)) != 0) begin : g_check
-        $error("vp_mvau_program: PER %0d must be a power of two", PER);
-    end
+    if (PER < 1 || (PER & (PER - 1)) != 0) $error("vp_mvau_program: PER %0d must be a power of two", PER);
 
     logic [ADDR_W+SUB_W-1:0] addr_q, first_q;  // first entry of the program that is read
     logic known_q;                             // there is an entry at the address

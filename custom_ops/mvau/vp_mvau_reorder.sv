@@ -14,8 +14,7 @@ module vp_mvau_reorder #(
     parameter    STYLE        = "auto",
     localparam int unsigned ROW_W = $clog2(ROWS_PER_STEP)
 ) (
-    input  wire logic                          clk,
-    input  wire logic                          rst_n,
+    input  wire logic                          clk, rst_n,
     input  wire logic [ROWS_PER_STEP*WIDTH-1:0] in_data,   // row after row
     input  wire logic                          in_end,    // the last beat of a set
     input  wire logic [ROW_W-1:0]              in_last_row,
@@ -26,11 +25,10 @@ module vp_mvau_reorder #(
     input  wire logic                          out_ready
 );
     localparam int unsigned BEATS = WORDS / RATIO;
-    localparam int unsigned BEAT_ADDR_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_ADDR_W = vp_pkg::width(BEATS);
 
-    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0) begin : g_check
+    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0)
         $error("vp_mvau_reorder: %0d rows at once, %0d words, RATIO %0d do not fit", ROWS_PER_STEP, WORDS, RATIO);
-    end
 
     logic [1:0] full_q;
 

@@ -20,11 +20,10 @@ module vp_mvau_sequence #(
     parameter logic [ENCODERS*32-1:0] P_STARTS = '0, W_STARTS = '0,  // by encoder
     bit          LOADED  = 1'b0,  // the program and STARTS come through the load chain
     parameter    UNIT    = "",    // of files from which simulations fill STARTS
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
-    localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
+    localparam int unsigned W_ADDR_W = vp_pkg::width(W_WORDS)
 ) (
-    input  wire logic                      clk,
-    input  wire logic                      rst_n,
+    input  wire logic                      clk, rst_n,
     input  wire logic [33:0]               load_in,
     output      logic [33:0]               load_out,
     input  wire logic [TAG_W-1:0]          group,      // encoder of the next group
@@ -35,7 +34,7 @@ module vp_mvau_sequence #(
     output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
     output      logic [TAG_W-1:0]          claim_group, // encoder of the group that does
     output      logic [1:0]                free,       // gives a row buffer back (in the cycle of the last step)
-    output      logic [W_ADDR_W-1:0]             w_addr,
+    output      logic [W_ADDR_W-1:0]       w_addr,
     output      logic                      step_start, // first step of a group
     output      logic                      step_end,   // last step of a group
     output      logic                      step_bank,  // row buffer and result bank of the group
@@ -44,7 +43,7 @@ module vp_mvau_sequence #(
     output      logic [LANES*BITS-1:0]     step_word
 );
     localparam bit SEVERAL = ENCODERS > 1;
-    localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
+    localparam int unsigned STEP_W = vp_pkg::width(STEPS);
     localparam int unsigned WIDTH = 1 + LANES * (1 + BITS);
 
     logic [WIDTH-1:0] entry;
@@ -61,7 +60,7 @@ module vp_mvau_sequence #(
 
     // Groups that come, the one whose program is read next, the one that starts next.
     localparam int unsigned P_WORDS = (ENTRIES + PER - 1) / PER;
-    localparam int unsigned P_ADDR_W = (P_WORDS > 1 ? $clog2(P_WORDS) : 1) + $clog2(PER);
+    localparam int unsigned P_ADDR_W = vp_pkg::width(P_WORDS) + $clog2(PER);
     logic [TAG_W-1:0] waiting, read;
     logic waiting_valid, waiting_ready, start_valid, start_ready, starts_known, starts_room;
     logic [31:0] start, first_weight;

@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from finn_vitprune.custom_ops.op.memory import Estimate, lutram_luts
 from finn_vitprune.custom_ops.op.netlist import StitchedPin
-from finn_vitprune.custom_ops.op.rtl_backend import STAGES_A_BORDER, Memory, Pin, VitRTLBackend
-from finn_vitprune.custom_ops.op.shared import vector
+from finn_vitprune.custom_ops.op.rtl_backend import STAGES_A_BORDER, Beside, Memory, Pin, VitRTLBackend
+from finn_vitprune.custom_ops.op.shared import SharedOp, vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
@@ -20,6 +20,8 @@ from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
 CHAIN_BITS = WORD_BITS + 2
 """A word, valid, start."""
 LOAD_IN, LOAD_OUT = "load_in", "load_out"
+DELAY, LATER = "vp_delay", "load_later"
+"""The module of the registers before the top, and the wire behind them."""
 BANK = "@"
 """Between the name of a memory and the number of its bank."""
 SPARE_SHIFTS = 2
@@ -29,9 +31,12 @@ SPARE_SHIFTS = 2
 class LoadChainBackend(VitRTLBackend):
     """RTL half of a unit whose top has the pins ``load_in`` and ``load_out``.
 
-    ``load_from`` is the node before on the chain, "" for none. ``load_stages`` registers stand before the unit: two keep
+    ``load_from`` is the node before on the chain, "" for none. ``load_stages`` registers stand before the top: two keep
     the units on both sides of a border between two SLRs apart.
     """
+
+    STAGES_IN_TOP: ClassVar[bool] = False
+    """Whether the top has these registers itself."""
 
     ATTRIBUTES = {"load_from": ("s", False, ""), "load_stages": ("i", False, STAGES_A_BORDER)}
 
@@ -40,9 +45,15 @@ class LoadChainBackend(VitRTLBackend):
         """Whether this node has the pins that its top has."""
         return True
 
-    def load_parameters(self) -> dict[str, int | str]:
-        """Parameters of the top that say where it is on the chain."""
-        return {"LOAD_STAGES": self.get_nodeattr("load_stages")} if self.on_load_chain else {}
+    def beside(self) -> list[Beside]:
+        if self.STAGES_IN_TOP or not self.on_load_chain:
+            return super().beside()
+        pins = [".clk(ap_clk)", ".rst_n(rst_n)", f".in({LOAD_IN})", f".out({LATER})"]
+        parameters = {"WIDTH": CHAIN_BITS, "LENGTH": self.get_nodeattr("load_stages")}
+        return [*super().beside(), Beside(DELAY, "load", parameters, pins, {LATER: CHAIN_BITS})]
+
+    def top_net(self, pin: Pin) -> str:
+        return LATER if pin.name == LOAD_IN and not self.STAGES_IN_TOP else super().top_net(pin)
 
     def side_pins(self) -> list[Pin]:
         if not self.on_load_chain:
@@ -114,6 +125,9 @@ class LoadedBackend(LoadChainBackend):
         """Whether something is loaded."""
         return bool(self.get_nodeattr("loaded"))
 
+    def tag_queue(self) -> tuple[int, int] | None:
+        return (self.encoders, self.get_nodeattr("frames")) if isinstance(self, SharedOp) else super().tag_queue()
+
     def loaded_regions(self) -> list[Region]:
         return [region for region in self.regions() if self.is_loaded(region.memory)] if self.on_load_chain else []
 
@@ -160,9 +174,10 @@ class LoadedBackend(LoadChainBackend):
         return Region(self.onnx_node.name, name, len(rows), WORD_BITS * len(rows[0]), 1)
 
     def load_parameters(self) -> dict[str, int | str]:
+        """Parameters of the top for what can be loaded: where it is loaded, or what is built in."""
         if self.get_nodeattr("loaded"):
-            return super().load_parameters() | {"LOADED": 1, "UNIT": self.onnx_node.name}
-        return super().load_parameters() | {name.upper(): table_vector(rows) for name, rows in self.tables().items()}
+            return {"LOADED": 1, "UNIT": self.onnx_node.name}
+        return {name.upper(): table_vector(rows) for name, rows in self.tables().items()}
 
 
 class CountingBackend(LoadedBackend):

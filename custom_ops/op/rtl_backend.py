@@ -13,9 +13,9 @@ from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from finn_vitprune.custom_ops.op import axilite
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
-from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
+from finn_vitprune.numerics import clog2
 from finn_vitprune.sim import beats
 from finn_vitprune.sim.contents import Contents, Region
 from finn_vitprune.synth.parts import known_part
@@ -25,6 +25,10 @@ UNIT = "inst"
 """What a wrapper calls the instance of the top."""
 RESET = "vp_reset"
 """The module of the registers between a design's reset and a unit."""
+TAGS = "vp_engine_tags"
+"""The module of the queue between the tags of an engine and a unit."""
+TAG_PINS = ("encoder", "encoder_valid", "encoder_ready")
+"""The queue's end at the top: the encoder of the next frame."""
 RESET_STAGES = 2
 """So many of them in a row: one where the reset is driven, one at the unit."""
 STAGES_A_BORDER = 2
@@ -73,14 +77,34 @@ class Pin:
     bits: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """An instance of a module in a wrapper, between pins of the wrapper and of the top: its parameters, connections, and the wires that
+    it drives, bits by name.
+    """
+
+    module: str
+    name: str
+    parameters: dict[str, int]
+    pins: list[str]
+    wires: dict[str, int]
+
+    def text(self) -> str:
+        """The wires and the instance."""
+        wires = "".join(f"    wire [{bits - 1}:0] {name};\n" for name, bits in self.wires.items())
+        parameters = ", ".join(f".{name}({value})" for name, value in self.parameters.items())
+        return f"{wires}    {self.module} #({parameters}) {self.name} (\n{_listed(8, self.pins)}\n    );\n"
+
+
 class VitRTLBackend(RTLBackend):
     """RTL half of an op: parameters of its SystemVerilog top and contents of its ROMs.
 
     A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
     :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
-    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, that of a :class:`.SharedOp` has streams of tags, and
-    further pins (:meth:`side_pins`); what a node lacks is tied off.
+    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and further pins (:meth:`side_pins`); what a node lacks is
+    tied off. A unit that follows the tags of an engine has them in a queue in the wrapper (:meth:`tag_queue`); its top knows the encoder
+    of the next frame (:data:`TAG_PINS`).
 
     ``reset_stages`` registers stand between FINN's ``ap_rst_n`` and the top's ``rst_n``, in all units of a design as many, so that
     all leave a reset in the same cycle.
@@ -140,6 +164,27 @@ class VitRTLBackend(RTLBackend):
         """Connections of those pins of the top that the wrapper has not."""
         return []
 
+    def tag_queue(self) -> tuple[int, int] | None:
+        """Encoders, and frames whose tags wait; with one encoder there is no queue, and None says that the top does not ask for encoders."""
+        return None
+
+    def beside(self) -> list[Beside]:
+        """What stands in the wrapper beside the top and the registers of the reset."""
+        queue = self.tag_queue()
+        if queue is None or queue[0] == 1:
+            return []
+        encoders, frames = queue
+        tags_in, tags_out = self.tag_ports()
+        pins = [".clk(ap_clk)", ".rst_n(rst_n)"]
+        for kind, count, streams in (("in", tags_in, self.in_streams()), ("out", tags_out, self.out_streams())):
+            if count:
+                pins += [f".tags_{kind}_{signal}({kind}{len(streams) - 1}_V_{signal})" for signal in SIGNALS]
+        if not tags_out:
+            pins += [f".tags_out_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
+        encoder, valid, ready = TAG_PINS
+        pins += [f".encoder({encoder})", f".encoder_valid({valid})", f".next({ready})"]
+        return [Beside(TAGS, "tags", {"ENCODERS": encoders, "FRAMES": frames}, pins, {encoder: clog2(encoders), valid: 1, ready: 1})]
+
     def get_verilog_top_module_intf_names(self) -> dict[str, list]:
         names = super().get_verilog_top_module_intf_names()
         return names | {"axilite": [axilite.AXILITE]} if self.axilite_bits() else names
@@ -168,6 +213,7 @@ class VitRTLBackend(RTLBackend):
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         pins = [".clk(ap_clk)", ".rst_n(rst_n)"]
         tags_in, tags_out = self.tag_ports()
+        queue = self.tag_queue()
         for i in range(len(self.out_streams()) - tags_out, 0 if "out" in self.PACKED else self.RTL_OUTPUTS):
             pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         ports, buses = [], []
@@ -184,7 +230,7 @@ class VitRTLBackend(RTLBackend):
                     f"{forth} wire {name}_tvalid",
                     f"{back} wire {name}_tready",
                 ]
-                if kind not in self.PACKED or i >= len(streams) - tags:
+                if (i < len(streams) - tags and kind not in self.PACKED) or (i >= len(streams) - tags and queue is None):
                     pins += [f".{top}_{signal}({name}_{signal})" for signal in SIGNALS]
             if kind in self.PACKED:
                 names = [f"{kind}{i}_V" for i in reversed(range(len(streams) - tags))]
@@ -195,29 +241,34 @@ class VitRTLBackend(RTLBackend):
             pins += axilite.binds(axilite.AXILITE, axilite.AXILITE)
         for pin in self.side_pins():
             ports.append(f"{pin.way} wire [{pin.bits - 1}:0] {pin.name}")
-            pins.append(f".{pin.name}({pin.name})")
-        if isinstance(self, SharedOp) and not self.shared:
-            pins += [f".tags_in_{pin}" for pin in ("tdata(8'd0)", "tvalid(1'b0)", "tready()")]
-            pins += [f".tags_out_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
+            pins.append(f".{pin.name}({self.top_net(pin)})")
+        if queue is not None:
+            nets = TAG_PINS if queue[0] > 1 else ("1'b0", "1'b1", "")
+            pins += [f".{pin}({net})" for pin, net in zip(TAG_PINS, nets)]
         pins += self.tied_pins()
         clocks = (
             f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET ap_rst_n" *)\n'
             '    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)\n    input  wire ap_clk',
             '(* X_INTERFACE_PARAMETER = "POLARITY ACTIVE_LOW" *)\n    input  wire ap_rst_n',
         )
+        bits = self.reset_bits()
+        sizes = {"STAGES": self.get_nodeattr("reset_stages"), "WIDTH": bits}
+        reset = Beside(RESET, "reset", sizes, [".clk(ap_clk)", ".in(ap_rst_n)", ".out(rst_n)"], {"rst_n": bits})
         parameters = [f".{name}({_literal(value)})" for name, value in self.rtl_parameters().items()]
         return (
             f"// {self.onnx_node.op_type} wrapper, generated by finn-vitprune\n"
             f"module {self.onnx_node.name} (\n{_listed(4, [*clocks, *ports])}\n);\n"
-            f"    wire [{self.reset_bits() - 1}:0] rst_n;\n"
-            f"    {RESET} #(.STAGES({self.get_nodeattr('reset_stages')}), .WIDTH({self.reset_bits()})) reset (\n"
-            "        .clk(ap_clk), .in(ap_rst_n), .out(rst_n)\n    );\n"
+            f"{''.join(instance.text() for instance in (reset, *self.beside()))}"
             f"    {self.RTL_TOP} #(\n{_listed(8, parameters)}\n    ) {UNIT} (\n{_listed(8, pins)}\n    );\nendmodule\n"
         )
 
+    def top_net(self, pin: Pin) -> str:
+        """What a pin of the top is at that has the name of a pin of the wrapper."""
+        return pin.name
+
     def unit_cells(self) -> list[str]:
         """Cells of the wrapper's instance with all that is in it but the registers of the reset, which stand on the way to it."""
-        return [UNIT]
+        return [UNIT, *(instance.name for instance in self.beside())]
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
         """Sources in compile order: packages and leaves first, the wrapper last."""
@@ -226,7 +277,8 @@ class VitRTLBackend(RTLBackend):
 
     def _sources(self) -> tuple[Path, ...]:
         """The SystemVerilog that the wrapper instantiates, in compile order."""
-        return *rtl_sources(RESET), *rtl_sources(self.RTL_TOP)
+        modules = (RESET, *(instance.module for instance in self.beside()), self.RTL_TOP)
+        return tuple(dict.fromkeys(path for module in modules for path in rtl_sources(module)))
 
     def hdl_folder(self) -> Path:
         """Where the node's HDL is.

@@ -24,7 +24,7 @@ MOST_ENCODERS = 256
 
 
 class SharedOp(VitOp):
-    """An op that can be a unit of several encoders: its top has the ports ``tags_in`` and ``tags_out``. A subclass puts
+    """An op that can be a unit of several encoders: its wrapper has a queue of tags. A subclass puts
     :meth:`tags` behind its streams, and takes each encoder's sizes and contents from :meth:`by_encoder`.
     """
 

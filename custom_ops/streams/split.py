@@ -87,7 +87,6 @@ class VitSplit_rtl(CountingBackend, VitSplit):
         return {
             "WIDTH": self.source.width,
             "ENCODERS": self.encoders,
-            "FRAMES": self.get_nodeattr("frames"),
             "BEAT_W": clog2(self.most.token_beats),
             "TOKEN_W": max(1, clog2(self.most.tokens)),
             **self.load_parameters(),

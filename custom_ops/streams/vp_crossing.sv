@@ -17,9 +17,7 @@ module vp_crossing #(
     output      logic              out0_tvalid,
     input  wire logic              out0_tready
 );
-    if (STAGES < 1) begin : g_check
-        $error("vp_crossing: STAGES is %0d, it must be at least 1", STAGES);
-    end
+    if (STAGES < 1) $error("vp_crossing: STAGES is %0d, it must be at least 1", STAGES);
 
     logic [STAGES:0][WIDTH-1:0] data;
     logic [STAGES:0] valid, ready;

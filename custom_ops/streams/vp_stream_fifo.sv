@@ -10,8 +10,7 @@ module vp_stream_fifo #(
     int unsigned PARTS = 1,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -22,9 +21,7 @@ module vp_stream_fifo #(
     logic [PARTS:0][WIDTH-1:0] data;
     logic [PARTS:0] valid, ready;
 
-    if (PARTS < 1) begin : g_check
-        $error("vp_stream_fifo: PARTS is %0d, it must be at least 1", PARTS);
-    end
+    if (PARTS < 1) $error("vp_stream_fifo: PARTS is %0d, it must be at least 1", PARTS);
     assign data[0]      = in0_tdata[WIDTH-1:0];
     assign valid[0]     = in0_tvalid;
     assign in0_tready   = ready[0];

@@ -6,18 +6,14 @@
 module vp_stream_split #(
     int unsigned WIDTH    = 8,
     int unsigned ENCODERS = 1,
-    int unsigned FRAMES   = 4,   // tags that wait
     int unsigned BEAT_W   = 1,   // of a token's beats
     int unsigned TOKEN_W  = 1,   // of a frame's tokens
     parameter logic [ENCODERS*224-1:0] SHAPES = '0,
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -27,18 +23,12 @@ module vp_stream_split #(
     output      logic [PADDED-1:0] out1_tdata,
     output      logic              out1_tvalid,
     input  wire logic              out1_tready,
-    input  wire logic [7:0]        tags_in_tdata,
-    input  wire logic              tags_in_tvalid,
-    output      logic              tags_in_tready,
-    output      logic [7:0]        tags_out_tdata,
-    output      logic              tags_out_tvalid,
-    input  wire logic              tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic              encoder_valid,
+    output      logic              encoder_ready,
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     typedef struct packed {
         logic [31:0] first_end, before_last;  // beats: the first part's last one, the last but one
         logic [31:0] all;                     // tokens have both parts
@@ -52,18 +42,17 @@ module vp_stream_split #(
     logic [BEAT_W-1:0] beat_q;
     logic [TOKEN_W-1:0] token;
     shape_t shape;
-    logic [TAG_W-1:0] unused_of;
     wire logic dropped = cut_q && !shape.all[0];
     wire logic x_ready = second_q ? ready1 : known && (ready0 || dropped);
     wire logic take = x_valid && x_ready;
     wire logic token_end = take && last_q;
 
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .FIELDS($bits(shape_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
+        .ENCODERS(ENCODERS), .COUNT_W(TOKEN_W), .FIELDS($bits(shape_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(shape), .of(unused_of), .known, .step(token_end), .count(token), .last(frame_end)
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of(), .known, .step(token_end), .count(token), .last(frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin

@@ -10,8 +10,7 @@ module vp_stream_width #(
     localparam int unsigned IN_TDATA_W = (IN_SIMD * BITS + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (OUT_SIMD * BITS + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -19,10 +18,8 @@ module vp_stream_width #(
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0) begin : g_check
-        $error("vp_stream_width: COMMON %0d is not a multiple of IN_SIMD %0d and OUT_SIMD %0d",
-               COMMON, IN_SIMD, OUT_SIMD);
-    end
+    if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0)
+        $error("vp_stream_width: COMMON %0d is not a multiple of IN_SIMD %0d and OUT_SIMD %0d", COMMON, IN_SIMD, OUT_SIMD);
 
     logic [IN_SIMD*BITS-1:0] x;
     logic [OUT_SIMD*BITS-1:0] y;

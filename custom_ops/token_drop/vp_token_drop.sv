@@ -26,14 +26,12 @@ module vp_token_drop #(
     int unsigned DIGITS      = 0,
     parameter    SUMS_STYLE  = "distributed",
     parameter    SCORE_STYLE = "distributed",
-    parameter logic [191:0] SHAPES = '0,  // see shape_t
+    parameter logic [191:0] SHAPES = {32'(TOKENS - 2), 32'(CELLS - 1), 128'd1},  // see shape_t
     bit          LOADED      = 1'b0,  // it comes through the load chain
     parameter    UNIT        = "",    // of a file from which simulations fill it
-    int unsigned LOAD_STAGES = 1,     // registers before the hop
     localparam int unsigned SCORE_BITS = (SCORE_WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic                  clk,
-    input  wire logic                  rst_n,
+    input  wire logic                  clk, rst_n,
     input  wire logic [SIMD*16-1:0]    in0_tdata,
     input  wire logic                  in0_tvalid,
     output      logic                  in0_tready,
@@ -46,9 +44,6 @@ module vp_token_drop #(
     input  wire logic [33:0]           load_in,
     output      logic [33:0]           load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     typedef struct packed {
         logic [31:0] before_last;  // index of the token before the last one
         logic [31:0] keep;         // k - 1
@@ -57,14 +52,13 @@ module vp_token_drop #(
         logic [31:0] all;          // nothing is dropped
         logic [31:0] mult;
     } shape_t;
-    if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS)) begin : g_check
+    if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS))
         $error("vp_token_drop: TOKENS %0d, D %0d or SIMD %0d out of range", TOKENS, D, SIMD);
-    end
 
     shape_t shape, data;
-    logic we, unused_waddr, filled;
+    logic we, filled;
     vp_load_region #(.LOADED(LOADED), .DEPTH(1), .WIDTH($bits(shape_t))) region (
-        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr(unused_waddr), .data, .filled
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr(), .data, .filled
     );
     logic run_n;  // a reset, which lasts until the numbers are there
     if (LOADED) begin : g_loaded
@@ -91,9 +85,9 @@ module vp_token_drop #(
     end else begin : g_drop
         localparam int unsigned COUNT_W = $clog2(TOKENS), CELL_W = $clog2(CELLS + 1);
         localparam int unsigned BEATS = D / SIMD;
-        localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+        localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
         localparam int unsigned GROUPS = SIMD / FUSE_LANES;
-        localparam int unsigned GROUP_W = GROUPS > 1 ? $clog2(GROUPS) : 1;
+        localparam int unsigned GROUP_W = vp_pkg::width(GROUPS);
         localparam int unsigned LOW = DROP_WIDTH < 12 ? DROP_WIDTH : 12;
         localparam int unsigned HIGH = ACC_WIDTH - LOW;
         // A sum is read in READ cycles, and may be read again AGAIN cycles after it was read to be changed.

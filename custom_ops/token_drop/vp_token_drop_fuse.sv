@@ -14,11 +14,10 @@ module vp_token_drop_fuse #(
     parameter    STYLE       = "block",
     int unsigned READ        = 3,  // 3 for block RAM, whose words pass its output register and another one
     localparam int unsigned HIGH = ACC_WIDTH - LOW,
-    localparam int unsigned BEAT_W   = BEATS > 1 ? $clog2(BEATS) : 1
+    localparam int unsigned BEAT_W   = vp_pkg::width(BEATS)
 ) (
-    input  wire logic                   clk,
-    input  wire logic                   rst_n,
-    input  wire logic [BEAT_W-1:0]          beat,
+    input  wire logic                   clk, rst_n,
+    input  wire logic [BEAT_W-1:0]      beat,
     input  wire logic [SCORE_WIDTH-1:0] score,
     input  wire logic                   fresh,
     input  wire logic [SIMD*16-1:0]     x,

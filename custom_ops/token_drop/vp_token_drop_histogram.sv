@@ -14,15 +14,14 @@ module vp_token_drop_histogram #(
     int unsigned DIGITS = 'h345,
     localparam int unsigned COUNT_W = $clog2(COUNT + 1)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,
-    input  wire logic [COUNT_W-1:0]    keep,
+    input  wire logic [COUNT_W-1:0] keep,
     output      logic             idle,
     output      logic [WIDTH-1:0] threshold,
-    output      logic [COUNT_W-1:0]    ties,
+    output      logic [COUNT_W-1:0] ties,
     output      logic             out_valid,
     input  wire logic             out_ready
 );
@@ -37,12 +36,11 @@ module vp_token_drop_histogram #(
         steps = 0;
         for (int unsigned i = 0; i < LEVELS; i++) steps = steps + (1 << digit(i));
     endfunction
-    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH) begin : g_check
+    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH)
         $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d", DIGITS, LEVELS, WIDTH);
-    end
     localparam int unsigned SPAN = steps() + 4 * LEVELS + 2;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
-    localparam int unsigned LEVEL_W = LEVELS > 1 ? $clog2(LEVELS) : 1;
+    localparam int unsigned LEVEL_W = vp_pkg::width(LEVELS);
 
     // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, WAITING lets an early find wait, so that time tells
     // nothing of the keys, HOLDING offers the result, SWEEPING clears. key_q addresses the bins in all of them, key_later_q[i] is

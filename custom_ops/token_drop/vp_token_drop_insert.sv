@@ -12,8 +12,7 @@ module vp_token_drop_insert #(
     bit          PADDED = 1'b0,
     localparam int unsigned CELL_W = $clog2(CELLS + 1)
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,
@@ -24,9 +23,7 @@ module vp_token_drop_insert #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    if (CELLS < 1) begin : g_check
-        $error("vp_token_drop_insert: CELLS %0d must be at least 1", CELLS);
-    end
+    if (CELLS < 1) $error("vp_token_drop_insert: CELLS %0d must be at least 1", CELLS);
 
     // What comes to each cell: a key, or 0, which changes none; the first key of a frame replaces what the cell holds.
     logic [CELLS-1:0][WIDTH-1:0] key_q, cell_q;

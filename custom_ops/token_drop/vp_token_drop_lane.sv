@@ -13,20 +13,17 @@ module vp_token_drop_lane #(
     localparam int unsigned HIGH = ACC_WIDTH - LOW,
     localparam int unsigned ROW_W   = SCORE_WIDTH + 2
 ) (
-    input  wire logic                     clk,
-    input  wire logic                     rst_n,
+    input  wire logic                     clk, rst_n,
     input  wire logic [15:0]              x,
     input  wire logic [4*SCORE_WIDTH-1:0] once,
-    input  wire logic [4*ROW_W-1:0]          thrice,
+    input  wire logic [4*ROW_W-1:0]       thrice,
     input  wire logic [LOW-1:0]           old_low,
     output      logic [LOW-1:0]           sum_low,
     input  wire logic [HIGH-1:0]          old_high,
     output      logic [HIGH-1:0]          sum_high
 );
-    if (LOW < 1 || LOW > 12 || LOW > SCORE_WIDTH || ACC_WIDTH <= LOW) begin : g_check
-        $error("vp_token_drop_lane: LOW %0d must be 1 to 12, at most SCORE_WIDTH %0d, below ACC_WIDTH %0d",
-               LOW, SCORE_WIDTH, ACC_WIDTH);
-    end
+    if (LOW < 1 || LOW > 12 || LOW > SCORE_WIDTH || ACC_WIDTH <= LOW)
+        $error("vp_token_drop_lane: LOW %0d must be 1 to 12, at most SCORE_WIDTH %0d, below ACC_WIDTH %0d", LOW, SCORE_WIDTH, ACC_WIDTH);
 
     logic [15:4] x1_q;
     logic [15:8] x2_q;

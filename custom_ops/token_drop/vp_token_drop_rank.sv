@@ -20,15 +20,13 @@ module vp_token_drop_rank #(
     int unsigned LEVELS      = 0,
     int unsigned DIGITS      = 0,
     parameter    STYLE       = "distributed",
-    localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + 1),
-    localparam int unsigned CELL_W = $clog2(CELLS + 1)
+    localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + 1)
 ) (
-    input  wire logic                   clk,
-    input  wire logic                   rst_n,
+    input  wire logic                   clk, rst_n,
     input  wire logic [TOKEN_COUNT_W-1:0] before_last,
     input  wire logic [TOKEN_COUNT_W-1:0] keep,
     input  wire logic                   invert,
-    input  wire logic [CELL_W-1:0]      pads,
+    input  wire logic [$clog2(CELLS + 1)-1:0] pads,
     input  wire logic                   all,
     input  wire logic [SCORE_WIDTH-1:0] in_score,
     input  wire logic                   in_valid,
@@ -39,11 +37,10 @@ module vp_token_drop_rank #(
     output      logic                   out_valid,
     input  wire logic                   out_ready
 );
-    localparam int unsigned INDEX_W = COUNT > 1 ? $clog2(COUNT) : 1;
-    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2) begin : g_check
+    localparam int unsigned INDEX_W = vp_pkg::width(COUNT);
+    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2)
         $error("vp_token_drop_rank: widths %0d, %0d, %0d must not fall and COUNT %0d be at least 2",
                DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH, COUNT);
-    end
 
     // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
     logic open_q, busy_q, write_bank_q, in_last_q, valid_q, last_q, idle, over;

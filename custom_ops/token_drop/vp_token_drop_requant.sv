@@ -18,14 +18,13 @@ module vp_token_drop_requant #(
     bit          LOADED     = 1'b0,
     localparam int unsigned HIGH   = ACC_WIDTH - LOW,
     localparam int unsigned GROUPS = SIMD / LANES,
-    localparam int unsigned GROUP_W     = GROUPS > 1 ? $clog2(GROUPS) : 1
+    localparam int unsigned GROUP_W     = vp_pkg::width(GROUPS)
 ) (
-    input  wire logic                 clk,
-    input  wire logic                 rst_n,
+    input  wire logic                 clk, rst_n,
     input  wire logic [MULT_WIDTH-1:0] mult,
     input  wire logic                 valid,
     input  wire logic                 last,
-    input  wire logic [GROUP_W-1:0]        group,
+    input  wire logic [GROUP_W-1:0]   group,
     input  wire logic [SIMD*LOW-1:0]  low,
     input  wire logic [SIMD*HIGH-1:0] high,
     output      logic [SIMD*16-1:0]   out_data,
@@ -41,9 +40,8 @@ module vp_token_drop_requant #(
     localparam int unsigned HALF_ROW = (SHIFT - 1) / BITS < ROWS ? (SHIFT - 1) / BITS : ROWS - 1;
     localparam int unsigned TIE_BITS = TIES && !LOADED ? SHIFT : 2;
     localparam int unsigned LATENCY = READ + 4 + STAGES + (LOADED ? 1 : 0);  // of the element, after cycle 0
-    if (SIMD % LANES != 0 || SHIFT < 1 || (LOADED && HALF_ROW == 0) || SHIFT + 16 > DONE + PARTIAL_W) begin : g_check
+    if (SIMD % LANES != 0 || SHIFT < 1 || (LOADED && HALF_ROW == 0) || SHIFT + 16 > DONE + PARTIAL_W)
         $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, SHIFT %0d be in the product", LANES, SIMD, SHIFT);
-    end
 
     // Digit d of a row times the constant, with the rounding half where the row covers it; the top digit is signed.
     function automatic logic [PARTIAL_W-1:0] multiple(input int d, input int unsigned row, input logic [MULT_WIDTH-1:0] constant);

@@ -52,13 +52,7 @@ class VitSelectToken_rtl(CountingBackend, VitSelectToken):
     RTL_TOP = "vp_select_token"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        return {
-            "WIDTH": self.source.width,
-            "ENCODERS": self.encoders,
-            "FRAMES": self.get_nodeattr("frames"),
-            "BEAT_W": max(1, clog2(self.most.beats)),
-            **self.load_parameters(),
-        }
+        return {"WIDTH": self.source.width, "ENCODERS": self.encoders, "BEAT_W": max(1, clog2(self.most.beats)), **self.load_parameters()}
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """The last beat of a frame, and the first and last one that pass."""

@@ -5,47 +5,32 @@
 module vp_select_token #(
     int unsigned WIDTH    = 8,
     int unsigned ENCODERS = 1,
-    int unsigned FRAMES   = 4,   // tags that wait
     int unsigned BEAT_W   = 4,   // of a frame's beats
     parameter logic [ENCODERS*96-1:0] SHAPES = '0,  // see shape_t
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
     output      logic [PADDED-1:0] out0_tdata,
     output      logic              out0_tvalid,
     input  wire logic              out0_tready,
-    input  wire logic [7:0]        tags_in_tdata,
-    input  wire logic              tags_in_tvalid,
-    output      logic              tags_in_tready,
-    output      logic [7:0]        tags_out_tdata,
-    output      logic              tags_out_tvalid,
-    input  wire logic              tags_out_tready,
+    input  wire logic [vp_pkg::width(ENCODERS)-1:0] encoder,  // of the next frame
+    input  wire logic              encoder_valid,
+    output      logic              encoder_ready,
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
     typedef struct packed {
         logic [31:0] last;  // beat of the frame
         logic [31:0] first_passed, last_passed;
     } shape_t;
 
-    logic [TAG_W-1:0] encoder, unused_of;
-    logic encoder_valid, encoder_ready, known;
+    logic known;
     shape_t shape;
-    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
-    );
 
     logic [WIDTH-1:0] x, y;
     logic x_valid, y_ready;
@@ -59,8 +44,8 @@ module vp_select_token #(
     vp_engine_table #(
         .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
     ) table_i (
-        .clk, .rst_n, .load_in(chain), .load_out, .encoder, .encoder_valid, .encoder_ready,
-        .value(shape), .of(unused_of), .value_valid(known), .value_ready(take && frame_end)
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of(), .value_valid(known), .value_ready(take && frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin

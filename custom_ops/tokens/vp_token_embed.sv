@@ -16,12 +16,10 @@ module vp_token_embed #(
     int unsigned LATENCY     = 1,                                   // of vp_row_rom
     bit          LOADED      = 1'b0,
     parameter    UNIT        = "",  // the rows have a file of their own
-    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned WIDTH  = SIMD * BITS,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -31,12 +29,9 @@ module vp_token_embed #(
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out
 );
-    logic [33:0] chain;
-    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
-
     localparam int unsigned FRAME = (PREFIX + TOKENS_IN) * TOKEN_BEATS;
     localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
-    localparam int unsigned ADDR_W = FRAME > 1 ? $clog2(FRAME) : 1;
+    localparam int unsigned ADDR_W = vp_pkg::width(FRAME);
 
     // --- beats enter while there are places for their sums; constant tokens wait for their frame, too ---
     logic [WIDTH-1:0] x;
@@ -64,12 +59,11 @@ module vp_token_embed #(
     logic [WIDTH-1:0] x_late, row, sum, sum_q, y;
     logic late, late_q;
     localparam int unsigned RAM_ROWS = (FRAME + RAM_ROW - 1) / RAM_ROW;
-    localparam int unsigned RAM_ADDR_W = RAM_ROW > 1 ? $clog2(RAM_ROW) : 1;
-    logic we, unused_filled;
-    logic [RAM_ADDR_W-1:0] waddr;
+    logic we;
+    logic [vp_pkg::width(RAM_ROW)-1:0] waddr;
     logic [RAM_ROWS*WIDTH-1:0] wdata;
     vp_load_region #(.LOADED(LOADED), .DEPTH(RAM_ROW), .WIDTH(RAM_ROWS * WIDTH)) region (
-        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr, .data(wdata), .filled()
     );
     vp_row_rom #(.LOADED(LOADED), .DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .ROW(RAM_ROW)) rows (
         .clk, .we, .waddr, .wdata, .addr(beat_q), .data(row)

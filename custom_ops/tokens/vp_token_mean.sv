@@ -22,8 +22,7 @@ module vp_token_mean #(
     localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
-    input  wire logic          clk,
-    input  wire logic          rst_n,
+    input  wire logic          clk, rst_n,
     input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
@@ -31,11 +30,10 @@ module vp_token_mean #(
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    if (FIRST >= TOKENS || ACC_WIDTH < IN_WIDTH || ACC_WIDTH - IN_WIDTH < $clog2(TOKENS - FIRST)) begin : g_check
+    if (FIRST >= TOKENS || ACC_WIDTH < IN_WIDTH || ACC_WIDTH - IN_WIDTH < $clog2(TOKENS - FIRST))
         $error("vp_token_mean: FIRST %0d of TOKENS %0d, sums of %0d bits", FIRST, TOKENS, ACC_WIDTH);
-    end
-    localparam int unsigned BEAT_W = TOKEN_BEATS > 1 ? $clog2(TOKEN_BEATS) : 1;
-    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(TOKEN_BEATS);
+    localparam int unsigned TOKEN_W = vp_pkg::width(TOKENS);
     localparam int unsigned SUM_W = SIMD * ACC_WIDTH;
 
     // Cycle 0: a beat leaves the skid register, its sum is read. Cycle 1: added. Then it is requantised.

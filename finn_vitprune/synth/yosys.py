@@ -1,6 +1,6 @@
 """Synthesis of single nodes with Yosys (pyosys with the slang front end) for UltraScale+.
 
-A node is its RTL sources and the name of its top module. ``VP_SYNTH`` is defined, so that ROMs hold a
+A node is its RTL sources and the name of its top module. ``VP_YOSYS`` is defined, so that ROMs hold a
 fixed pattern and the netlist does not depend on weights; the cache key leaves out the name of the node
 and the names of its ROM files, so equal nodes of a network are synthesised once.
 
@@ -43,7 +43,7 @@ TIMING = "timing.json"
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
-_READ = "read_slang --keep-hierarchy -D VP_SYNTH"
+_READ = "read_slang --keep-hierarchy -D VP_YOSYS"
 """Keeps what says so in a module of its own (``vp_rom``)."""
 _ALLOCATOR = "GLIBC_TUNABLES=glibc.malloc.tcache_count=65535"
 """Keeps freed memory by size: Yosys makes and removes cells and wires without end, and takes a seventh less processor time so."""

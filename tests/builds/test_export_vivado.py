@@ -425,9 +425,10 @@ def test_every_unit_is_in_the_pblock_of_its_slr(divided, divided_folder, tmp_pat
     }
     model = ModelWrapper(str(divided.folder.parent / "intermediate_models" / "step_stitch.onnx"))
     slrs = {
-        f"{instance(node.name)}/inst": getCustomOp(node).get_nodeattr("slr")
+        f"{instance(node.name)}/{cell}": getCustomOp(node).get_nodeattr("slr")
         for node in model.graph.node
         if node.op_type != "VitCrossing_rtl"
+        for cell in getCustomOp(node).unit_cells()
     }
     assert placed == {cell: f"{TOP}_slr{slr}" for cell, slr in slrs.items()} and set(slrs.values()) == {0, 1, 2}
     nodes = {cell for cell in found.cells if "/" not in cell}

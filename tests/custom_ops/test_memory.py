@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.op.memory import Holds, RowRam, RowRom, UnitMemory, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.synth.yosys import NodeJob, map_node, synth_node
 from tests.sampling import sampled
 
@@ -94,7 +94,7 @@ def test_drawn_memories_against_yosys(tmp_path, index):
         f" input logic [{bits - 1}:0] wdata, output logic [{bits - 1}:0] q);"
         f' vp_{kind} #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block")) m ({ports}); endmodule\n'
     )
-    resources = synth_node([rtl_source(f"vp_{kind}.sv"), top], "memory")
+    resources = synth_node([*rtl_sources(f"vp_{kind}"), top], "memory")
     estimate = rom_bram18(words, bits, "block") if kind == "rom" else ram_bram18(words, bits)
     assert 2 * resources.BRAM36 == estimate, f"{kind} of {words} x {bits}, seed {SEED}"
 

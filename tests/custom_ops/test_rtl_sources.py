@@ -23,7 +23,7 @@ def names(top: str) -> list[str]:
 
 def test_leaves_come_first_and_the_top_last():
     assert names("vp_stream_fork") == ["vp_skid", "vp_fork", "vp_stage", "vp_stream_fork"]
-    assert names("vp_stream_fifo") == ["vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo"]
+    assert names("vp_stream_fifo") == ["vp_skid", "vp_pkg", "vp_ram", "vp_fifo", "vp_stream_fifo"]
 
 
 def test_all_branches_of_a_generate_and_a_file_of_another_name_are_taken_in():

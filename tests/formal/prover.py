@@ -23,6 +23,8 @@ from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
 HARNESS_DIR = Path(__file__).parent / "harness"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 COMMON = ("checks.sv", "frames.sv")
+PACKAGE = "vp_pkg"
+"""All RTL may use it."""
 COVER_MAP = Path(__file__).parent / "cover.v"
 
 FIRST_CYCLES = 10
@@ -181,7 +183,7 @@ def broken(text: str, fault: Fault) -> str:
 def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequence[str]) -> None:
     """Write ``design.il``, ``design.aig`` and ``design.aim``; ``properties`` choose what to decide."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{name}.sv" for name in proof.sources]
+    names = [f"{name}.sv" for name in (PACKAGE, *proof.sources)]
     if fault and fault.file not in proof.sources:
         raise ProverError(f"{proof.name} has no {fault.file}")
     for name in names:
@@ -192,7 +194,7 @@ def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequ
         (folder / name).write_text((HARNESS_DIR / name).read_text())
     values = " ".join(f"-G {k}={v}" for k, v in proof.parameters.items())
     files = " ".join([*names, *beside])
-    read = f"read_slang -D VP_SYNTH {values} --top {proof.harness} {files}"
+    read = f"read_slang -D VP_YOSYS {values} --top {proof.harness} {files}"
     free = [f"cutpoint w:{wire}" for wire in proof.free]
     lowered = [read, f"prep -top {proof.harness}", *TO_LOWER, *free, *properties]
     _yosys([*lowered, *TO_CIRCUIT, *TO_AIGER], folder)

@@ -292,7 +292,7 @@ def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
         [
             "from pyosys import libyosys as ys",
             "d = ys.Design()",
-            f"ys.run_pass('read_slang -D VP_SYNTH --top mac_netlist {' '.join(map(str, [*MAC_FILES, top]))}', d)",
+            f"ys.run_pass('read_slang -D VP_YOSYS --top mac_netlist {' '.join(map(str, [*MAC_FILES, top]))}', d)",
             "ys.run_pass('synth_xilinx -family xcup -noiopad -flatten -top mac_netlist', d)",
             f"ys.run_pass('select -assert-count {array.mac.dsp} t:DSP48E2', d)",
             f"ys.run_pass('write_verilog -noattr {netlist}', d)",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.op.memory import choose_cycles
-from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, SimulationError, compile_top
 from tests.rtl.test_stream_blocks import build
 from tests.sampling import spread
@@ -134,7 +134,7 @@ def test_other_latencies_stop_the_elaboration(tmp_path, kind, latency):
         f" vp_{kind} #(.DEPTH(8), .READ_LATENCY({latency})) dut (.clk(ap_clk), {names});\nendmodule\n"
     )
     with pytest.raises(SimulationError, match=f"READ_LATENCY is {latency}, use 1 to 4"):
-        compile_top("top", [rtl_source(f"vp_{kind}.sv"), top], [Port("in0_V", 8)], [Port("out0_V", 8)])
+        compile_top("top", [*rtl_sources(f"vp_{kind}"), top], [Port("in0_V", 8)], [Port("out0_V", 8)])
 
 
 @pytest.mark.parametrize("words", spread([1, 2, 3, 4, 5, 16, 17, 48, 65], 4))

@@ -58,6 +58,7 @@ SHAPES = {
     "class_token_only_no_scores": attributes(13, 1, 2, 8, 8, 2, scores=0),
     "full_channel_width": attributes(13, 13, 2, 12, 12, 4),
     "odd_fold": attributes(11, 11, 2, 15, 3, 3),
+    "logits_on_ties": attributes(13, 13, 2, 8, 4, 3, bits=4) | {"logit_mult": 1 << 16, "logit_shift": 19},
     "one_key_group": attributes(6, 6, 2, 8, 2, 6),
     "more_keys_than_channel_groups": attributes(21, 21, 2, 8, 8, 8),
     "four_bits": attributes(18, 18, 3, 8, 4, 4, bits=4, logit_bits=6),

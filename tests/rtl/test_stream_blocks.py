@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 from tests.rtl.benches.helper import PATTERNS
@@ -22,7 +22,7 @@ def build(folder, body: str, leaves: list[str], in_bits: int, out_bits: list[int
         ports.append(f"output wire [{bits - 1}:0] out{i}_V_tdata, output wire out{i}_V_tvalid, input wire out{i}_V_tready")
     text = f"module {name}(input wire ap_clk, input wire ap_rst_n, {', '.join(ports)});\n{body}\nendmodule\n"
     (folder / f"{name}.sv").write_text(text)
-    sources = [rtl_source(f"{leaf}.sv") for leaf in leaves] + [folder / f"{name}.sv"]
+    sources = [*dict.fromkeys(path for leaf in leaves for path in rtl_sources(leaf)), folder / f"{name}.sv"]
     return compile_top(name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)])
 
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Port, Probe, SimulationError, Stimulus, compile_top, toolchain
 
@@ -34,7 +34,7 @@ endmodule
 """
 HONEST = "assign b = a; assign bv = av; assign ar = br;"
 COUNTER = "reg [7:0] n; always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (av && ar) n <= n + 1;"
-LEAVES = [rtl_source(f"{leaf}.sv") for leaf in ("vp_skid", "vp_ram", "vp_fifo")]
+LEAVES = [*rtl_sources("vp_fifo")]
 PORTS = {"inputs": [Port("in0_V", 16)], "outputs": [Port("out0_V", 16)]}
 
 
@@ -148,7 +148,7 @@ def test_missing_rom_file_and_model_error_are_reported(tmp_path, data):
         " .addr(in0_V_tdata[3:0]), .data(out0_V_tdata)); assign out0_V_tvalid = in0_V_tvalid;"
         " assign in0_V_tready = out0_V_tready; endmodule"
     )
-    sim = compile_top("rom", [rtl_source("vp_rom.sv"), source], **PORTS)
+    sim = compile_top("rom", [*rtl_sources("vp_rom"), source], **PORTS)
     with pytest.raises(SimulationError, match="gone.hex"):
         sim.run({"in0_V": data}, {"out0_V": 200})
     (tmp_path / "gone.hex").write_text("\n".join(f"{v:x}" for v in range(16)))

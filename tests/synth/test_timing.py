@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.synth.timing import broadcast_ns, estimate
 from finn_vitprune.synth.timing_cells import ULTRASCALE_PLUS
 from finn_vitprune.synth.timing_graph import CombinationalLoopError
@@ -344,7 +344,7 @@ RAM = """    logic [35:0] data;
 def mapped(folder, body, x=35, y=0):
     path = folder / "moves.sv"
     path.write_text(SOURCES.format(body=body, x=x, y=y))
-    return map_node(NodeJob("moves", (rtl_source("vp_ram.sv"), path)), 300).timing
+    return map_node(NodeJob("moves", (*rtl_sources("vp_ram"), path)), 300).timing
 
 
 @pytest.mark.parametrize("better, worse, name", [
@@ -381,7 +381,7 @@ module beside (input wire clk, input wire [4:0] a, input wire [63:0] b, output l
     vp_rom #(.DEPTH(24), .WIDTH(200), .STYLE("distributed")) rom (.clk, .en(1'b1), .addr(addr_q), .data);
 endmodule
 """)
-    found = map_node(NodeJob("beside", (rtl_source("vp_rom.sv"), source)), 300)
+    found = map_node(NodeJob("beside", (*rtl_sources("vp_rom"), source)), 300)
     assert found.timing.levels == 1 and found.resources.BRAM36 == 0
     assert 200 <= found.resources.LUT - 64 <= 210
 

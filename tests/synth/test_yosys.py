@@ -34,7 +34,7 @@ ROM_LEAF = """
 module test_rom #(parameter FILE = "", int unsigned DEPTH = 512) (
     input logic clk, input logic [8:0] a, output logic [31:0] q);
     (* rom_style = "block" *) logic [31:0] mem [DEPTH];
-`ifdef VP_SYNTH
+`ifdef VP_YOSYS
     initial for (int unsigned i = 0; i < DEPTH; i++) mem[i] = i * 32'd2654435761;
 `else
     initial $readmemh(FILE, mem);

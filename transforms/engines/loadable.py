@@ -34,8 +34,8 @@ from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 RAM_WORDS = 512
 """Words of a block RAM at its widest: a FIFO takes no less with fewer."""
-PLACE = ("LOAD_STAGES", "UNIT")
-"""Parameters that say where a unit is, not what it is."""
+PLACE = ("UNIT",)
+"""Parameters that say which unit it is, not what it is."""
 OF_DEPTH = ("DEPTH", "STYLE", "READ_LATENCY", "PARTS")
 """Parameters of a FIFO that follow from its depth."""
 RESIDUALS = ("VitFork", "VitSelectToken")

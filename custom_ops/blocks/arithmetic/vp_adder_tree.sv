@@ -18,10 +18,8 @@ module vp_adder_tree #(
     input  wire logic [NUM*WIDTH-1:0] terms,
     output      logic signed [SUM_WIDTH-1:0] sum
 );
-    if (NUM < 1 || RADIX < 1 || SUM_WIDTH < WIDTH || WIDTH < 1 + 32'(CARRY) || (CARRY && RADIX > 1)) begin : g_check
-        $error("vp_adder_tree: NUM %0d and RADIX %0d must be at least 1, SUM_WIDTH %0d at least WIDTH %0d",
-               NUM, RADIX, SUM_WIDTH, WIDTH);
-    end
+    if (NUM < 1 || RADIX < 1 || SUM_WIDTH < WIDTH || WIDTH < 1 + 32'(CARRY) || (CARRY && RADIX > 1))
+        $error("vp_adder_tree: NUM %0d and RADIX %0d must be at least 1, SUM_WIDTH %0d at least WIDTH %0d", NUM, RADIX, SUM_WIDTH, WIDTH);
     localparam int unsigned LEVELS = ($clog2(NUM) + RADIX - 1) / RADIX;
 
     function automatic int unsigned nodes(int unsigned level);

@@ -5,7 +5,7 @@
 module vp_choose #(
     int unsigned N     = 8,
     int unsigned WIDTH = 8,
-    localparam int unsigned CHOICE_W = N > 1 ? $clog2(N) : 1,
+    localparam int unsigned CHOICE_W = vp_pkg::width(N),
     localparam int unsigned LATENCY = (CHOICE_W + 1) / 2
 ) (
     input  wire logic                clk,
@@ -13,9 +13,7 @@ module vp_choose #(
     input  wire logic [CHOICE_W-1:0] choice,
     output      logic [WIDTH-1:0]    word
 );
-    if (N < 1 || WIDTH < 1) begin : g_check
-        $error("vp_choose: N %0d and WIDTH %0d must be at least 1", N, WIDTH);
-    end
+    if (N < 1 || WIDTH < 1) $error("vp_choose: N %0d and WIDTH %0d must be at least 1", N, WIDTH);
 
     for (genvar l = 0; l < LATENCY; l++) begin : g_level
         localparam int unsigned LEFT = (N + (1 << 2 * l) - 1) >> 2 * l;  // words

@@ -3,17 +3,14 @@
 
 module vp_counter #(
     int unsigned COUNT = 4,
-    localparam int unsigned COUNT_W = COUNT > 1 ? $clog2(COUNT) : 1
+    localparam int unsigned COUNT_W = vp_pkg::width(COUNT)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic               step,
     output      logic [COUNT_W-1:0] count,
     output      logic               last
 );
-    if (COUNT < 1) begin : g_check
-        $error("vp_counter: COUNT %0d must be at least 1", COUNT);
-    end
+    if (COUNT < 1) $error("vp_counter: COUNT %0d must be at least 1", COUNT);
 
     if (COUNT == 1) begin : g_one
         assign count = '0;

@@ -6,8 +6,7 @@ module vp_delay #(
     int unsigned WIDTH  = 1,
     int unsigned LENGTH = 1
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in,
     output      logic [WIDTH-1:0] out
 );

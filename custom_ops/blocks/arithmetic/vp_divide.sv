@@ -10,8 +10,7 @@ module vp_divide #(
     int unsigned QUOT_WIDTH = 25,
     int unsigned STAGES     = 1
 ) (
-    input  wire logic                  clk,
-    input  wire logic                  rst_n,
+    input  wire logic                  clk, rst_n,
     input  wire logic [NUM_WIDTH-1:0]  num,
     input  wire logic [DEN_WIDTH-1:0]  den,
     input  wire logic                  in_valid,
@@ -19,18 +18,13 @@ module vp_divide #(
     output      logic [QUOT_WIDTH-1:0] quot,
     output      logic                  out_valid
 );
-    if (STAGES < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1) begin : g_check
-        $error("vp_divide: STAGES %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1",
-               STAGES, QUOT_WIDTH, DEN_WIDTH);
-    end
-    if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH) begin : g_check_fit
-        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d",
-               NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
-    end
+    if (STAGES < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1)
+        $error("vp_divide: STAGES %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1", STAGES, QUOT_WIDTH, DEN_WIDTH);
+    if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH)
+        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d", NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
 
     localparam int unsigned STEPS = (QUOT_WIDTH + STAGES - 1) / STAGES;
     localparam int unsigned SPAN = STEPS * STAGES;
-    localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
 
     // low: numerator bits to come above, quotient bits so far below
     typedef struct packed {logic [DEN_WIDTH-1:0] den, rem; logic [SPAN-1:0] low;} state_t;
@@ -39,7 +33,6 @@ module vp_divide #(
     for (genvar i = 0; i < STAGES; i++) begin : g_stage
         state_t state_q, first;
         logic first_valid, busy_q, done_q, ready_q, last_step;
-        logic [STEP_W-1:0] unused_step;
         wire logic [DEN_WIDTH:0] trial = {state_q.rem, state_q.low[SPAN-1]};
         wire logic [DEN_WIDTH+1:0] diff = {1'b0, trial} - {2'b0, state_q.den};
         wire logic fits = !diff[DEN_WIDTH+1];
@@ -50,7 +43,7 @@ module vp_divide #(
             assign first       = g_stage[i-1].state_q;
             assign first_valid = g_stage[i-1].done_q;
         end
-        vp_counter #(.COUNT(STEPS)) steps (.clk, .rst_n, .step(busy_q), .count(unused_step), .last(last_step));
+        vp_counter #(.COUNT(STEPS)) steps (.clk, .rst_n, .step(busy_q), .count(), .last(last_step));
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 busy_q  <= 1'b0;

@@ -15,9 +15,8 @@ module vp_multiply #(
     input  wire logic [B_WIDTH-1:0]         b,
     output      logic [A_WIDTH+B_WIDTH-1:0] product
 );
-    if (A_WIDTH < 2 || B_WIDTH < 2 || B_WIDTH > 27) begin : g_check
+    if (A_WIDTH < 2 || B_WIDTH < 2 || B_WIDTH > 27)
         $error("vp_multiply: A_WIDTH %0d must be 2 or more, B_WIDTH %0d 2 to 27", A_WIDTH, B_WIDTH);
-    end
 
     for (genvar i = 0; i < PARTS; i++) begin : g_part
         localparam int unsigned WIDTH = i == PARTS - 1 ? A_WIDTH - i * CUT : CUT;    // bits of the part
@@ -30,9 +29,7 @@ module vp_multiply #(
         logic signed [SIGNED_W-1:0] a_q;
         logic signed [B_WIDTH-1:0] b_q;
         // Registers of the slice, which must not become shift registers in LUTs with a delay that follows.
-`ifdef VP_SYNTH
-        (* keep *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic signed [PRODUCT_W-1:0] m_q, p_q;
         vp_delay #(.WIDTH(WIDTH + B_WIDTH), .LENGTH(WAIT)) operands (
             .clk, .rst_n(1'b1), .in({a[i*CUT+:WIDTH], b}), .out({part, factor})

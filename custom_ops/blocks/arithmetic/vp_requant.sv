@@ -15,12 +15,11 @@ module vp_requant #(
     bit          OUT_SIGNED = 1'b1,
     int unsigned TAG_BITS   = 1,
     localparam int unsigned CUT = MULT_WIDTH > 17 ? 17 : 26,  // of vp_multiply
-    localparam int unsigned LEFT_W = SPAN > 0 ? $clog2(SPAN + 1) : 1,
+    localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1),
     localparam int unsigned MULTIPLY = 2 + (ACC_WIDTH + CUT - 2) / CUT,  // cycles of it
     localparam int unsigned LATENCY = MULTIPLY + 2 + (SPAN > 0 ? 1 : 0)
 ) (
-    input  wire logic                        clk,
-    input  wire logic                        rst_n,
+    input  wire logic                        clk, rst_n,
     input  wire logic [LANES*ACC_WIDTH-1:0]  acc,
     input  wire logic [LANES*MULT_WIDTH-1:0] mult,
     input  wire logic [LEFT_W-1:0]           left,
@@ -28,10 +27,9 @@ module vp_requant #(
     output      logic [LANES*OUT_WIDTH-1:0]  out,
     output      logic [TAG_BITS-1:0]         out_tag
 );
-    if (LANES < 1 || ACC_WIDTH < 2 || MULT_WIDTH < 1 || OUT_WIDTH < 2) begin : g_check
+    if (LANES < 1 || ACC_WIDTH < 2 || MULT_WIDTH < 1 || OUT_WIDTH < 2)
         $error("vp_requant: LANES %0d, ACC_WIDTH %0d, MULT_WIDTH %0d, OUT_WIDTH %0d are too small",
                LANES, ACC_WIDTH, MULT_WIDTH, OUT_WIDTH);
-    end
 
     localparam int unsigned PRODUCT_W = ACC_WIDTH + MULT_WIDTH + SPAN;  // shifted product, without the second of two equal signs
     localparam int unsigned NEED = SHIFT + OUT_WIDTH + 2;

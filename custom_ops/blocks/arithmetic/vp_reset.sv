@@ -12,9 +12,7 @@ module vp_reset #(
     input  wire logic             in,
     output      logic [WIDTH-1:0] out
 );
-    if (STAGES < 1 || WIDTH < 1) begin : g_check
-        $error("vp_reset: STAGES %0d and WIDTH %0d must be at least 1", STAGES, WIDTH);
-    end
+    if (STAGES < 1 || WIDTH < 1) $error("vp_reset: STAGES %0d and WIDTH %0d must be at least 1", STAGES, WIDTH);
 
     (* keep = "true", shreg_extract = "no" *) logic [STAGES-1:0][WIDTH-1:0] rst_n_q;
     initial rst_n_q = '0;

@@ -4,18 +4,15 @@
 
 module vp_sized_counter #(
     int unsigned MOST = 4,  // COUNT at most
-    localparam int unsigned COUNT_W = MOST > 1 ? $clog2(MOST) : 1
+    localparam int unsigned COUNT_W = vp_pkg::width(MOST)
 ) (
-    input  wire logic               clk,
-    input  wire logic               rst_n,
+    input  wire logic               clk, rst_n,
     input  wire logic [COUNT_W:0]   less_2,
     input  wire logic               step,
     output      logic [COUNT_W-1:0] count,
     output      logic               last
 );
-    if (MOST < 1) begin : g_check
-        $error("vp_sized_counter: MOST %0d must be at least 1", MOST);
-    end
+    if (MOST < 1) $error("vp_sized_counter: MOST %0d must be at least 1", MOST);
 
     logic last_q;
     assign last = less_2[COUNT_W] || last_q;

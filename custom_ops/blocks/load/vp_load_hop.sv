@@ -10,10 +10,9 @@ module vp_load_hop #(
     int unsigned DEPTH  = 12,
     int unsigned WIDTH  = 80,
     int unsigned STAGES = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out,
     output      logic [BANKS-1:0]  we,
@@ -22,9 +21,8 @@ module vp_load_hop #(
 );
     localparam int unsigned PARTS = (WIDTH + 31) / 32;
 
-    if (BANKS < 1 || DEPTH < 1 || WIDTH < 1) begin : g_check
+    if (BANKS < 1 || DEPTH < 1 || WIDTH < 1)
         $error("vp_load_hop: BANKS %0d, DEPTH %0d and WIDTH %0d must be at least 1", BANKS, DEPTH, WIDTH);
-    end
 
     logic start, valid;
     logic [31:0] word;

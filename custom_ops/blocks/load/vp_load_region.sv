@@ -8,10 +8,9 @@ module vp_load_region #(
     int unsigned BANKS  = 1,
     int unsigned DEPTH  = 12,
     int unsigned WIDTH  = 80,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
-    input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic              clk, rst_n,
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out,
     output      logic [BANKS-1:0]  we,

@@ -1,13 +1,13 @@
 // DSP48E2, the subset that the multiply-accumulate chain uses: P = W + Z + AD B with AD = D + A[26:0], where
 // Z is 0 or PCIN and W is 0, P or RND (UG579, tables 2-4 to 2-7). A, D and AD are registered once, B twice,
 // M, P and OPMODE once; every clock enable is on, every reset off. Anything else stops the simulation.
-// The name is that of the primitive: Verilator gets this model, Yosys (VP_SYNTH) the empty black box, and
+// The name is that of the primitive: Verilator gets this model, Yosys (VP_YOSYS) the empty black box, and
 // every other tool nothing, since it brings its own.
 `default_nettype none
 
 `ifdef VERILATOR
 `define VP_DSP48E2
-`elsif VP_SYNTH
+`elsif VP_YOSYS
 `define VP_DSP48E2
 `endif
 

@@ -22,8 +22,7 @@ module vp_mac #(
     int unsigned ACC_BITS    = 24,
     int unsigned TAG_BITS    = 1
 ) (
-    input  wire logic                          clk,
-    input  wire logic                          rst_n,
+    input  wire logic                          clk, rst_n,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,      // x[t][s], s fastest
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,      // w[p][s], s fastest
     input  wire logic                          first,
@@ -34,9 +33,7 @@ module vp_mac #(
     // first acts one cycle before acc is out, in a copy for each token.
     logic early_first;
     logic [TOKENS-1:0] acc_first;
-    if (LATENCY < 3) begin : g_check_latency
-        $error("vp_mac: LATENCY %0d must be 3 or more", LATENCY);
-    end
+    if (LATENCY < 3) $error("vp_mac: LATENCY %0d must be 3 or more", LATENCY);
     vp_delay #(.WIDTH(1), .LENGTH(LATENCY - 2)) firsts (.clk, .rst_n, .in(first), .out(early_first));
     vp_delay #(.WIDTH(TAG_BITS), .LENGTH(LATENCY - 1)) tags (.clk, .rst_n, .in(tag), .out(tag_out));
     for (genvar t = 0; t < TOKENS; t++) begin : g_first
@@ -61,9 +58,7 @@ module vp_mac #(
             .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN)
         ) implementation (.*);
     end else if (MAC_STYLE == "portable") begin : g_portable
-        if (CHAIN != 1) begin : g_check
-            $error("vp_mac: CHAIN %0d must be 1 with the portable implementation", CHAIN);
-        end
+        if (CHAIN != 1) $error("vp_mac: CHAIN %0d must be 1 with the portable implementation", CHAIN);
         vp_mac_portable #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .LATENCY(LATENCY)

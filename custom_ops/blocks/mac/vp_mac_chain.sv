@@ -19,9 +19,7 @@ module vp_mac_chain #(
     localparam logic [1:0] W_ZERO = 2'b00, W_P = 2'b01, W_RND = 2'b10;
     localparam logic [3:0] XY_M = 4'b0101;
 
-    if (CHAIN < 1) begin : g_check
-        $error("vp_mac_chain: CHAIN %0d must be at least 1", CHAIN);
-    end
+    if (CHAIN < 1) $error("vp_mac_chain: CHAIN %0d must be at least 1", CHAIN);
 
     logic [CHAIN:0][47:0] cascade;
     assign cascade[0] = '0;

@@ -43,15 +43,11 @@ module vp_mac_dsp48e2 #(
     localparam bit ACCUMULATE = FIELDS == 1 && CHAINS == 1;
     localparam int unsigned CYCLES = ACCUMULATE ? CHAIN + 3 : CHAIN + 4 + $clog2(CHAINS);
 
-    if (LATENCY != CYCLES) begin : g_check_latency
-        $error("vp_mac_dsp48e2: LATENCY %0d must be %0d", LATENCY, CYCLES);
-    end
+    if (LATENCY != CYCLES) $error("vp_mac_dsp48e2: LATENCY %0d must be %0d", LATENCY, CYCLES);
     if (SIMD % CHAIN != 0 || TOKENS % TOKENS_PER != 0 || PE % OUTPUTS_PER != 0 || TOKENS_PER > 2
         || OUTPUTS_PER > 2 || HALF + 1 > FIELD || (FIELDS - 1) * FIELD + HALF + 1 > 48 || ACC_BITS > 48)
-    begin : g_check
         $error("vp_mac_dsp48e2: %0d x %0d products of %0d x %0d bits in cascades of %0d do not fit",
                TOKENS_PER, OUTPUTS_PER, X_BITS, W_BITS, CHAIN);
-    end
 
     function automatic logic [47:0] offsets();
         offsets = '0;

@@ -26,13 +26,9 @@ module vp_mac_lut #(
     localparam int unsigned XS = X_SIGNED ? X_BITS : X_BITS + 1;
     localparam int unsigned LEVELS = $clog2(W_BITS);
 
-    if (LATENCY != CHAIN + 2 + LEVELS) begin : g_check_latency
-        $error("vp_mac_lut: LATENCY %0d must be %0d", LATENCY, CHAIN + 2 + LEVELS);
-    end
-    if (SIMD % CHAIN != 0 || PAIR > 2 || W_BITS < 2) begin : g_check
-        $error("vp_mac_lut: CHAIN %0d must be SIMD %0d or half of it, W_BITS %0d at least 2",
-               CHAIN, SIMD, W_BITS);
-    end
+    if (LATENCY != CHAIN + 2 + LEVELS) $error("vp_mac_lut: LATENCY %0d must be %0d", LATENCY, CHAIN + 2 + LEVELS);
+    if (SIMD % CHAIN != 0 || PAIR > 2 || W_BITS < 2)
+        $error("vp_mac_lut: CHAIN %0d must be SIMD %0d or half of it, W_BITS %0d at least 2", CHAIN, SIMD, W_BITS);
 
     logic [PE*SIMD*W_BITS-1:0] w_q;
     always_ff @(posedge clk) w_q <= w;

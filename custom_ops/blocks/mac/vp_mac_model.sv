@@ -24,9 +24,8 @@ module vp_mac_model #(
     localparam int PART = SIMD / CHAIN;               // elements of a part of the weights
     localparam int STAGES = LATENCY - 1;              // from x to the sums that the accumulators add
 
-    if (LATENCY < CHAIN + 1 || SIMD % CHAIN != 0) begin : g_check
+    if (LATENCY < CHAIN + 1 || SIMD % CHAIN != 0)
         $error("vp_mac_model: LATENCY %0d must be %0d or more, CHAIN %0d divide SIMD %0d", LATENCY, CHAIN + 1, CHAIN, SIMD);
-    end
 
     longint x_q[CHAIN][TOKENS][SIMD];  // x_q[i]: of i + 1 cycles ago
     longint sum_q[STAGES][TOKENS][PE];

@@ -38,14 +38,10 @@ module vp_mac_portable #(
     localparam int unsigned G_BITS = P_BITS + $clog2(GROUP);
     localparam int unsigned H_BITS = PACK ? G_BITS - LOW : G_BITS;           // upper, or only, group sum
 
-    if (LATENCY != 4 + $clog2(GROUP) + $clog2(GROUPS)) begin : g_check_latency
+    if (LATENCY != 4 + $clog2(GROUP) + $clog2(GROUPS))
         $error("vp_mac_portable: LATENCY %0d must be %0d", LATENCY, 4 + $clog2(GROUP) + $clog2(GROUPS));
-    end
     if (TOKENS < 1 || SIMD < 1 || PE < 1 || X_BITS < 2 || W_BITS < 2 || W_BITS > 18 || X_BITS > 26)
-    begin : g_check
-        $error("vp_mac_portable: TOKENS %0d, SIMD %0d, PE %0d, X_BITS %0d or W_BITS %0d is out of range",
-               TOKENS, SIMD, PE, X_BITS, W_BITS);
-    end
+        $error("vp_mac_portable: TOKENS %0d, SIMD %0d, PE %0d, X_BITS %0d or W_BITS %0d is out of range", TOKENS, SIMD, PE, X_BITS, W_BITS);
 
     logic [PE*SIMD*W_BITS-1:0] w_q;
     always_ff @(posedge clk) w_q <= w;

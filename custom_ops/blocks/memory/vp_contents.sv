@@ -8,7 +8,7 @@ module vp_contents #(
     parameter    FILE   = "",
     parameter    STYLE  = "auto",
     int unsigned READ_LATENCY = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic                    clk,
     input  wire logic                    we,

@@ -9,14 +9,14 @@ module vp_loaded_ram #(
     parameter    FILE  = "",
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic             clk,
     input  wire logic             we,
-    input  wire logic [ADDR_W-1:0]    waddr,
+    input  wire logic [ADDR_W-1:0] waddr,
     input  wire logic [WIDTH-1:0] wdata,
     input  wire logic [READ_LATENCY-1:0] re,
-    input  wire logic [ADDR_W-1:0]    raddr,
+    input  wire logic [ADDR_W-1:0] raddr,
     output      logic [WIDTH-1:0] rdata
 );
     localparam int unsigned ROW = 4096;  // words of an UltraRAM

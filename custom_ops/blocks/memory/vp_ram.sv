@@ -11,27 +11,21 @@ module vp_ram #(
     int unsigned WIDTH = 8,
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic             clk,
     input  wire logic             we,
-    input  wire logic [ADDR_W-1:0]    waddr,
+    input  wire logic [ADDR_W-1:0] waddr,
     input  wire logic [WIDTH-1:0] wdata,
     input  wire logic [READ_LATENCY-1:0] re,
     input  wire logic             zero,   // with re[0]: the word read is 0
-    input  wire logic [ADDR_W-1:0]    raddr,
+    input  wire logic [ADDR_W-1:0] raddr,
     output      logic [WIDTH-1:0] rdata
 );
-    if (DEPTH < 1 || WIDTH < 1) begin : g_check
-        $error("vp_ram: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
-    end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed"
-        && STYLE != "ultra") begin : g_check_style
+    if (DEPTH < 1 || WIDTH < 1) $error("vp_ram: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed" && STYLE != "ultra")
         $error("vp_ram: STYLE is %s, use auto, block, distributed or ultra", STYLE);
-    end
-    if (READ_LATENCY < 1 || READ_LATENCY > 4) begin : g_check_latency
-        $error("vp_ram: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
-    end
+    if (READ_LATENCY < 1 || READ_LATENCY > 4) $error("vp_ram: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
 
     (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
     logic [WIDTH-1:0] read_q;
@@ -45,11 +39,7 @@ module vp_ram #(
         assign rdata = read_q;
     end else begin : g_later
         // Registers of the RAM, which must not become shift registers in LUTs.
-`ifdef VP_SYNTH
-        (* keep *)
-`else
-        (* shreg_extract = "no" *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic [READ_LATENCY-1:1][WIDTH-1:0] later_q;
         always_ff @(posedge clk) begin
             for (int unsigned i = 1; i < READ_LATENCY; i++) begin

@@ -1,11 +1,11 @@
 // ROM with a synchronous read of READ_LATENCY cycles, a register each: en[0] reads, en[i] moves the word on to
 // register i; a register holds its value while its bit is low. A pipeline that never stalls ties them high.
 // Contents come from FILE ($readmemh, a bare name in the folder the simulation runs in). With
-// VP_SYNTH defined they are a fixed pseudo-random pattern, so that one netlist stands for all weights.
+// VP_YOSYS defined they are a fixed pseudo-random pattern, so that one netlist stands for all weights.
 // STYLE: "auto", "block" or "distributed".
 `default_nettype none
 
-`ifdef VP_SYNTH
+`ifdef VP_YOSYS
 // Mapped apart: next to carry chains Yosys' abc9 makes deep, large logic of tables in LUTs.
 (* keep_hierarchy *)
 `endif
@@ -14,25 +14,18 @@ module vp_rom #(
     int unsigned WIDTH = 8,
     parameter    FILE  = "",
     parameter    STYLE = "auto",
-    int unsigned READ_LATENCY = 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    int unsigned READ_LATENCY = 1
 ) (
     input  wire logic             clk,
     input  wire logic [READ_LATENCY-1:0] en,
-    input  wire logic [ADDR_W-1:0]    addr,
+    input  wire logic [vp_pkg::width(DEPTH)-1:0] addr,
     output      logic [WIDTH-1:0] data
 );
-    if (DEPTH < 1 || WIDTH < 1) begin : g_check
-        $error("vp_rom: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
-    end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed") begin : g_check_style
-        $error("vp_rom: STYLE is %s, use auto, block or distributed", STYLE);
-    end
-    if (READ_LATENCY < 1 || READ_LATENCY > 4) begin : g_check_latency
-        $error("vp_rom: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
-    end
+    if (DEPTH < 1 || WIDTH < 1) $error("vp_rom: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed") $error("vp_rom: STYLE is %s, use auto, block or distributed", STYLE);
+    if (READ_LATENCY < 1 || READ_LATENCY > 4) $error("vp_rom: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
 
-`ifdef VP_SYNTH
+`ifdef VP_YOSYS
     // Yosys maps an initialised memory to LUTs only under this word.
     localparam PLACE = STYLE == "distributed" ? "logic" : STYLE;
 `else
@@ -41,7 +34,7 @@ module vp_rom #(
     (* rom_style = PLACE, ram_style = PLACE *) logic [WIDTH-1:0] mem[DEPTH];
     logic [WIDTH-1:0] read_q;
 
-`ifdef VP_SYNTH
+`ifdef VP_YOSYS
     // In parts, so that no initial block runs into the loop limits of synthesis tools.
     localparam int unsigned CHUNKS = (WIDTH + 31) / 32;
     localparam int unsigned PART = CHUNKS < 2000 ? 2000 / CHUNKS : 1;
@@ -73,11 +66,7 @@ module vp_rom #(
         assign data = read_q;
     end else begin : g_later
         // Registers of the RAM, which must not become shift registers in LUTs.
-`ifdef VP_SYNTH
-        (* keep *)
-`else
-        (* shreg_extract = "no" *)
-`endif
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
         logic [READ_LATENCY-1:1][WIDTH-1:0] later_q;
         always_ff @(posedge clk) begin
             for (int unsigned i = 1; i < READ_LATENCY; i++) begin

@@ -14,7 +14,7 @@ module vp_row_ram #(
     localparam int unsigned JOINED = STYLE == "ultra" ? 3 : 6,  // rows that the first LUT joins
     localparam int unsigned GROUPS = (ROWS + JOINED - 1) / JOINED,
     localparam int unsigned LATENCY = (STYLE == "distributed" ? 1 : 2) + (ROWS > 1 ? 1 : 0) + (GROUPS > 1 ? 1 : 0),
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic              clk,
     input  wire logic              we,
@@ -24,9 +24,8 @@ module vp_row_ram #(
     input  wire logic [ADDR_W-1:0] raddr,
     output      logic [WIDTH-1:0]  rdata
 );
-    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || GROUPS > 6 || STYLE == "distributed")) begin : g_check
+    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || GROUPS > 6 || STYLE == "distributed"))
         $error("vp_row_ram: ROW %0d must be a power of two, %0d rows in %s are too many", ROW, ROWS, STYLE);
-    end
 
     if (ROWS == 1) begin : g_single
         vp_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) ram (
@@ -42,11 +41,7 @@ module vp_row_ram #(
         if (STYLE == "ultra") begin : g_ultra
             (* ram_style = "ultra" *) logic [ROWS*WIDTH-1:0] mem[ROW];
             logic [ROWS*WIDTH-1:0] read_q;
-`ifdef VP_SYNTH
-            (* keep *)
-`else
-            (* shreg_extract = "no" *)
-`endif
+            (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
             logic [ROWS*WIDTH-1:0] out_q;
             logic [ROWS-1:0] row_1_q, row_2_q;
             always @(posedge clk) begin  // no always_ff: a simulation fills mem, too (vp_loaded_ram)
@@ -65,7 +60,7 @@ module vp_row_ram #(
         end else begin : g_block
             for (genvar i = 0; i < ROWS; i++) begin : g_row
                 localparam int unsigned HELD = i == ROWS - 1 ? DEPTH - i * ROW : ROW;
-                localparam int unsigned HELD_W = HELD > 1 ? $clog2(HELD) : 1;
+                localparam int unsigned HELD_W = vp_pkg::width(HELD);
                 vp_ram #(.DEPTH(HELD), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(2)) ram (
                     .clk, .we(we && wrow == ROW_W'(i)), .waddr(waddr[HELD_W-1:0]), .wdata,
                     .re({1'b1, re}), .zero(rrow != ROW_W'(i)), .raddr(raddr[HELD_W-1:0]), .rdata(words[i*WIDTH+:WIDTH])

@@ -13,11 +13,11 @@ module vp_row_rom #(
     parameter    STYLE = "block",  // "distributed" or "block"
     int unsigned ROW   = DEPTH,
     localparam int unsigned ROWS = (DEPTH + ROW - 1) / ROW,
-    localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1,
+    localparam int unsigned ROW_W = vp_pkg::width(ROWS),
     localparam int unsigned CHOICE = STYLE == "distributed" ? 0 : (ROW_W + 1) / 2,  // cycles
     localparam int unsigned LATENCY = (STYLE == "distributed" ? 1 : 2) + CHOICE,
-    localparam int unsigned WORD_W = ROW > 1 ? $clog2(ROW) : 1,
-    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned WORD_W = vp_pkg::width(ROW),
+    localparam int unsigned ADDR_W = vp_pkg::width(DEPTH)
 ) (
     input  wire logic              clk,
     input  wire logic              we,
@@ -26,9 +26,8 @@ module vp_row_rom #(
     input  wire logic [ADDR_W-1:0] addr,
     output      logic [WIDTH-1:0]  data
 );
-    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || STYLE == "distributed")) begin : g_check
+    if (ROWS > 1 && ((ROW & (ROW - 1)) != 0 || STYLE == "distributed"))
         $error("vp_row_rom: ROW %0d must be a power of two, rows in %s are not possible", ROW, STYLE);
-    end
 
     if (STYLE == "distributed") begin : g_luts
         vp_contents #(.LOADED(LOADED), .DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(LATENCY)) words (

@@ -9,8 +9,7 @@ module vp_credit_fifo #(
     int unsigned DEPTH = 8,
     parameter    STYLE = "auto"
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic             take,
     output      logic             can_take,
     input  wire logic             push,
@@ -19,9 +18,7 @@ module vp_credit_fifo #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    if (WIDTH < 1 || DEPTH < 1) begin : g_check
-        $error("vp_credit_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
-    end
+    if (WIDTH < 1 || DEPTH < 1) $error("vp_credit_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
     localparam int unsigned COUNT_W = $clog2(DEPTH + 1);
 
     logic [COUNT_W-1:0] free_q;  // places that no beat has

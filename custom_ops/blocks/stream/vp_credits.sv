@@ -7,15 +7,12 @@ module vp_credits #(
     int unsigned COUNT = 4,
     int unsigned FREE  = COUNT
 ) (
-    input  wire logic clk,
-    input  wire logic rst_n,
+    input  wire logic clk, rst_n,
     input  wire logic take,
     input  wire logic give,
     output      logic can_take
 );
-    if (COUNT < 1 || FREE > COUNT) begin : g_check
-        $error("vp_credits: COUNT %0d must be at least 1 and FREE %0d at most COUNT", COUNT, FREE);
-    end
+    if (COUNT < 1 || FREE > COUNT) $error("vp_credits: COUNT %0d must be at least 1 and FREE %0d at most COUNT", COUNT, FREE);
     localparam int unsigned COUNT_W = $clog2(COUNT + 1);
 
     logic [COUNT_W-1:0] free_q;

@@ -11,8 +11,7 @@ module vp_fifo #(
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 2  // registers of a read of block RAM or UltraRAM
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,
@@ -20,13 +19,9 @@ module vp_fifo #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    if (WIDTH < 1 || DEPTH < 1) begin : g_check
-        $error("vp_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
-    end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed"
-        && STYLE != "ultra") begin : g_check_style
+    if (WIDTH < 1 || DEPTH < 1) $error("vp_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed" && STYLE != "ultra")
         $error("vp_fifo: STYLE is %s, use auto, block, distributed or ultra", STYLE);
-    end
 
     if (DEPTH <= 2) begin : g_skid
         vp_skid #(.WIDTH(WIDTH)) skid (.*);
@@ -36,7 +31,7 @@ module vp_fifo #(
         localparam bit ULTRA = STYLE == "ultra";
         localparam int unsigned STAGES = LUTRAM ? 1 : READ_LATENCY;
         localparam int unsigned WORDS = DEPTH - STAGES;  // the rest sits in registers
-        localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1;
+        localparam int unsigned ADDR_W = vp_pkg::width(WORDS);
         localparam int unsigned COUNT_W = $clog2(WORDS + 1);
 
         logic [ADDR_W-1:0] waddr_q, raddr_q;
@@ -46,9 +41,7 @@ module vp_fifo #(
         // enable of a RAM waits for that of another stage.
         logic [STAGES-1:0] valid_q, valid_d, full_q, full_d, move, re;
 
-        if (DEPTH < STAGES + 2) begin : g_check_depth
-            $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
-        end
+        if (DEPTH < STAGES + 2) $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
 
         wire logic write = in_valid && in_ready_q;
         wire logic read = has_q && move[0];

@@ -7,8 +7,7 @@ module vp_fork #(
     int unsigned WIDTH = 8,
     int unsigned NUM   = 2
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,
@@ -16,9 +15,7 @@ module vp_fork #(
     output      logic [NUM-1:0]   out_valid,
     input  wire logic [NUM-1:0]   out_ready
 );
-    if (WIDTH < 1 || NUM < 1) begin : g_check
-        $error("vp_fork: WIDTH %0d and NUM %0d must be at least 1", WIDTH, NUM);
-    end
+    if (WIDTH < 1 || NUM < 1) $error("vp_fork: WIDTH %0d and NUM %0d must be at least 1", WIDTH, NUM);
 
     logic [NUM-1:0] done_q;  // consumers that already took the beat at the input
     wire logic [NUM-1:0] taken = done_q | out_ready;

@@ -5,8 +5,7 @@
 module vp_skid #(
     int unsigned WIDTH = 8
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,
@@ -14,9 +13,7 @@ module vp_skid #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    if (WIDTH < 1) begin : g_check
-        $error("vp_skid: WIDTH is %0d, it must be at least 1", WIDTH);
-    end
+    if (WIDTH < 1) $error("vp_skid: WIDTH is %0d, it must be at least 1", WIDTH);
 
     logic [WIDTH-1:0] out_data_q, spare_data_q;
     logic out_valid_q, spare_full_q, spare_full_d, in_ready_q;

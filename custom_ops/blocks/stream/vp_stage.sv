@@ -5,8 +5,7 @@
 module vp_stage #(
     int unsigned WIDTH = 8
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
+    input  wire logic             clk, rst_n,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,

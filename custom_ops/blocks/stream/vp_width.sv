@@ -9,8 +9,7 @@ module vp_width #(
     int unsigned OUT_ELEMS  = 1,
     int unsigned ELEM_WIDTH = 8
 ) (
-    input  wire logic                            clk,
-    input  wire logic                            rst_n,
+    input  wire logic                            clk, rst_n,
     input  wire logic [IN_ELEMS*ELEM_WIDTH-1:0]  in_data,
     input  wire logic                            in_valid,
     output      logic                            in_ready,
@@ -18,10 +17,8 @@ module vp_width #(
     output      logic                            out_valid,
     input  wire logic                            out_ready
 );
-    if (IN_ELEMS < 1 || OUT_ELEMS < 1 || ELEM_WIDTH < 1
-        || (IN_ELEMS % OUT_ELEMS != 0 && OUT_ELEMS % IN_ELEMS != 0)) begin : g_check
+    if (IN_ELEMS < 1 || OUT_ELEMS < 1 || ELEM_WIDTH < 1 || (IN_ELEMS % OUT_ELEMS != 0 && OUT_ELEMS % IN_ELEMS != 0))
         $error("vp_width: IN_ELEMS %0d and OUT_ELEMS %0d must divide one another", IN_ELEMS, OUT_ELEMS);
-    end
 
     localparam int unsigned IN_BEAT_W = IN_ELEMS * ELEM_WIDTH;
     localparam int unsigned OUT_BEAT_W = OUT_ELEMS * ELEM_WIDTH;

@@ -1,4 +1,4 @@
-// vp_engine_switch, or vp_engine_merge (MERGE), of three encoders: a frame of BEATS[e] beats passes on branch e, e the encoder
+// vp_engine_switch, or vp_engine_merge (MERGE), of three encoders, behind vp_engine_tags: a frame of BEATS[e] beats passes on branch e, e the encoder
 // that its tag tells. Encoder 2 has no frame.
 `default_nettype none
 
@@ -35,10 +35,13 @@ module proof_branches #(
             shapes[e] = {32'(BEATS[e*32+:32] == 0), 32'(BEATS[e*32+:32] == 1), 32'(BEATS[e*32+:32] - 2), 32'(e == 1 ? 2 : 1)};
         end
     endfunction
+    logic [1:0] next;
+    logic next_valid, next_ready;
+    vp_engine_tags #(.ENCODERS(3), .FRAMES(FRAMES)) queue (.*, .encoder(next), .encoder_valid(next_valid), .next(next_ready));
     if (MERGE) begin : g_merge
         vp_engine_merge #(
-            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .SHAPES(shapes())
-        ) dut (.*, .out0_tdata(out_tdata[0]), .out0_tvalid(out_tvalid[0]), .out0_tready(out_tready[0]));
+            .WIDTH(WIDTH), .ENCODERS(3), .COUNT_W(1), .SHAPES(shapes())
+        ) dut (.*, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready), .out0_tdata(out_tdata[0]), .out0_tvalid(out_tvalid[0]), .out0_tready(out_tready[0]));
         assign out_tvalid[1] = 1'b0;
         assign out_tdata[1]  = '0;
         assign x_valid = dut.valid;
@@ -47,8 +50,8 @@ module proof_branches #(
         assign {branch, known, none} = {dut.branch, dut.known, dut.frame.frame_valid && dut.frame.none};
     end else begin : g_switch
         vp_engine_switch #(
-            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .SHAPES(shapes())
-        ) dut (.*, .in0_tdata(in_tdata[0]), .in0_tvalid(in_tvalid[0]), .in0_tready(in_tready[0]));
+            .WIDTH(WIDTH), .ENCODERS(3), .COUNT_W(1), .SHAPES(shapes())
+        ) dut (.*, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready), .in0_tdata(in_tdata[0]), .in0_tvalid(in_tvalid[0]), .in0_tready(in_tready[0]));
         assign in_tready[1] = 1'b0;
         assign x_valid = dut.x_valid;
         assign x       = dut.x;

@@ -31,7 +31,7 @@ module proof_drop_path #(
     vp_token_drop #(
         .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .CELLS(1), .SCORE_WIDTH(3), .RANK_WIDTH(3), .DROP_WIDTH(3),
         .ACC_WIDTH(19), .MULT_WIDTH(1), .SHIFT(3), .FUSE_LANES(1),
-        .LOAD_STAGES(0), .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 96'd0, 32'd1})
+        .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 96'd0, 32'd1})
     ) dut (.load_in('0), .load_out(), .*);
     proof_reset reset (.clk, .rst_n);
     proof_hold #(.WIDTH(16), .ASSUME(1'b1)) source (

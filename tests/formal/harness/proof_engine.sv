@@ -65,8 +65,15 @@ module proof_engine #(
         else if (take) beat_q <= frame_end ? '0 : beat_q + 1'b1;
     end
 
-    vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
-        .clk, .rst_n, .load_in('0), .load_out(), .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in0_tdata(b), .in0_tvalid(b_valid), .in0_tready(b_ready),
+    logic [TAG_W-1:0] exits;
+    logic exits_valid, exits_ready;
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) exit_tags (
+        .clk, .rst_n, .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .tags_out_tdata(),
+        .tags_out_tvalid(), .tags_out_tready(1'b1), .encoder(exits), .encoder_valid(exits_valid), .next(exits_ready)
+    );
+    vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
+        .clk, .rst_n, .load_in('0), .load_out(), .encoder(exits), .encoder_valid(exits_valid), .encoder_ready(exits_ready),
+        .in0_tdata(b), .in0_tvalid(b_valid), .in0_tready(b_ready),
         .out1_tdata(leaving), .out1_tvalid(leaving_valid), .out1_tready(leaving_ready),
         .out0_tdata(out_beat), .out0_tvalid(out_valid), .out0_tready(out_ready)
     );
@@ -106,7 +113,7 @@ module proof_engine #(
             p_encoder : assert (!(a_valid && encoder_valid) || encoder == TAG_W'(a[2:1]));
             p_room : assert (!leaving_valid || leaving_ready);
             p_unit_tag : assert (!unit.g_several.tag_valid || unit.g_several.ready[0]);
-            p_exit_tag : assert (!exit.tags.g_several.tag_valid || exit.tags.g_several.ready[0]);
+            p_exit_tag : assert (!exit_tags.g_several.tag_valid || exit_tags.g_several.ready[0]);
             p_whole : assert (!out_valid || whole_q != '0);
             p_counted : assert (entry.ahead_q >= -$signed(COUNT_BITS'(ENTER[1:0])) && entry.ahead_q <= $signed(COUNT_BITS'(FITS)));
             c_cut : cover (in_beat_q != '0 && whole_q != '0 && entry.ahead_q < 0);

@@ -1,4 +1,4 @@
-// vp_engine_frame, through which units that encoders share know whose frame comes: frame k is of the encoder that tag k says, of
+// vp_engine_frame behind vp_engine_tags, through which units that encoders share know whose frame comes: frame k is of the encoder that tag k says, of
 // STEPS[e] steps, none where that is 0; value, count and last are those of its steps. Tags pass in their order, each once.
 `default_nettype none
 
@@ -29,9 +29,12 @@ module proof_engine_frame #(
     logic [TAG_W-1:0] of;
     logic [1:0] count;
     wire logic step = ask && known;
+    logic [TAG_W-1:0] next;
+    logic next_valid, next_ready;
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) queue (.*, .encoder(next), .encoder_valid(next_valid), .next(next_ready));
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(2), .SHAPES(shapes())
-    ) dut (.*);
+        .ENCODERS(ENCODERS), .COUNT_W(2), .SHAPES(shapes())
+    ) dut (.*, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready));
 
     // A frame is over with its last step; one without steps is when its tag is passed.
     wire logic [TAG_W-1:0] encoder = TAG_W'(value - 1'b1);

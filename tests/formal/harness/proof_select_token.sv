@@ -23,7 +23,7 @@ module proof_select_token #(
     vp_select_token #(
         .WIDTH(WIDTH), .BEAT_W($clog2(TOKENS * BEATS)), .SHAPES(SHAPES)
     ) dut (
-        .*, .tags_in_tdata('0), .tags_in_tvalid(1'b0), .tags_in_tready(), .tags_out_tdata(), .tags_out_tvalid(), .tags_out_tready(1'b1)
+        .*, .encoder(1'b0), .encoder_valid(1'b1), .encoder_ready()
     );
 
     localparam int unsigned CW = $clog2(TOKENS * BEATS + 1);

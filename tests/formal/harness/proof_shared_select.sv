@@ -1,4 +1,4 @@
-// vp_select_token of two encoders: of a frame of FRAME[e] beats those from FIRST[e] to LAST[e] come out, e the encoder that the
+// vp_select_token of two encoders, behind vp_engine_tags: of a frame of FRAME[e] beats those from FIRST[e] to LAST[e] come out, e the encoder that the
 // frame's tag tells; the others do not wait for the output.
 `default_nettype none
 
@@ -24,9 +24,11 @@ module proof_shared_select #(
     function automatic logic [1:0][2:0][31:0] shapes();
         for (int unsigned e = 0; e < 2; e++) shapes[e] = {32'(FRAME[e*32+:32] - 1), FIRST[e*32+:32], LAST[e*32+:32]};
     endfunction
+    logic next, next_valid, next_ready;
+    vp_engine_tags #(.ENCODERS(2), .FRAMES(FRAMES)) queue (.*, .encoder(next), .encoder_valid(next_valid), .next(next_ready));
     vp_select_token #(
-        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .SHAPES(shapes())
-    ) dut (.*);
+        .WIDTH(WIDTH), .ENCODERS(2), .BEAT_W(2), .SHAPES(shapes())
+    ) dut (.*, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready));
 
     // Behind the input register, where beats meet their tags: frames of the encoders differ in length.
     wire logic encoder = dut.shape.last[1:0] == 2'(FRAME[63:32] - 1);

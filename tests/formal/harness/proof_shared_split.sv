@@ -1,4 +1,4 @@
-// vp_stream_split of two encoders: of every token of TOKEN[e] beats the first FIRST[e] come out at output 0, the others at
+// vp_stream_split of two encoders, behind vp_engine_tags: of every token of TOKEN[e] beats the first FIRST[e] come out at output 0, the others at
 // output 1, e the encoder that the tag of the frame, of TOKENS[e] tokens, tells. Of the tokens after the first BOTH[e] output 0
 // has none.
 `default_nettype none
@@ -32,10 +32,12 @@ module proof_shared_split #(
             };
         end
     endfunction
+    logic next, next_valid, next_ready;
+    vp_engine_tags #(.ENCODERS(2), .FRAMES(FRAMES)) queue (.*, .encoder(next), .encoder_valid(next_valid), .next(next_ready));
     vp_stream_split #(
-        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .TOKEN_W(1), .SHAPES(shapes())
+        .WIDTH(WIDTH), .ENCODERS(2), .BEAT_W(2), .TOKEN_W(1), .SHAPES(shapes())
     ) dut (
-        .*, .out0_tdata(y[0]), .out0_tvalid(out_valid[0]), .out0_tready(out_ready[0]),
+        .*, .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready), .out0_tdata(y[0]), .out0_tvalid(out_valid[0]), .out0_tready(out_ready[0]),
         .out1_tdata(y[1]), .out1_tvalid(out_valid[1]), .out1_tready(out_ready[1])
     );
 

@@ -29,8 +29,7 @@ module proof_stream_split #(
     vp_stream_split #(
         .WIDTH(WIDTH), .BEAT_W(CW), .TOKEN_W(TW), .SHAPES(SHAPES)
     ) dut (
-        .*, .tags_in_tdata('0), .tags_in_tvalid(1'b0), .tags_in_tready(),
-        .tags_out_tdata(), .tags_out_tvalid(), .tags_out_tready(1'b1)
+        .*, .encoder(1'b0), .encoder_valid(1'b1), .encoder_ready()
     );
 
     logic [CW-1:0] beat_q;   // of the token, at the input

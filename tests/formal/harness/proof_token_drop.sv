@@ -44,7 +44,7 @@ module proof_token_drop #(
         .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .CELLS(DROPPED ? TOKENS - 1 - KEEP : KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
         .DROP_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(1), .SHIFT(SHIFT), .TIES(TIES),
         .FUSE_LANES(1), .LEVELS(LEVELS), .DIGITS(DIGITS),
-        .LOAD_STAGES(0), .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 32'd0, 32'(DROPPED), 32'd0, 32'd1})
+        .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 32'd0, 32'(DROPPED), 32'd0, 32'd1})
     ) dut (.load_in('0), .load_out(), .*);
 
     // --- environment ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention_rtl
+from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_pruned_attention as attention
 from tests.rtl.benches.helper import PATTERNS
@@ -27,7 +28,7 @@ def _shared(name: str) -> SharedCheck:
 
 
 SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens")))
-SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, encoders=True)
+SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, parts=(TAGS,), encoders=True)
 ATTENTION = Unit(
     "attention",
     PrunedAttention_rtl.RTL_TOP,
@@ -52,6 +53,7 @@ ATTENTION = Unit(
                 "one_token_three_heads",
                 "keys_and_values_take_longest",
                 "wide_score_type",
+                "logits_on_ties",
                 "block_ram",
                 "rows_of_block_ram",
                 "ultra_ram_one_word_items",
@@ -76,5 +78,5 @@ ATTENTION = Unit(
         SelfCheck("late scores", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2), more=attention.check_late_scores),
         SelfCheck("late keys", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2), more=attention.check_late_keys),
     ),
-    also=("vp_attention_reciprocal.sv", "vp_counter.sv", "vp_attention_dot.sv"),
+    also=("vp_attention_reciprocal.sv", "vp_attention_items.sv", "vp_attention_dot.sv", "vp_counter.sv", "vp_credits.sv"),
 )

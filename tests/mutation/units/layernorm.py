@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.layernorm.layernorm import VitLayerNorm_rtl
+from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_layernorm as layernorm
 
@@ -16,7 +17,7 @@ def _random(name: str, *shape, roots: int = 3) -> SelfCheck:
 
 SHARED = tuple(SharedCheck(f"encoders, {case.id}", partial(layernorm.shared, *case.values)) for case in layernorm.SHARED)
 SHARED = (*SHARED, loaded(SHARED[0]))
-SHARED_LAYERNORM = Unit("shared LayerNorm", VitLayerNorm_rtl.RTL_TOP, 18, SHARED, encoders=True)
+SHARED_LAYERNORM = Unit("shared LayerNorm", VitLayerNorm_rtl.RTL_TOP, 18, SHARED, parts=(TAGS,), encoders=True)
 LAYERNORM = Unit(
     "LayerNorm",
     VitLayerNorm_rtl.RTL_TOP,

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_block_sparse_mvau as matrix
 
@@ -52,7 +53,7 @@ SHARED = (
     *(loaded(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC[:2]})) for name in LOADED),
     SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"), {"frames": 40, "patterns": matrix.BURSTS}),
 )
-SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
+SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, parts=(TAGS,), encoders=True)
 MATRIX = Unit(
     "matrix",
     BlockSparseMVAU_rtl.RTL_TOP,
@@ -108,5 +109,5 @@ MATRIX = Unit(
         ),
         _matrix("groups of one step", matrix.one_step("ultra", 4097)),
     ),
-    also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"),
+    also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_chain.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"),
 )

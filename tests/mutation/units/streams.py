@@ -10,6 +10,7 @@ from finn_vitprune.custom_ops.elementwise.lookup import VitLookup_rtl
 from finn_vitprune.custom_ops.elementwise.requant import VitRequant_rtl
 from finn_vitprune.custom_ops.engine.switch import VitMerge_rtl, VitSwitch_rtl
 from finn_vitprune.custom_ops.loading.frame_check import VitFrameCheck_rtl
+from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from finn_vitprune.custom_ops.streams.crossing import VitCrossing_rtl
 from finn_vitprune.custom_ops.streams.fifo import VitFIFO_rtl
 from finn_vitprune.custom_ops.streams.fork import VitFork_rtl
@@ -77,6 +78,8 @@ STREAM_UNITS = (
             *_all(test_lookup.inputs, test_lookup.CASES),
             *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
         ),
+        parts=(TAGS,),
+        also=("vp_lookup.sv", "vp_contents.sv"),
     ),
     Unit(
         "FIFO",
@@ -110,6 +113,7 @@ STREAM_UNITS = (
             *_shared(test_select_token.shared, test_select_token.SHARED),
             SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
         ),
+        parts=(TAGS,),
     ),
     Unit("add", VitAdd_rtl.RTL_TOP, SAMPLE, _all(test_add.inputs, test_add.SHAPES)),
     Unit(
@@ -117,9 +121,10 @@ STREAM_UNITS = (
         VitSplit_rtl.RTL_TOP,
         2 * SAMPLE,
         (*_all(test_split.inputs, test_split.SHAPES), *_shared(test_split.shared, test_split.SHARED)),
+        parts=(TAGS,),
     ),
-    Unit("switch", VitSwitch_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitSwitch")),
-    Unit("merge", VitMerge_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitMerge")),
+    Unit("switch", VitSwitch_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitSwitch"), parts=(TAGS,)),
+    Unit("merge", VitMerge_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitMerge"), parts=(TAGS,)),
     Unit(
         "token mean",
         VitTokenMean_rtl.RTL_TOP,
