@@ -34,7 +34,7 @@ module vp_link #(
 );
     localparam int unsigned IMAGE_BYTES = IN_BYTES * IN_BEATS;
     localparam int unsigned LOGIT_BYTES = OUT_BYTES * OUT_BEATS;
-    localparam int unsigned BEAT_W = OUT_BEATS > 1 ? $clog2(OUT_BEATS) : 1;
+    localparam int unsigned BEAT_W = vp_pkg::width(OUT_BEATS);
     localparam int unsigned INSIDE_W = $clog2(TAGS + 4);  // tags, and those in registers of their FIFO
 
     if (IN_BYTES < 1 || IN_BEATS < 1 || OUT_BYTES < 1 || OUT_BEATS < 1) begin : g_check

@@ -19,8 +19,8 @@ module vp_link_images #(
     input  wire logic       out_ready
 );
     localparam int unsigned SIZE = IMAGE_BYTES * IMAGES;
-    localparam int unsigned ADDR_W = SIZE > 1 ? $clog2(SIZE) : 1;
-    localparam int unsigned BYTE_W = IMAGE_BYTES > 1 ? $clog2(IMAGE_BYTES) : 1;
+    localparam int unsigned ADDR_W = vp_pkg::width(SIZE);
+    localparam int unsigned BYTE_W = vp_pkg::width(IMAGE_BYTES);
     localparam int unsigned COUNT_W = $clog2(IMAGES + 1);
 
     if (IMAGE_BYTES < 1 || IMAGES < 1) begin : g_check
