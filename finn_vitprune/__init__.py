@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
     from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _PLACES = {
     "api.accelerator": ("Accelerator", "AcceleratorStatus"),
