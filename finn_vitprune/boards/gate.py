@@ -1,0 +1,139 @@
+"""A routed netlist in Verilator, driven through its pins: bytes of the serial line in, bytes out, :data:`.LANES` boards side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finn_vitprune import cache, progress
+from finn_vitprune.boards import gates
+from finn_vitprune.boards import netlist as netlists
+from finn_vitprune.boards.netlist import LANES, MODULE, Fault, Netlist, to_verilog
+from finn_vitprune.processes import ProcessGroup
+from finn_vitprune.sim import toolchain
+
+HERE = Path(__file__).parent
+SOURCES = ("gate.cpp", "cells.cpp", "cells.h")
+OPTIONS = (
+    "--cc -O3 -fno-dfg --no-timing --x-assign fast --x-initial fast --no-assert -Wno-lint -Wno-style -Wno-fatal --prefix Vgate --Mdir cpp "
+    f"--output-split 60000 --top-module {MODULE}"
+).split()
+"""Verilator's; its graphs of data flow would take much longer than they save."""
+DAMAGED = 256
+"""Added to a byte that came without its stop bit."""
+SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class LineMessage:
+    """Bytes for a board, sent once so many bytes have come from it."""
+
+    data: bytes
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class FaultAt:
+    """Fault number ``fault`` of a simulator, at one of its boards, where the net is ``value`` for ever."""
+
+    fault: int
+    board: int
+    value: int
+
+
+@dataclass(frozen=True)
+class GateRun:
+    """What came from each board: bytes, with :data:`DAMAGED` added where the stop bit was missing; clocks in all, and at the last byte."""
+
+    received: list[list[int]]
+    clocks: int
+    last: list[int]
+
+    def bytes_of(self, board: int) -> bytes:
+        """The bytes that came whole."""
+        return bytes(value for value in self.received[board] if value < DAMAGED)
+
+
+@dataclass(frozen=True)
+class GateSimulator:
+    """The program that runs a netlist, and its memories: block RAMs, and 16 bits in LUTs."""
+
+    folder: Path
+    block_rams: int
+    small_rams: int
+    faults: int
+
+    def run(
+        self, messages: Mapping[int, Sequence[LineMessage]], bit: int, silence: int, most: int, faults: Sequence[FaultAt] = ()
+    ) -> GateRun:
+        """Send messages to boards until all are sent and nothing came for a while.
+
+        Args:
+            messages: by board, 0 to :data:`.LANES` - 1. bit: of the line, in 256ths of a clock.
+            silence: clocks without a byte that end the run. most: clocks after which it ends.
+            faults: at most one of each number of the simulator.
+        """
+        chosen = {fault.fault: fault for fault in faults}
+        lines = [f"{bit} {silence} {most} {self.block_rams} {self.small_rams} {self.faults}"]
+        for number in range(self.faults):
+            fault = chosen.get(number)
+            # a fault that is nowhere stands at a board that does not exist
+            lines.append(f"{fault.board} {fault.value}" if fault else f"{LANES} 0")
+        for board in range(LANES):
+            sent = messages.get(board, ())
+            lines.append(" ".join([str(len(sent)), *(f"{len(one.data)} {one.after} {' '.join(map(str, one.data))}" for one in sent)]))
+        with ProcessGroup() as group:
+            process = group.start(
+                [str(self.folder / "sim")],
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            out, error = process.communicate("\n".join(lines))
+        if process.returncode:
+            raise toolchain.SimulationError(f"the simulation of the netlist stopped: {error.strip() or process.returncode}")
+        *received, clocks = ([int(word) for word in line.split()] for line in out.splitlines()[: LANES + 1])
+        return GateRun([values[1:] for values in received], clocks[0], [int(line) for line in out.splitlines()[LANES + 1 :]])
+
+
+def compile_netlist(path: Path, faults: Sequence[Fault] = ()) -> GateSimulator:
+    """Compile a routed netlist, or take its simulator from the cache.
+
+    Args:
+        path: what nextpnr wrote, packed or not. faults: nets that can be stuck.
+    Raises:
+        NetlistError: the netlist has something that is not modelled.
+        UserError: Verilator or a C++ compiler is missing.
+    """
+    code = [*(HERE / name for name in SOURCES), Path(gates.__file__), Path(netlists.__file__), Path(__file__)]
+    parts = [path.read_bytes(), *(one.read_bytes() for one in code), repr(list(faults)), *toolchain.versions()]
+    key = toolchain.digest(*parts, *toolchain.CXX_FLAGS)
+
+    def build(folder: Path) -> None:
+        progress.begin("the routed netlist as Verilog, compiled with Verilator")
+        written = to_verilog(Netlist.load(path), folder, faults)
+        toolchain.run_verilator([*OPTIONS, written.verilog.name], folder)
+        generated = folder / "cpp"
+        todo = [(HERE / name, generated / f"{name}.o", "-O2") for name in SOURCES if name.endswith(".cpp")]
+        for source in sorted(generated.glob("Vgate*.cpp")):
+            level = toolchain.SLOW if source.name.endswith("Slow.cpp") else toolchain.FAST
+            todo.append((source, source.with_suffix(".o"), level))
+        include = toolchain.verilator_root() / "include"
+        todo += [
+            (include / f"{name}.cpp", generated / f"{name}.o", toolchain.FAST)
+            for name in ("verilated", "verilated_threads", "verilated_dpi")
+        ]
+        toolchain.compile_objects(todo, (generated, HERE), None)
+        toolchain.link([target for _, target, _ in todo], folder / "sim")
+        shutil.rmtree(generated)
+        written.verilog.unlink()
+        (folder / SIZES).write_text(json.dumps([written.block_rams, written.small_rams]))
+
+    folder = cache.entry(f"verilator/netlist-{key}", build)
+    return GateSimulator(folder, *json.loads((folder / SIZES).read_text()), len(faults))
