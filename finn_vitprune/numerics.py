@@ -126,10 +126,10 @@ def reciprocal_sqrt(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p1 = (m * r0**2) >> 24              22 fraction bits
         r1 = (r0 * (3 * 2**22 - p1)) >> 17  18 fraction bits
         p2 = (m * ((r1**2) >> 12)) >> 22    24 fraction bits
-        r2 = (r1 * (3 * 2**24 - p2)) >> 19  24 fraction bits, at most 25 bits wide
+        r2 = (r1 * (3 * 2**24 - p2)) >> 19  24 fraction bits, 24 bits wide
 
     Returns:
-        r (at most 25 bits) and e (0 to 25), both int64 of v's shape.
+        r (24 bits) and e (0 to 25), both int64 of v's shape.
     """
     v = np.asarray(v, dtype=np.int64)
     exponent = np.frexp(v.astype(np.float64))[1].astype(np.int64) - 1
@@ -150,7 +150,7 @@ def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.n
 
     y_i = clip(round_half_even(n_i rc 2**-(8 + e + shift))) with n_i = D X_i - S1,
     v = D S2 - S1**2 + eps, (r, e) = reciprocal_sqrt(v), rc = (r mult) >> 16, where
-    1 / s_out = mult 2**-shift. For INT16 codes and D <= 1024: n 27 bits, v 51 bits, rc 26 bits.
+    1 / s_out = mult 2**-shift. For INT16 codes and D <= 1024: n 27 bits, v 51 bits, rc 25 bits.
 
     Args:
         x: codes ``[..., D]`` of the residual stream.

@@ -51,8 +51,7 @@ class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
     ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given
-    interval). ``gap``: by how much a shorter interval is not ruled out; None where that is not known, nor what binds (a plan with
-    engines). ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    interval). ``gap``: by how much a shorter interval, or latency where that is the goal, is not ruled out; None where that is not known. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
@@ -106,7 +105,9 @@ class Planned(BaseModel):
             lines.append(f"It {self.missed}.")
         if self.engines:
             lines.append(f"Planned side by side: {'; '.join(choice.text for choice in self.engines)}.")
-        if self.gap is None:
+        if self.goal == "latency" and self.gap is not None:
+            lines.append(f"No other folds near these are sooner by more than {100 * self.gap:.1f} %.")
+        if self.goal == "latency" or self.gap is None:
             return [*lines, *([f"What would help: {'; '.join(self.relief)}."] if self.relief else [])]
         if not self.next_needs:
             return [*lines, "The slowest unit cannot be faster."]

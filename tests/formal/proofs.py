@@ -357,6 +357,40 @@ FRAME_CHECK_EACH = Proof(
     ),
 )
 
+LINK_IMAGES = Proof(
+    "vp_link_images",
+    "proof_link_images",
+    ("vp_ram", "vp_link_images"),
+    faults=(
+        Fault("vp_link_images", "if (keep) base_q", "if (keep || forget) base_q", "p_data"),
+        Fault("vp_link_images", "if (forget) waddr_q <= base_q;\n            else if", "if", "p_data"),
+        Fault("vp_link_images", "if (keep != left)", "if (keep)", "p_invent"),
+        Fault("vp_link_images", "keep != left", "keep || left", "p_invent"),
+        Fault("vp_link_images", "move = out_ready || !valid_q;", "move = 1'b1;", "p_hold"),
+        Fault("vp_link_images", "full_q != COUNT_W'(IMAGES);", "full_q != COUNT_W'(IMAGES - 1);", "p_room"),
+        Fault("vp_link_images", "last = byte_q == BYTE_W'(IMAGE_BYTES - 1);", "last = byte_q == '0;", "p_progress"),
+        Fault("vp_link_images", "waddr_q == ADDR_W'(SIZE - 1)", "waddr_q == ADDR_W'(SIZE - 2)", "p_data"),
+        Fault("vp_link_images", "            full_q  <= '0;\n", "", "p_invent"),
+        Fault("vp_link_images", "            valid_q <= 1'b0;\n", "", "p_quiet"),
+    ),
+)
+LINK_RECEIVE = Proof(
+    "vp_link_receive, any CRC",
+    "proof_link_receive",
+    ("vp_crc32", "vp_link_receive"),
+    reach=40,
+    free=("dut.right",),
+    faults=(
+        Fault("vp_link_receive", "take && image_q && room_q && left_q", "take && image_q && left_q", "p_write"),
+        Fault("vp_link_receive", "left_q > LEFT_W'(4);", "left_q > LEFT_W'(3);", "p_write"),
+        Fault("vp_link_receive", "left_q > LEFT_W'(4);", "left_q > LEFT_W'(5);", "p_keep"),
+        Fault("vp_link_receive", "(state_q == BODY || state_q == DONE) && cause != NONE;", "state_q == BODY && cause != NONE;", "p_write"),
+        Fault("vp_link_receive", "else if (image_q && !room_q) cause = NO_ROOM;", "", "p_keep"),
+        Fault("vp_link_receive", "keep         = good && image_q;", "keep         = good;", "p_keep"),
+        Fault("vp_link_receive", "if (count_q == 4'd1) state_q <= BODY;", "if (count_q == 4'd0) state_q <= BODY;", "in.p_progress"),
+        Fault("vp_link_receive", "            started_q <= 1'b0;\n", "", "p_quiet"),
+    ),
+)
 LOAD_HOP = Proof(
     "vp_load_hop, 2 of 3 words of 40 bits",
     "proof_load_hop",
@@ -570,6 +604,8 @@ BLOCKS = (
     ADD,
     FRAME_CHECK,
     FRAME_CHECK_EACH,
+    LINK_IMAGES,
+    LINK_RECEIVE,
     LOAD_HOP,
     LOAD_END,
     LOAD_PORT,

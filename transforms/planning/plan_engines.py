@@ -267,8 +267,7 @@ class EngineSearch:
         nodes outside of engines were planned for that interval.
         """
         if self.latency:
-            found = self.soonest()
-            return None if found is None else self.planned(found.solved, LONE)
+            return self.soonest()
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
@@ -279,7 +278,7 @@ class EngineSearch:
         again = self.fastest(shape)
         return None if again is None else self.planned(again.solved, shape)
 
-    def soonest(self) -> Counted | None:
+    def soonest(self) -> Plan | None:
         """The plan with the shortest latency that fits; None where there is none.
 
         Each is chosen beside what stood between the units of the one before, and from folds near to its own, until that helps no more.
@@ -289,16 +288,19 @@ class EngineSearch:
             if (near := self._sooner(near)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
-            found = self.counted(near, LONE)
+            found, graph = self._count(near, LONE)
             if not self.fits(found):
                 continue
-            if best and found.latency > (1 - SAME) * best.latency:
-                best = min(best, found, key=self.cost)
+            last = best is not None and found.latency > (1 - SAME) * best[0].latency
+            if best is None or self.cost(found) < self.cost(best[0]):
+                best = found, graph
+            if last:
                 break
-            best = found
-        if best:
-            self.standing = best.standing
-        return best
+        if best is None:
+            return None
+        found, graph = best
+        self.standing = found.standing
+        return Plan(graph, found.interval, found.solved.interval, found.used, self.problem.room, found.solved.gap)
 
     def _sooner(self, near: Solved | None) -> Solved | None:
         """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""

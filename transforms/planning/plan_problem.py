@@ -131,10 +131,11 @@ class Picked:
 
 @dataclass(frozen=True)
 class Solved:
-    """Foldings with which every unit keeps its interval for that of a plan."""
+    """Foldings with which every unit keeps its interval for that of a plan; ``gap``: as in :class:`Plan`."""
 
     interval: int
     foldings: tuple[Folding, ...]
+    gap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class Plan:
     Attributes:
         graph: with nothing inserted. interval: cycles of a frame. base: those of a unit, where these are others.
         used: ``[slrs, kinds]``, all that stands between units counted. room: ``[slrs, kinds]``, the budget.
-        gap: by how much a shorter interval is not ruled out, as a share; None where that is not known.
+        gap: by how much a shorter interval, or latency where that is the goal, is not ruled out, as a share; None where that is not known.
     """
 
     graph: ModelWrapper

@@ -99,7 +99,8 @@ def _folds(unit: PlanUnit, problem: Problem, interval: float, least: float, most
 def soonest(problem: Problem, options: Sequence[TimedFolds], waves: Sequence[Wave]) -> Solved | None:
     """The solution whose waves and delays together are shortest, within what is left of the room; None where nothing fits.
 
-    Its interval is the time of an image in the fastest engine, the sum of its waves.
+    Its interval is the time of an image in the fastest engine, the sum of its waves. Its gap is by how much a shorter time is not ruled out,
+    of other choices among ``options``.
 
     Args:
         options: of the units (:func:`timed_folds`).
@@ -111,22 +112,26 @@ def soonest(problem: Problem, options: Sequence[TimedFolds], waves: Sequence[Wav
     options = [*options, *(TimedFolds.without_time(candidates, count) for (candidates, _), count in beside.items())]
     places = [*problem.places, *(place for _, place in beside)]
     scale = float(problem.guess)
-    x = _program(options, places, waves, left, problem.room.sum(0), scale)
-    if x is None:
+    found = _program(options, places, waves, left, problem.room.sum(0), scale)
+    if found is None:
         return None
+    x, gap = found
     starts = np.cumsum([0, *(len(option.folds) for option in options)])
     chosen = [option.folds[int(np.argmax(x[a:b]))] for option, (a, b) in zip(options, pairwise(starts))]
     foldings = tuple(unit.folding.folded_as(fold) for unit, fold in zip(problem.units, chosen))
     intervals: dict[str, float] = defaultdict(float)
     for wave, length in zip(waves, x[starts[-1] :], strict=True):
         intervals[wave.engine] += scale * float(length)
-    return Solved(int(min(time for engine, time in intervals.items() if engine)), foldings)
+    return Solved(int(min(time for engine, time in intervals.items() if engine)), foldings, gap)
 
 
 def _program(
     options: Sequence[TimedFolds], places: Sequence[int], waves: Sequence[Wave], left: np.ndarray, part: np.ndarray, scale: float
-) -> np.ndarray | None:
-    """One fold of each option and the length of each wave: ``[folds + waves]``; None where nothing fits. Times are shares of ``scale``."""
+) -> tuple[np.ndarray, float] | None:
+    """One fold of each option and the length of each wave, ``[folds + waves]``, and the gap to the solver's bound; None where nothing fits.
+
+    Times are shares of ``scale``.
+    """
     sizes = [len(option.folds) for option in options]
     owner, starts, size = np.repeat(np.arange(len(options)), sizes), np.cumsum([0, *sizes]), sum(sizes)
     works = [(number_of_wave, number, layer) for number_of_wave, wave in enumerate(waves) for number, layer in wave.works]
@@ -152,4 +157,4 @@ def _program(
             bounds=Bounds(0, np.repeat([1, np.inf], [size, len(waves)])),
             options={"mip_rel_gap": GAP, "node_limit": MOST_NODES},
         )  # fmt: skip
-    return result.x
+    return None if result.x is None else (result.x, max(0.0, float(result.mip_gap)))
