@@ -12,7 +12,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune import progress
 from finn_vitprune.boards.gate import compile_netlist
 from finn_vitprune.boards.host import BoardHost
-from finn_vitprune.boards.netlist import Fault, Netlist
+from finn_vitprune.boards.netlist import RoutedNetlist, StuckNet
 from finn_vitprune.boards.place import NETLIST
 from finn_vitprune.builds.bitstream import FOLDER, read_board
 from finn_vitprune.builds.images import BuildImages, input_shape, to_patches
@@ -46,7 +46,7 @@ class GateLevel:
     seed: int
     faults: int = 0
     noticed: int = 0
-    unnoticed: list[Fault] = field(default_factory=list)
+    unnoticed: list[StuckNet] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -102,7 +102,7 @@ def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None =
             f"the routed netlist differs from the network in {wrong} of {wanted.size:,} logits; {missing} images have no answer"
         )
     if options.faults:
-        drawn = Netlist.load(netlist).faults(options.faults, seed)
+        drawn = RoutedNetlist.load(netlist).faults(options.faults, seed)
         seen = link.notice(compile_netlist(netlist, drawn), drawn, payloads, wanted)
         left = [fault for fault, noticed in zip(drawn, seen) if not noticed]
         found = replace(found, faults=options.faults, noticed=sum(seen), unnoticed=left)

@@ -1,8 +1,8 @@
 // Runs a routed netlist, 64 boards side by side, through its pins: bytes of a serial line go to rx, bytes come from tx.
 //
-// Standard input has numbers, then the bytes of each board: clocks of a bit in 256ths, clocks of silence that end the run, clocks at
-// most, block RAMs, small RAMs, faults; for each fault its board (64: none) and value; for each board the number of messages, and of each message its length
-// and how many bytes must have come before it is sent. Standard output has for each board the number of bytes that came and each of them
+// Standard input has numbers, then the bytes of each board: clocks of a bit in 256ths, clocks that the run goes on once all
+// bytes that are expected came, clocks of silence that end it before that, block RAMs, small RAMs, faults; for each fault its board (64: none) and value; for each board the bytes that are expected of
+// it, the number of messages, and of each message its length and how many bytes must have come before it is sent. Standard output has for each board the number of bytes that came and each of them
 // (256 more where its stop bit is missing), then the clocks of the whole run and, for each board, the clock of its last byte.
 #include <algorithm>
 #include <array>
@@ -32,6 +32,7 @@ struct Message {
 struct Line {
     std::vector<Message> messages;
     std::vector<std::uint16_t> received;
+    std::size_t expected = 0;
     std::size_t message = 0, byte = 0;
     int out_left = 0, in_left = 0;
     unsigned out_bits = 0, in_bits = 0;
@@ -90,7 +91,7 @@ std::uint64_t number() {
 }
 
 int run() {
-    const std::uint64_t bit = number(), silence = number(), most = number();
+    const std::uint64_t bit = number(), grace = number(), silence = number();
     const int block_rams = int(number()), small_rams = int(number()), faults = int(number());
     if (!ecp5_load(".", block_rams, small_rams)) throw std::runtime_error("contents of a block RAM are missing");
     VerilatedContext context;
@@ -103,6 +104,7 @@ int run() {
     }
     std::array<Line, BOARDS> lines;
     for (Line& line : lines) {
+        line.expected = number();
         line.messages.resize(number());
         for (Message& message : line.messages) {
             message.bytes.resize(number());
@@ -110,10 +112,10 @@ int run() {
             for (std::uint8_t& byte : message.bytes) byte = std::uint8_t(number());
         }
     }
-    std::uint64_t clock = 0, busy = 0;
+    std::uint64_t clock = 0, busy = 0, done = 0;  // clocks: now, of the last sign of a board that is waited for
     const std::uint64_t start = 64;  // clocks after which a host sends
     board->clk = 0;
-    for (; clock < most && clock < busy + silence; clock++) {
+    for (; clock < busy + silence && clock <= done + grace; clock++) {
         const std::uint64_t time = clock * PART;
         Word rx = ~Word{0};
         const Word tx = board->tx;
@@ -121,7 +123,8 @@ int run() {
             Line& line = lines[l];
             if (clock >= start && !line.send(time, bit)) rx &= ~(Word{1} << l);
             if (line.in_left != 0 || line.broken || !(tx >> l & 1)) line.receive(tx >> l & 1, time, bit);
-            if (line.sending() || line.in_left != 0) busy = clock;
+            if (line.received.size() < line.expected) done = clock;
+            if (line.expected != 0 && (line.sending() || line.in_left != 0)) busy = clock;
         }
         board->rx = rx;
         board->clk = 1;

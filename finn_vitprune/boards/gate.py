@@ -12,7 +12,7 @@ from pathlib import Path
 from finn_vitprune import cache, progress
 from finn_vitprune.boards import gates
 from finn_vitprune.boards import netlist as netlists
-from finn_vitprune.boards.netlist import LANES, MODULE, Fault, Netlist, to_verilog
+from finn_vitprune.boards.netlist import LANES, MODULE, RoutedNetlist, StuckNet, to_verilog
 from finn_vitprune.processes import ProcessGroup
 from finn_vitprune.sim import toolchain
 
@@ -38,11 +38,20 @@ class LineMessage:
 
 @dataclass(frozen=True)
 class FaultAt:
-    """Fault number ``fault`` of a simulator, at one of its boards, where the net is ``value`` for ever."""
+    """StuckNet number ``fault`` of a simulator, at one of its boards, where the net is ``value`` for ever."""
 
     fault: int
     board: int
     value: int
+
+
+@dataclass(frozen=True)
+class LineTimes:
+    """Of the boards' lines: a bit in 256ths of a clock; clocks that a run goes on when all came, and for which it waits for a byte."""
+
+    bit: int
+    grace: int
+    silence: int
 
 
 @dataclass(frozen=True)
@@ -68,24 +77,31 @@ class GateSimulator:
     faults: int
 
     def run(
-        self, messages: Mapping[int, Sequence[LineMessage]], bit: int, silence: int, most: int, faults: Sequence[FaultAt] = ()
+        self, messages: Mapping[int, Sequence[LineMessage]], expected: Mapping[int, int], times: LineTimes, faults: Sequence[FaultAt] = ()
     ) -> GateRun:
-        """Send messages to boards until all are sent and nothing came for a while.
+        """Send messages to boards until what is expected came.
 
         Args:
-            messages: by board, 0 to :data:`.LANES` - 1. bit: of the line, in 256ths of a clock.
-            silence: clocks without a byte that end the run. most: clocks after which it ends.
+            messages: by board, 0 to :data:`.LANES` - 1. expected: bytes that are waited for, by board; others are not waited for.
             faults: at most one of each number of the simulator.
         """
         chosen = {fault.fault: fault for fault in faults}
-        lines = [f"{bit} {silence} {most} {self.block_rams} {self.small_rams} {self.faults}"]
+        lines = [f"{times.bit} {times.grace} {times.silence} {self.block_rams} {self.small_rams} {self.faults}"]
         for number in range(self.faults):
             fault = chosen.get(number)
             # a fault that is nowhere stands at a board that does not exist
             lines.append(f"{fault.board} {fault.value}" if fault else f"{LANES} 0")
         for board in range(LANES):
             sent = messages.get(board, ())
-            lines.append(" ".join([str(len(sent)), *(f"{len(one.data)} {one.after} {' '.join(map(str, one.data))}" for one in sent)]))
+            lines.append(
+                " ".join(
+                    [
+                        str(expected.get(board, 0)),
+                        str(len(sent)),
+                        *(f"{len(one.data)} {one.after} {' '.join(map(str, one.data))}" for one in sent),
+                    ]
+                )
+            )
         with ProcessGroup() as group:
             process = group.start(
                 [str(self.folder / "sim")],
@@ -102,7 +118,7 @@ class GateSimulator:
         return GateRun([values[1:] for values in received], clocks[0], [int(line) for line in out.splitlines()[LANES + 1 :]])
 
 
-def compile_netlist(path: Path, faults: Sequence[Fault] = ()) -> GateSimulator:
+def compile_netlist(path: Path, faults: Sequence[StuckNet] = ()) -> GateSimulator:
     """Compile a routed netlist, or take its simulator from the cache.
 
     Args:
@@ -112,25 +128,23 @@ def compile_netlist(path: Path, faults: Sequence[Fault] = ()) -> GateSimulator:
         UserError: Verilator or a C++ compiler is missing.
     """
     code = [*(HERE / name for name in SOURCES), Path(gates.__file__), Path(netlists.__file__), Path(__file__)]
-    parts = [path.read_bytes(), *(one.read_bytes() for one in code), repr(list(faults)), *toolchain.versions()]
-    key = toolchain.digest(*parts, *toolchain.CXX_FLAGS)
+    parts = [path.read_bytes(), *(one.read_bytes() for one in code), repr(list(faults))]
+    key = toolchain.digest(*parts, toolchain.runtime_key())
 
     def build(folder: Path) -> None:
         progress.begin("the routed netlist as Verilog, compiled with Verilator")
-        written = to_verilog(Netlist.load(path), folder, faults)
+        written = to_verilog(RoutedNetlist.load(path), folder, faults)
         toolchain.run_verilator([*OPTIONS, written.verilog.name], folder)
         generated = folder / "cpp"
-        todo = [(HERE / name, generated / f"{name}.o", "-O2") for name in SOURCES if name.endswith(".cpp")]
+        own = [HERE / name for name in SOURCES if name.endswith(".cpp")]
+        own.append(toolchain.verilator_root() / "include" / "verilated_dpi.cpp")
+        todo = [(source, generated / f"{source.stem}.o", toolchain.FAST) for source in own]
         for source in sorted(generated.glob("Vgate*.cpp")):
             level = toolchain.SLOW if source.name.endswith("Slow.cpp") else toolchain.FAST
             todo.append((source, source.with_suffix(".o"), level))
-        include = toolchain.verilator_root() / "include"
-        todo += [
-            (include / f"{name}.cpp", generated / f"{name}.o", toolchain.FAST)
-            for name in ("verilated", "verilated_threads", "verilated_dpi")
-        ]
-        toolchain.compile_objects(todo, (generated, HERE), None)
-        toolchain.link([target for _, target, _ in todo], folder / "sim")
+        toolchain.compile_objects(todo, (generated, HERE), toolchain.runtime())
+        runtime = [path for path in toolchain.runtime_objects() if path.stem != "driver"]
+        toolchain.link([*(target for _, target, _ in todo), *runtime], folder / "sim")
         shutil.rmtree(generated)
         written.verilog.unlink()
         (folder / SIZES).write_text(json.dumps([written.block_rams, written.small_rams]))

@@ -29,11 +29,11 @@ def formula(table: int, inputs: int) -> tuple[str, int]:
 
 
 def expression(table: int, names: list[str | None]) -> str:
-    """Verilog of a table with these nets at its inputs; an input of None is 0."""
+    """Verilog of a table with these nets at its inputs, of which some may be constants; an input of None is 0."""
     used = list(names)
     for k in reversed(range(len(used))):
-        if used[k] is None:
-            table = _cofactor(table, len(used), k, 0)
+        if used[k] in (None, ZERO, ONE):
+            table = _cofactor(table, len(used), k, int(used[k] == ONE))
             del used[k]
     return formula(table, len(used))[0].format(*used)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune import progress
-from finn_vitprune.boards.gate import FaultAt, GateRun, GateSimulator, LineMessage
-from finn_vitprune.boards.netlist import LANES, Fault
+from finn_vitprune.boards.gate import FaultAt, GateRun, GateSimulator, LineMessage, LineTimes
+from finn_vitprune.boards.netlist import LANES, StuckNet
 from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.link.frames import FrameReader, FrameType, LinkFrame
 from finn_vitprune.sim.beats import Stream, unpack
@@ -20,13 +20,13 @@ FRAME_BYTES = 12
 """Of a frame beside its payload."""
 CRC_BYTES = 4
 """Before the logits in a frame of them: the CRC of the image's."""
-SILENCE_FRAMES = 8
-"""A board that is silent for as long as so many frames take has nothing more to say, and at least for :data:`SILENCE_CLOCKS`."""
-SILENCE_CLOCKS = 200_000
+BYTE_BITS = 10
+SILENCE_FRAMES, SILENCE_CLOCKS = 8, 200_000
+"""For as long as so many frames take, and so many clocks, a board may be silent in the middle of its answers."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class BoardAnswers:
     """What came of images: their logits, int64 ``[images, classes]``, and which came, bool ``[images]``; clocks of the simulation."""
 
     logits: np.ndarray
@@ -59,18 +59,19 @@ class BoardHost:
             for k, payload in enumerate(payloads)
         ]  # fmt: skip
 
-    def run(
-        self, simulator: GateSimulator, messages: dict[int, list[LineMessage]], most: int | None = None, faults: Sequence[FaultAt] = ()
-    ) -> GateRun:
-        """Run boards; ``most`` clocks."""
-        frame = max(len(one.data) for sent in messages.values() for one in sent) + self.answer_bytes
-        silence = max(SILENCE_CLOCKS, self.silent, SILENCE_FRAMES * frame * 10 * self.bit // 256)
-        return simulator.run(messages, self.bit, silence, most or 1 << 40, faults)
+    @property
+    def times(self) -> LineTimes:
+        """Of runs: one answer more would be seen, and a board may be silent for as long as an image takes and the design needs."""
+        answer = self.answer_bytes * BYTE_BITS * self.bit // 256
+        image = (FRAME_BYTES + self.input.tdata_bits // 8 * self.input.beats) * BYTE_BITS * self.bit // 256
+        return LineTimes(self.bit, answer, SILENCE_FRAMES * (answer + image) + max(SILENCE_CLOCKS, self.silent))
 
-    def ask(self, simulator: GateSimulator, payloads: Sequence[bytes]) -> Answers:
+    def ask(self, simulator: GateSimulator, payloads: Sequence[bytes]) -> BoardAnswers:
         """Images dealt to all boards, one after another at each."""
         shares = [list(range(board, len(payloads), LANES)) for board in range(min(LANES, len(payloads)))]
-        run = self.run(simulator, {board: self.messages([payloads[i] for i in share]) for board, share in enumerate(shares)})
+        messages = {board: self.messages([payloads[i] for i in share]) for board, share in enumerate(shares)}
+        expected = {board: len(share) * self.answer_bytes for board, share in enumerate(shares)}
+        run = simulator.run(messages, expected, self.times)
         logits = np.zeros((len(payloads), self.output.tokens * self.output.channels), np.int64)
         came = np.zeros(len(payloads), bool)
         for board, share in enumerate(shares):
@@ -78,7 +79,7 @@ class BoardHost:
                 logits[share[number]], came[share[number]] = found, True
         # what did not come differs from any logits
         logits[~came] = np.iinfo(np.int64).min
-        return Answers(logits, came, run.clocks)
+        return BoardAnswers(logits, came, run.clocks)
 
     def answers(self, run: GateRun, board: int, payloads: Sequence[bytes]) -> dict[int, np.ndarray]:
         """Logits that a host takes from a board, by the number of their image: with the CRC of that image."""
@@ -90,14 +91,15 @@ class BoardHost:
                 found[frame.number] = unpack(beats, self.output).reshape(-1)
         return found
 
-    def notice(self, simulator: GateSimulator, faults: Sequence[Fault], payloads: Sequence[bytes], wanted: np.ndarray) -> list[bool]:
-        """Which faults a host notices: answers that are wrong or missing. One fault a board, and one board without any."""
+    def notice(self, simulator: GateSimulator, faults: Sequence[StuckNet], payloads: Sequence[bytes], wanted: np.ndarray) -> list[bool]:
+        """Which faults a host notices: answers that are wrong or missing. One fault a board, and one board
+        without any, for whose answers they are waited for."""
         seen: list[bool] = []
         messages = self.messages(payloads)
         for start in range(0, len(faults), LANES - 1):
             some = faults[start : start + LANES - 1]
             at = [FaultAt(start + k, k + 1, fault.value) for k, fault in enumerate(some)]
-            run = self.run(simulator, dict.fromkeys(range(len(some) + 1), messages), most=self._most(simulator, messages), faults=at)
+            run = simulator.run(dict.fromkeys(range(len(some) + 1), messages), {0: len(payloads) * self.answer_bytes}, self.times, at)
             right = [
                 len(found := self.answers(run, board, payloads)) == len(payloads)
                 and all(np.array_equal(found[k], wanted[k]) for k in range(len(payloads)))
@@ -108,8 +110,3 @@ class BoardHost:
             seen += [not one for one in right[1:]]
             progress.line(f"{sum(seen)} of {len(seen)} faults noticed")
         return seen
-
-    def _most(self, simulator: GateSimulator, messages: list[LineMessage]) -> int:
-        """Clocks in which a board without a fault has answered, and some more."""
-        run = self.run(simulator, {0: messages})
-        return run.last[0] + self.answer_bytes * 10 * self.bit // 256

@@ -34,7 +34,7 @@ class NetlistError(UserError):
 
 
 @dataclass(frozen=True)
-class Fault:
+class StuckNet:
     """A net whose driver is stuck: its cell, the port and the bit that drives it, and the value that it has for ever."""
 
     cell: str
@@ -71,7 +71,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Netlist:
+class RoutedNetlist:
     """A routed netlist: its cells, and the nets of its pins."""
 
     cells: list[Cell]
@@ -79,7 +79,7 @@ class Netlist:
     outputs: dict[str, int]
 
     @classmethod
-    def load(cls, path: Path) -> Netlist:
+    def load(cls, path: Path) -> RoutedNetlist:
         """Of what nextpnr wrote with ``--write``, or of that packed with gzip.
 
         Raises:
@@ -112,12 +112,12 @@ class Netlist:
             for port, net in sorted(cell.nets.items()) if port.startswith(_OUTPUTS[cell.kind]) and port != "FCI"
         ]  # fmt: skip
 
-    def faults(self, count: int, seed: int) -> list[Fault]:
+    def faults(self, count: int, seed: int) -> list[StuckNet]:
         """So many nets, each of which is drawn once, stuck at 0 or 1."""
         rng, sites = np.random.default_rng(seed), self.sites()
         if count > len(sites):
             raise NetlistError(f"{count} faults are more than the {len(sites)} outputs of cells: ask for fewer")
-        return [Fault(*sites[i], int(rng.integers(2))) for i in rng.permutation(len(sites))[:count]]
+        return [StuckNet(*sites[i], int(rng.integers(2))) for i in rng.permutation(len(sites))[:count]]
 
 
 _OUTPUTS = {
@@ -134,7 +134,7 @@ class Written:
     small_rams: int
 
 
-def to_verilog(netlist: Netlist, folder: Path, faults: Sequence[Fault] = ()) -> Written:
+def to_verilog(netlist: RoutedNetlist, folder: Path, faults: Sequence[StuckNet] = ()) -> Written:
     """Write the Verilog of a netlist and the contents of its memories to ``folder``.
 
     Args:
@@ -153,7 +153,7 @@ def to_verilog(netlist: Netlist, folder: Path, faults: Sequence[Fault] = ()) -> 
 class _Writer:
     """Collects the Verilog of a netlist."""
 
-    netlist: Netlist
+    netlist: RoutedNetlist
     folder: Path
     sites: Mapping[int, int]
     lines: list[str] = field(default_factory=list)
@@ -444,7 +444,7 @@ _CELLS = {
 }  # fmt: skip
 
 
-def _clock_nets(netlist: Netlist) -> set[int]:
+def _clock_nets(netlist: RoutedNetlist) -> set[int]:
     """The nets that are the clock of the board: behind the PLL, or the pin of the clock where there is none."""
     plls = [cell for cell in netlist.cells if cell.kind == "EHXPLLL"]
     if len(plls) > 1:
@@ -455,7 +455,7 @@ def _clock_nets(netlist: Netlist) -> set[int]:
     return {net for net in clocks | {out for into, out in buffers if into in clocks} if net is not None}
 
 
-def _constant_nets(netlist: Netlist) -> dict[int, int]:
+def _constant_nets(netlist: RoutedNetlist) -> dict[int, int]:
     """Nets that a LUT without inputs drives, and their values."""
     constant = [cell for cell in netlist.cells if cell.kind == "TRELLIS_COMB" and not set(cell.nets) - {"F"}]
     return {cell.nets["F"]: cell.number("INITVAL") & 1 for cell in constant if "F" in cell.nets}

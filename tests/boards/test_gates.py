@@ -29,6 +29,11 @@ def test_an_input_that_is_not_there_is_zero():
     assert value(expression(0b1000_0110, ["n0", None, "n1"]), 2) == 0b0010  # its tables at 0, 1, 4 and 5
 
 
+def test_constants_are_folded():
+    assert expression(0x96AA, ["a", "b", "ONE", "ONE"]) in ("(a ^ ~b)", "(b ^ ~a)")
+    assert expression(0x96AA, ["a", "b", "ONE", "ZERO"]) == "a"
+
+
 def test_a_sum_and_a_choice_are_short():
     assert expression(0x6666, ["a", "b", "c", "d"]) in ("(a ^ b)", "(b ^ a)")
     assert expression(0xCACA, ["a", "b", "c", "d"]).count("&") == 2

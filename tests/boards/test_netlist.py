@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from finn_vitprune.boards.netlist import Netlist, NetlistError, to_verilog
+from finn_vitprune.boards.netlist import NetlistError, RoutedNetlist, to_verilog
 
 
-def netlist(tmp_path, cells: dict[str, tuple[str, dict[str, str], dict[str, int]]]) -> Netlist:
+def netlist(tmp_path, cells: dict[str, tuple[str, dict[str, str], dict[str, int]]]) -> RoutedNetlist:
     """Cells (type, parameters, nets) behind a board's clock pin, net 2, whose clock is net 3."""
     pins = {"clk": ("input", 2), "rx": ("input", 4), "tx": ("output", 6)}
     pads = {
@@ -24,7 +24,7 @@ def netlist(tmp_path, cells: dict[str, tuple[str, dict[str, str], dict[str, int]
     }}}  # fmt: skip
     path = tmp_path / "routed.json"
     path.write_text(json.dumps(found))
-    return Netlist.load(path)
+    return RoutedNetlist.load(path)
 
 
 REGISTER = {"SD": "1 ", "REGSET": "RESET", "LSRMUX": "LSR", "GSR": "DISABLED", "CLKMUX": "CLK", "CEMUX": "1 "}
@@ -112,4 +112,4 @@ def test_what_is_not_modelled_is_refused(tmp_path, why):
 def test_a_file_that_is_no_netlist(tmp_path):
     (tmp_path / "routed.json").write_text("{}")
     with pytest.raises(NetlistError, match="is no netlist of nextpnr"):
-        Netlist.load(tmp_path / "routed.json")
+        RoutedNetlist.load(tmp_path / "routed.json")

@@ -11,10 +11,11 @@ from finn_vitprune.bench.units import build_node
 from finn_vitprune.boards import place
 from finn_vitprune.boards.gate import compile_netlist
 from finn_vitprune.boards.host import BoardHost
-from finn_vitprune.boards.netlist import LANES, Netlist
+from finn_vitprune.boards.netlist import LANES, RoutedNetlist
 from finn_vitprune.boards.place import BoardDesign, DesignPorts
 from finn_vitprune.boards.table import CELLS, board_named
 from finn_vitprune.errors import DoesNotFit, TargetMissed
+from finn_vitprune.execute import golden
 from finn_vitprune.sim.beats import pack
 
 BOARD = board_named("LFE5U-25F")
@@ -40,6 +41,13 @@ def unit(tmp_path_factory):
     return op, model, into, out, design
 
 
+def golden_outputs(unit, frames: np.ndarray) -> np.ndarray:
+    """What the golden model gives, ``[F, TOKENS * COLUMNS]``."""
+    op, model, *_ = unit
+    [found] = golden.run_node(model, op.onnx_node, {op.onnx_node.input[0]: frames}).values()
+    return found.reshape(len(frames), -1)
+
+
 @pytest.fixture(scope="module")
 def routed(unit):
     """The unit, mapped and routed."""
@@ -54,23 +62,21 @@ def test_a_unit_becomes_a_bitstream(routed):
     assert clock.mhz == 50 and clock.bit == round(50e6 * 256 / 3e6)
     place.need_clock(found, clock)
     assert found.used["MULT18"] == counted["MULT18"] >= 3 and found.used["EBR"] == counted["EBR"] >= 1
-    for kind in ("COMB", "FF"):
-        assert found.used[kind] == pytest.approx(counted[kind], rel=0.05)
+    assert found.used["FF"] == pytest.approx(counted["FF"], rel=0.02)
+    assert found.used["COMB"] == pytest.approx(counted["COMB"], rel=0.1), "nextpnr adds the ends of carries"
     bitstream = place.pack_design(found)  # which unpacks it and packs it again
     assert bitstream.read_bytes()[:2] == b"\xff\x00" and b"LFE5U-25F" in bitstream.read_bytes()[:200]
 
 
 @pytest.mark.slow
 def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed):
-    op, model, into, out, _ = unit
+    _, _, into, out, _ = unit
     _, clock, found = routed
     frames = np.random.default_rng(1).integers(-128, 128, (LANES + 6, TOKENS, ROWS))
-    node = op.onnx_node
-    wanted = op.compute(frames, *(np.rint(model.get_initializer(name)).astype(np.int64) for name in node.input[1:]))
-    wanted = wanted.reshape(len(frames), -1)
+    wanted = golden_outputs(unit, frames)
     payloads = [beats.tobytes() for beats in pack(frames, into).reshape(len(frames), -1)]
     host, netlist = BoardHost(into, out, clock.bit, 1000), found.folder / place.NETLIST
-    drawn = Netlist.load(netlist).faults(20, 3)
+    drawn = RoutedNetlist.load(netlist).faults(20, 3)
     simulator = compile_netlist(netlist, drawn)
     answers = host.ask(simulator, payloads)
     assert answers.came.all() and np.array_equal(answers.logits, wanted)
@@ -80,9 +86,9 @@ def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed)
 
 
 @pytest.mark.slow
-def test_a_damaged_table_changes_logits(unit, routed, tmp_path):
-    """The comparison can fail: a netlist with one LUT inverted behind a multiplier does not agree."""
-    op, model, into, out, _ = unit
+def test_damaged_tables_change_logits(unit, routed, tmp_path):
+    """The comparison can fail: a netlist with the LUTs behind multipliers inverted does not agree."""
+    _, _, into, out, _ = unit
     _, clock, found = routed
     content = json.loads(gzip.decompress((found.folder / place.NETLIST).read_bytes()))
     [module] = content["modules"].values()
@@ -94,18 +100,16 @@ def test_a_damaged_table_changes_logits(unit, routed, tmp_path):
         if port[0] == "P"
         for net in bits
     }
-    victim = next(
-        cell for cell in module["cells"].values()
-        if cell["type"] == "TRELLIS_COMB" and products & {bits[0] for port, bits in cell["connections"].items() if port in "ABCD" and bits}
-    )  # fmt: skip
-    victim["parameters"]["INITVAL"] = "".join("10"[int(bit)] for bit in victim["parameters"]["INITVAL"])
+    for cell in module["cells"].values():
+        inputs = {bits[0] for port, bits in cell["connections"].items() if port in "ABCD" and bits}
+        if cell["type"] == "TRELLIS_COMB" and products & inputs:
+            cell["parameters"]["INITVAL"] = "".join("10"[int(bit)] for bit in cell["parameters"]["INITVAL"])
     damaged = tmp_path / "routed.json"
     damaged.write_text(json.dumps(content))
     frames = np.random.default_rng(1).integers(-128, 128, (4, TOKENS, ROWS))
     payloads = [beats.tobytes() for beats in pack(frames, into).reshape(len(frames), -1)]
-    wanted = op.compute(frames, *(np.rint(model.get_initializer(name)).astype(np.int64) for name in op.onnx_node.input[1:]))
     answers = BoardHost(into, out, clock.bit, 1000).ask(compile_netlist(damaged), payloads)
-    assert not np.array_equal(answers.logits, wanted.reshape(len(frames), -1))
+    assert not np.array_equal(answers.logits, golden_outputs(unit, frames))
 
 
 @pytest.mark.slow
