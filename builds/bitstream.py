@@ -144,10 +144,8 @@ def board_design(stitched: Path) -> BoardDesign:
     if rom.is_file() and CONTENTS_WORD not in rom.read_text():
         raise UserError(f"{build}: its ROMs would lose their contents, an older version built it: build again")
     contents = tuple(design.folder / name for name in sorted(design.digests) if name.endswith(".hex"))
-    number = int(sha256(design.folder / "design.json")[:8], 16)
-    streams = (design.input, design.output)
-    sizes = [size for stream in streams for size in (stream.tdata_bits // 8, stream.beats)]
-    return BoardDesign(TOP, sources, contents, *sizes, number=number)
+    into, out = design.input, design.output
+    return BoardDesign(TOP, sources, contents, into.tdata_bits // 8, into.beats, out.tdata_bits // 8, out.beats, design.number)
 
 
 def _counts(used: dict[str, int], board: Board) -> str:

@@ -20,7 +20,7 @@ from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.execute import golden
-from finn_vitprune.files import sha256, write_json
+from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import pack
 
 RESULT = "gate_level.json"
@@ -81,7 +81,7 @@ def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None =
     board = read_board(folder)
     build = BuildFolder(Path(build_dir).resolve())
     design = StitchedDesign.load(build.stitched)
-    if int(sha256(build.stitched / "design.json")[:8], 16) != board.design:
+    if design.number != board.design:
         raise UserError(f"{folder} is of another design than {build_dir}: make the bitstream again")
     host, seed = design.host(), options.seed
     pixels = _pixels(build, options, input_shape(host), design.output.tokens * design.output.channels)

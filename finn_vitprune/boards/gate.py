@@ -128,8 +128,8 @@ def compile_netlist(path: Path, faults: Sequence[StuckNet] = ()) -> GateSimulato
         UserError: Verilator or a C++ compiler is missing.
     """
     code = [*(HERE / name for name in SOURCES), Path(gates.__file__), Path(netlists.__file__), Path(__file__)]
-    parts = [path.read_bytes(), *(one.read_bytes() for one in code), repr(list(faults))]
-    key = toolchain.digest(*parts, toolchain.runtime_key())
+    parts = [one.read_bytes() for one in (path, *code)]
+    key = toolchain.digest(*parts, repr(list(faults)), toolchain.runtime_key())
 
     def build(folder: Path) -> None:
         progress.begin("the routed netlist as Verilog, compiled with Verilator")
@@ -150,4 +150,5 @@ def compile_netlist(path: Path, faults: Sequence[StuckNet] = ()) -> GateSimulato
         (folder / SIZES).write_text(json.dumps([written.block_rams, written.small_rams]))
 
     folder = cache.entry(f"verilator/netlist-{key}", build)
-    return GateSimulator(folder, *json.loads((folder / SIZES).read_text()), len(faults))
+    block_rams, small_rams = json.loads((folder / SIZES).read_text())
+    return GateSimulator(folder, block_rams, small_rams, len(faults))

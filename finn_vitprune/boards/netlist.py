@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ class RoutedNetlist:
         return [
             (cell.name, port, net)
             for cell in self.cells if cell.kind in _OUTPUTS
-            for port, net in sorted(cell.nets.items()) if port.startswith(_OUTPUTS[cell.kind]) and port != "FCI"
+            for port, net in sorted(cell.nets.items()) if _OUTPUTS[cell.kind].fullmatch(port)
         ]  # fmt: skip
 
     def faults(self, count: int, seed: int) -> list[StuckNet]:
@@ -117,12 +118,14 @@ class RoutedNetlist:
         rng, sites = np.random.default_rng(seed), self.sites()
         if count > len(sites):
             raise NetlistError(f"{count} faults are more than the {len(sites)} outputs of cells: ask for fewer")
-        return [StuckNet(*sites[i], int(rng.integers(2))) for i in rng.permutation(len(sites))[:count]]
+        chosen = [sites[i] for i in rng.permutation(len(sites))[:count]]
+        return [StuckNet(cell, port, net, int(rng.integers(2))) for cell, port, net in chosen]
 
 
 _OUTPUTS = {
-    "TRELLIS_COMB": ("F", "OFX"), "TRELLIS_FF": ("Q",), "MULT18X18D": ("P",), "DP16KD": ("DO",),
+    "TRELLIS_COMB": re.compile("F|FCO|OFX"), "TRELLIS_FF": re.compile("Q"), "MULT18X18D": re.compile(r"P\d+"), "DP16KD": re.compile(r"DO[AB]\d+"),
 }  # fmt: skip
+"""Ports of cells that can be stuck."""
 
 
 @dataclass(frozen=True)
@@ -387,11 +390,11 @@ class _Writer:
             bound += [self._control(cell, pin + side) for pin in ("CE", "WE", "RST")]
             for pin, bits in (("AD", 14), ("DI", 18)):
                 bound.append(f"{{{', '.join(self._tied(cell, f'{pin}{side}{i}') for i in reversed(range(bits)))}}}")
-        bits = f"[{18 * LANES - 1}:0]"
+        vector = f"[{18 * LANES - 1}:0]"
         outputs = [f"{name}{side}" for side in "ab"]
-        self.lines.append(f"    bit {bits} {', '.join(f'{out} = 0, {out}n' for out in outputs)};")
-        self.registers.append(f"        ecp5_ebr({', '.join([*bound, *outputs, *(f'{out}n' for out in outputs)])});")
-        self.registers += [f"        {out} <= {out}n;" for out in outputs]
+        self.lines.append(f"    bit {vector} {', '.join(f'{out} = 0, {out}n' for out in outputs)};")
+        called = f"        ecp5_ebr({', '.join([*bound, *outputs, *(f'{out}n' for out in outputs)])});"
+        self.registers.append("\n".join([called, *(f"        {out} <= {out}n;" for out in outputs)]))  # never in two blocks
         for side, out in zip("AB", outputs):
             self._slices(cell, f"DO{side}", 18, out)
 

@@ -34,7 +34,8 @@ def test_an_unknown_board_is_named(small_build, capsys):
     assert said.endswith(f"--board ulx3s-85 is unknown: did you mean ulx3s-85f? boards are {', '.join(boards())}")
 
 
-def test_a_missing_program_is_named(small_build, capsys, no_tools):
+@pytest.mark.usefixtures("no_tools")
+def test_a_missing_program_is_named(small_build, capsys):
     said = refused(capsys, "bitstream", small_build.folder)
     assert said.endswith("nextpnr-ecp5 is missing: pip install 'finn-vitprune[board]', or apt install nextpnr-ecp5")
 

@@ -88,6 +88,23 @@ def test_faults_are_drawn_by_their_seed(tmp_path):
     assert len({fault.net for fault in made.faults(50, 3)}) == 50
 
 
+def test_only_outputs_are_stuck(tmp_path):
+    """A multiplexer behind two LUTs has F1 as an input; a carry has FCI."""
+    wide = ("TRELLIS_COMB", COMB, {"A": 5, "M": 5, "F1": 8, "F": 9, "OFX": 7})
+    chain = ("TRELLIS_COMB", COMB | {"MODE": "CCU2"}, {"A": 5, "FCI": 10, "F": 8, "FCO": 11})
+    memory = ("DP16KD", {}, {"DIA0": 5, "DOA0": 12, "DOB17": 13})
+    sites = netlist(tmp_path, {"w": wide, "c": chain, "b": memory, "m": ("MULT18X18D", {}, {"A0": 5, "P35": 14})}).sites()
+    assert sites == [
+        ("w", "F", 9),
+        ("w", "OFX", 7),
+        ("c", "F", 8),
+        ("c", "FCO", 11),
+        ("b", "DOA0", 12),
+        ("b", "DOB17", 13),
+        ("m", "P35", 14),
+    ]
+
+
 CLOCK = {"WCK": 3, "WRE": 5, "WD": 5, "F": 7}
 REFUSED = {
     "TRELLIS_FF q has an asynchronous reset": {"q": ff({"SRMODE": "ASYNC"}, LSR=5)},
