@@ -113,7 +113,7 @@ def make_bitstream(build_dir: Path, folder: Path, options: BitstreamOptions) -> 
         counted = place.mapped_cells(mapped)
         progress.line(f"mapped: {_counts(counted, board)} (Yosys); clock {clock.mhz:g} MHz")
         place.need_room(board, counted, "mapped by Yosys")
-        found = place.route_design(board, mapped, clock, options.seeds, options.workers)
+        found = place.route_design(board, mapped, options.seeds, options.workers)
         best = found[0]
         progress.line(f"routed: {_counts(best.used, board)}; {best.mhz:g} MHz with seed {best.seed}")
         place.need_clock(best, clock)

@@ -30,8 +30,6 @@ GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
 BOX = Path(__file__).with_name("pll_box.v")
 PARTS_OF_A_CLOCK = 256
 """In which the length of a bit of the line is given."""
-MARGIN = 1.25
-"""By which nextpnr's target is above the clock: where its target is met it does not improve."""
 DEFAULT_NS = 12.5
 """The clock's period where nothing else is asked for."""
 TIMEOUT_S = 14_400.0
@@ -99,7 +97,6 @@ class _Routing:
 
     board: Board
     mapped: Path
-    target_mhz: float
     timeout_s: float
 
 
@@ -167,24 +164,11 @@ def _rendered(name: str, values: dict[str, object]) -> str:
     return environment.get_template(f"{name}.j2").render(values)
 
 
-def _mapped_module(folder: Path) -> dict[str, dict]:
-    """The module that Yosys mapped; the others are boxes."""
-    [module] = [m for m in json.loads((folder / NETWORK).read_text())["modules"].values() if "top" in m["attributes"]]
-    return module
-
-
-def _clock_net(folder: Path) -> str:
-    """The name of the clock that the PLL makes: of its names one that every tool has, the first by length."""
-    module = _mapped_module(folder)
-    [bit] = [cell["connections"]["CLKOP"][0] for cell in module["cells"].values() if cell["type"] == "EHXPLLL"]
-    names = [name for name, net in module["netnames"].items() if net["bits"] == [bit] and not net["hide_name"]]
-    return min(names, key=lambda name: (len(name), name))
-
-
 def mapped_cells(folder: Path) -> dict[str, int]:
     """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them: a carry is two COMB, 16 x 4 bits of RAM are six."""
+    [module] = [m for m in json.loads((folder / NETWORK).read_text())["modules"].values() if "top" in m["attributes"]]
     counted: dict[str, int] = {}
-    for cell in _mapped_module(folder)["cells"].values():
+    for cell in module["cells"].values():
         counted[cell["type"]] = counted.get(cell["type"], 0) + 1
     comb = counted.get("LUT4", 0) + 2 * counted.get("CCU2C", 0) + 6 * counted.get("TRELLIS_DPR16X4", 0)
     ebr = counted.get("DP16KD", 0) + counted.get("PDPW16KD", 0)
@@ -203,15 +187,13 @@ def need_room(board: Board, used: dict[str, int], who: str) -> None:
         raise DoesNotFit(f"the design does not fit {board.part.name} of {board.name}: it needs {', '.join(short)} ({who}); {help_}")
 
 
-def route_design(
-    board: Board, mapped: Path, clock: BoardClock, seeds: int, workers: int, timeout_s: float = TIMEOUT_S
-) -> list[RoutedDesign]:
-    """Place and route a mapped design with the seeds 1 to ``seeds``; the fastest first.
+def route_design(board: Board, mapped: Path, seeds: int, workers: int, timeout_s: float = TIMEOUT_S) -> list[RoutedDesign]:
+    """Place and route with the seeds 1 to ``seeds``; the fastest first.
 
     Raises:
         RouteError: nextpnr fails.
     """
-    function = partial(_routed, _Routing(board, mapped, round(MARGIN * clock.mhz, 2), timeout_s))
+    function = partial(_routed, _Routing(board, mapped, timeout_s))
     told = jobs.Told("placing and routing", seeds)
     found = [done for _, done in jobs.run(function, range(1, seeds + 1), min(workers, seeds) if seeds > 1 else 0, _seed_name, told)]
     return sorted(found, key=lambda one: (-one.mhz, one.seed))
@@ -226,13 +208,11 @@ def _routed(routing: _Routing, seed: int) -> RoutedDesign:
     options = [board.part.option, "--package", board.package, "--speed", str(board.speed), "--seed", str(seed), "--timing-allow-fail"]
     if not board.pins:
         options.append("--lpf-allow-unconstrained")
-    files = ["--json", str(mapped / NETWORK), "--lpf", str(mapped / "board.lpf"), "--lpf", "target.lpf"]
-    target = f'FREQUENCY NET "{_clock_net(mapped)}" {routing.target_mhz} MHZ;\n'
-    key = hashlib.sha256(repr((program("nextpnr-ecp5").version, options, target, mapped.name)).encode()).hexdigest()[:32]
+    files = ["--json", str(mapped / NETWORK), "--lpf", str(mapped / "board.lpf")]
+    key = hashlib.sha256(repr((program("nextpnr-ecp5").version, options, mapped.name)).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         progress.begin(f"nextpnr places and routes the design for {board.part.name} (seed {seed})")
-        (folder / "target.lpf").write_text(target)
         written = ["--textcfg", CONFIG, "--report", REPORT, "--write", "routed.json"]
         run_tool("nextpnr-ecp5", [*files, *options, *written], folder / "nextpnr.log", routing.timeout_s, f"routing for {board.name}")
         with (folder / "routed.json").open("rb") as text, gzip.GzipFile(folder / NETLIST, "wb", mtime=0) as packed:

@@ -52,7 +52,7 @@ def golden_outputs(unit, frames: np.ndarray) -> np.ndarray:
 def routed(unit):
     """The unit, mapped and routed."""
     mapped, clock = place.map_design(unit[-1], BOARD, 20.0)
-    return mapped, clock, place.route_design(BOARD, mapped, clock, 1, 1)[0]
+    return mapped, clock, place.route_design(BOARD, mapped, 1, 1)[0]
 
 
 @pytest.mark.slow
@@ -61,8 +61,6 @@ def test_a_unit_becomes_a_bitstream(routed):
     counted = place.mapped_cells(mapped)
     assert clock.mhz == 50 and clock.bit == round(50e6 * 256 / 3e6)
     place.need_clock(found, clock)
-    [target] = [value["constraint"] for value in json.loads((found.folder / place.REPORT).read_text())["fmax"].values()]
-    assert target == pytest.approx(62.5, abs=0.05), "nextpnr aims higher than the clock"
     assert found.used["MULT18"] == counted["MULT18"] >= 3 and found.used["EBR"] == counted["EBR"] >= 1
     assert found.used["FF"] == pytest.approx(counted["FF"], rel=0.02)
     assert found.used["COMB"] == pytest.approx(counted["COMB"], rel=0.1), "nextpnr adds the ends of carries"
