@@ -51,6 +51,8 @@ module vp_link_receive #(
     logic [LEFT_W-1:0] left_q;    // bytes of the body to come
     logic [QUIET_W-1:0] quiet_q;  // cycles without a byte
     logic started_q;              // a reset is over
+    logic [18:0] answer_q;        // what became of a frame, a cycle later: it is told, it is counted
+    logic told_q, ended_q;
     logic [31:0] crc_q, crc;
 
     wire logic take = in_valid && in_ready;
@@ -94,6 +96,8 @@ module vp_link_receive #(
             lost_q    <= 1'b0;
             quiet_q   <= '0;
             started_q <= 1'b0;
+            told_q    <= 1'b0;
+            ended_q   <= 1'b0;
             counts    <= '0;
         end else begin
             started_q <= 1'b1;
@@ -130,11 +134,16 @@ module vp_link_receive #(
                     lost_q  <= !right;
                 end
             endcase
-            if (good || cause != NONE) counts[cause] <= counts[cause] + 1'b1;
+            told_q  <= cause != NONE || (good && !image_q);
+            ended_q <= cause != NONE || good;
+            for (int unsigned i = 0; i < 8; i++) begin
+                if (ended_q && answer_q[18:16] == 3'(i)) counts[i] <= counts[i] + 1'b1;
+            end
         end
     end
     always_ff @(posedge clk) begin
-        error_q <= in_error;
+        error_q  <= in_error;
+        answer_q <= {cause, state_q == BODY || state_q == DONE ? number_q : 16'd0};
         if (take) last_q <= {in_data, last_q[63:8]};
         else if (state_q == HEAD) last_q <= {8'd0, last_q[63:8]};
         if (state_q == LOOK) begin
@@ -155,8 +164,8 @@ module vp_link_receive #(
     assign keep         = good && image_q;
     assign forget       = (state_q == BODY || state_q == DONE) && cause != NONE;
     assign tag          = {last_q[63:32], number_q};
-    assign answer       = {cause, state_q == BODY || state_q == DONE ? number_q : 16'd0};
-    assign answer_valid = cause != NONE || (good && !image_q);
+    assign answer       = answer_q;
+    assign answer_valid = told_q;
 endmodule
 
 `default_nettype wire

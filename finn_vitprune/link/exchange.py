@@ -37,7 +37,7 @@ class Transport(Protocol):
         """Send bytes, or keep them to be sent."""
 
     def read(self, seconds: float) -> bytes:
-        """What came: at least a byte, or none when so many seconds passed without one."""
+        """What came: at least a byte, or none when so many seconds, or no time at all, passed without one."""
 
     def now(self) -> float:
         """Seconds, of any beginning."""
@@ -179,9 +179,11 @@ class Exchange:
             self._send(sent.place, sent.payload, sent.tries + 1)
 
     def _next(self, end: float) -> LinkFrame | None:
-        """The next frame, if one comes until ``end``."""
-        while not self._come and (left := end - self.transport.now()) > 0:
-            self._come += self._reader.feed(self.transport.read(left))
+        """The next frame, if one came or comes until ``end``, which may be over."""
+        left = 1.0
+        while not self._come and left > 0:
+            left = end - self.transport.now()
+            self._come += self._reader.feed(self.transport.read(max(left, 0.0)))
         if not self._come:
             self._come += self._reader.flush()
         return self._come.popleft() if self._come else None

@@ -20,6 +20,8 @@ class SerialPort:
         Raises:
             UserError: pyserial is missing, or the port cannot be opened.
         """
+        if baud < 1:
+            raise UserError(f"baud {baud}: use 1 or more, as 3000000")
         try:
             import serial
         except ModuleNotFoundError:

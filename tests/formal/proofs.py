@@ -389,6 +389,8 @@ LINK_RECEIVE = Proof(
         Fault("vp_link_receive", "keep         = good && image_q;", "keep         = good;", "p_keep"),
         Fault("vp_link_receive", "if (count_q == 4'd1) state_q <= BODY;", "if (count_q == 4'd0) state_q <= BODY;", "in.p_progress"),
         Fault("vp_link_receive", "            started_q <= 1'b0;\n", "", "p_quiet"),
+        Fault("vp_link_receive", "told_q  <= cause != NONE || (good && !image_q);", "told_q  <= good && !image_q;", "p_forget"),
+        Fault("vp_link_receive", "told_q  <= cause != NONE || (good && !image_q);", "told_q  <= cause != NONE || good;", "p_told"),
     ),
 )
 LOAD_HOP = Proof(

@@ -118,6 +118,11 @@ def test_without_pyserial_one_line_says_what_to_install(monkeypatch):
         SerialPort("/dev/ttyUSB0")
 
 
+def test_a_speed_that_is_none_is_refused(network):
+    with pytest.raises(UserError, match="baud 0: use 1 or more"):
+        Accelerator("serial:/dev/ttyUSB0", network.folder, baud=0)
+
+
 def test_wrong_images_are_refused_before_anything_is_sent(network, simulator):
     with on_board(network, simulator) as driver:
         before = driver.status().board.right

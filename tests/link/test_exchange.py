@@ -130,6 +130,17 @@ def test_an_image_is_sent_as_often_as_was_asked_for():
     assert len({f.number for f in board.seen}) == len(board.seen), "no number is used twice"
 
 
+def test_a_caller_that_takes_its_time_costs_nothing():
+    """What came meanwhile is taken, however late."""
+    board = Board()
+    host = Exchange(board)
+    found = []
+    for logits in host.answers(images(7)):
+        found.append(logits)
+        board._time += 100
+    assert found == list(map(logits_of, images(7))) and host.resent == 0
+
+
 def test_a_caller_that_stops_leaves_nothing_behind():
     host = Exchange(Board())
     first = host.answers(images(6))

@@ -24,17 +24,18 @@ module proof_link_receive #(
 
     logic [COUNT_W-1:0] count_q;  // bytes written of an image
     logic room_q;                 // there was room, and nothing was kept since
-    logic taken_q;
+    logic kept_q, forgot_q;       // in the cycle before: what becomes of an image is told a cycle later
     always_ff @(posedge clk) begin
         if (!rst_n || keep || forget) count_q <= '0;
         else if (write) count_q <= count_q + 1'b1;
-        room_q  <= rst_n && room && !keep;
-        taken_q <= rst_n && in_valid && in_ready;
+        room_q   <= rst_n && room && !keep;
+        kept_q   <= rst_n && keep;
+        forgot_q <= rst_n && forget;
     end
     always_comb if (room_q) a_room : assume (room);  // only a kept image takes it
 
     proof_reset reset (.clk, .rst_n);
-    proof_quiet #(.PINS(4)) quiet (.clk, .rst_n, .pins({in_ready, write, keep, answer_valid && answer[18:16] == '0}));
+    proof_quiet #(.PINS(4)) quiet (.clk, .rst_n, .pins({in_ready, write, keep, answer_valid}));
     proof_hold #(.WIDTH(9), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data({in_error, in_data}), .valid(in_valid), .ready(in_ready)
     );
@@ -42,12 +43,12 @@ module proof_link_receive #(
     always_comb begin
         if (rst_n) begin
             p_write : assert (!write || (in_valid && in_ready && data == in_data && room && count_q < COUNT_W'(IMAGE_BYTES)));
-            p_keep : assert (!keep || (count_q == COUNT_W'(IMAGE_BYTES) && !write && !forget && !answer_valid));
-            p_forget : assert (!forget || answer_valid);
-            p_cause : assert (!forget || answer[18:16] != '0);
+            p_keep : assert (!keep || (count_q == COUNT_W'(IMAGE_BYTES) && !write && !forget));
+            p_forget : assert (!forgot_q || (answer_valid && answer[18:16] != '0));
+            p_told : assert (!kept_q || !answer_valid);
             c_write : cover (write && count_q == COUNT_W'(IMAGE_BYTES - 1));
             c_forget : cover (forget && count_q == COUNT_W'(IMAGE_BYTES));
-            c_silence : cover (forget && !taken_q && answer[18:16] == 3'd6);
+            c_silence : cover (forgot_q && answer[18:16] == 3'd6);
         end
     end
 endmodule
