@@ -208,16 +208,19 @@ def _routed(routing: _Routing, seed: int) -> RoutedDesign:
     options = [board.part.option, "--package", board.package, "--speed", str(board.speed), "--seed", str(seed), "--timing-allow-fail"]
     if not board.pins:
         options.append("--lpf-allow-unconstrained")
-    files = ["--json", str(mapped / NETWORK), "--lpf", str(mapped / "board.lpf")]
+    files = ["--json", NETWORK, "--lpf", "board.lpf"]  # in its folder: the programs of PyPI do not see every other
     key = hashlib.sha256(repr((program("nextpnr-ecp5").version, options, mapped.name)).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         progress.begin(f"nextpnr places and routes the design for {board.part.name} (seed {seed})")
+        for name in (NETWORK, "board.lpf"):
+            shutil.copyfile(mapped / name, folder / name)
         written = ["--textcfg", CONFIG, "--report", REPORT, "--write", "routed.json"]
         run_tool("nextpnr-ecp5", [*files, *options, *written], folder / "nextpnr.log", routing.timeout_s, f"routing for {board.name}")
         with (folder / "routed.json").open("rb") as text, gzip.GzipFile(folder / NETLIST, "wb", mtime=0) as packed:
             shutil.copyfileobj(text, packed)
-        (folder / "routed.json").unlink()
+        for name in ("routed.json", NETWORK, "board.lpf"):
+            (folder / name).unlink()
 
     folder = cache.entry(f"ecp5/route-{key}", make)
     report = json.loads((folder / REPORT).read_text())
@@ -247,7 +250,8 @@ def pack_design(routed: RoutedDesign, timeout_s: float = TIMEOUT_S) -> Path:
 
     def make(folder: Path) -> None:
         progress.begin("ecppack writes the bitstream, ecpunpack reads it")
-        run_tool("ecppack", ["--compress", str(routed.folder / CONFIG), BITSTREAM], folder / "ecppack.log", timeout_s, "packing")
+        shutil.copyfile(routed.folder / CONFIG, folder / CONFIG)
+        run_tool("ecppack", ["--compress", CONFIG, BITSTREAM], folder / "ecppack.log", timeout_s, "packing")
         run_tool("ecpunpack", [BITSTREAM, "again.config"], folder / "ecpunpack.log", timeout_s, "unpacking")
         run_tool("ecppack", ["--compress", "again.config", "again.bit"], folder / "again.log", timeout_s, "packing again")
         if (folder / "again.bit").read_bytes() != (folder / BITSTREAM).read_bytes():
