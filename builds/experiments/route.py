@@ -14,12 +14,13 @@ import typer
 from qonnx.core.modelwrapper import ModelWrapper
 from scipy.stats import spearmanr
 
-from builds.experiments.ecp5 import DEVICE, TOP, Ports, Routed, RouteError, RouteJob, harness, program, route
+from builds.experiments.ecp5 import DEVICE, ROUTER, TOP, Ports, Routed, RouteJob, harness, route
 from builds.experiments.study import Only, Output, Study, start
 from builds.experiments.timing_units import UNITS as TIMED_UNITS
 from builds.experiments.timing_units import Made, attention, drop, lookup, matrix, norm, requant, stream
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node
+from finn_vitprune.boards.tools import RouteError, program
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.op.rtl_sources import RTL_DIR
@@ -82,7 +83,7 @@ def main(output: Output = Path("builds/results/route"), only: Only = None) -> No
 
 def study(units: Mapping[str, Made | Encoder] = UNITS) -> Study[Made | Encoder, RoutedUnit]:
     """Units by name; a row holds for the same RTL."""
-    rtl, version = rtl_digest(), program()[1].removeprefix("nextpnr-")
+    rtl, version = rtl_digest(), program(ROUTER).version.removeprefix("nextpnr-")
     return Study(
         units, RoutedUnit, lambda unit: routed(unit, rtl), tables, f"{TITLE} ({yosys_version()}, nextpnr {version})", TEXT,
         lambda row: f"{row.routed.mhz:.0f} MHz, {1000 / row.routed.mhz:.2f} ns routed, {row.ultrascale.taken:.2f} estimated",

@@ -13,6 +13,7 @@ import typer
 from finn_vitprune import __version__
 from finn_vitprune.cli import (
     bench_units,
+    bitstream,
     build,
     check,
     complexity,
@@ -21,6 +22,7 @@ from finn_vitprune.cli import (
     evaluate,
     explore,
     export,
+    gate_level,
     import_model,
     picture,
     report,
@@ -36,7 +38,7 @@ HELP = ["-h", "--help"]
 COMMANDS = {
     "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
     "build": build, "explore": explore, "contents": contents, "simulate": simulate, "evaluate": evaluate, "report": report,
-    "complexity": complexity, "bench-units": bench_units, "doctor": doctor,
+    "complexity": complexity, "bitstream": bitstream, "gate-level": gate_level, "bench-units": bench_units, "doctor": doctor,
 }  # fmt: skip
 
 

@@ -13,6 +13,9 @@ import typer
 
 from finn_vitprune import progress
 from finn_vitprune.bench.run import Measured
+from finn_vitprune.boards.netlist import StuckNet
+from finn_vitprune.builds.bitstream import BoardSummary, RoutedFigures
+from finn_vitprune.builds.gate_level import GateLevel
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import program
 from finn_vitprune.errors import AnswerIsNo
@@ -64,6 +67,17 @@ class Made:
         self.noise()
         return np.array([[1, -5], [7, 2**30]], np.int32)
 
+    def make_bitstream(self, build_dir, folder, options):
+        self.noise()
+        routed = RoutedFigures(81.5, 1, 10, 9, 8, 7)
+        return BoardSummary(
+            "ulx3s-85f", "LFE5U-85F", ["Yosys"], 1, 80.0, 6827, 3_000_000, 64, 40, {}, routed, {"COMB": 99}, {"1": 81.5}, 5, {}
+        )
+
+    def gate_level(self, build_dir, options, folder):
+        self.noise()
+        return GateLevel(2, 20, 0, 5, 0.1, "0" * 64, 0, 3, 2, [StuckNet("cell", "F", 7, 1)])
+
     def evaluate(self, options):
         self.noise()
         scores = {"images": 2, "accuracy": 0.5, "accuracy_top5": 1.0, "agreement": 1.0, "cosine": 0.9, "cosine_worst": 0.8}
@@ -103,6 +117,8 @@ def made(tmp_path, monkeypatch):
         "builds.build.build": found.build,
         "builds.simulate.simulate": found.simulate,
         "builds.networks.contents_of": found.contents_of,
+        "builds.bitstream.make_bitstream": found.make_bitstream,
+        "builds.gate_level.gate_level": found.gate_level,
         "builds.evaluate.evaluate": found.evaluate,
         "training.train.train": found.train,
         "training.train.export_checkpoint": found.export,
@@ -123,6 +139,7 @@ LINES = {
     "build": "build -o out", "simulate": "simulate built --images images.npy -o y.npy", "contents": f"contents {MODEL} --for built -o c.bin",
     "evaluate": f"evaluate {MODEL} --data digits",
     "train": "train -o run", "export": "export checkpoint.pt -o m.onnx", "explore": f"explore {MODEL} --fpga-part U250 -o ex",
+    "bitstream": "bitstream built", "gate-level": "gate-level built --faults 3",
     "bench-units": "bench-units --quick", "sweep": "sweep deit_digits_sweep -o runs", "check": f"check {MODEL}",
     "complexity": f"complexity {MODEL}", "doctor": "doctor",
 }  # fmt: skip

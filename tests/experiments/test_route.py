@@ -5,8 +5,10 @@ import pytest
 
 from builds.experiments import ecp5, timing_ecp5
 from builds.experiments import route as experiment
-from builds.experiments.ecp5 import Ports, RouteError, RouteJob
+from builds.experiments.ecp5 import Ports, RouteJob
 from builds.experiments.route import Encoder
+from finn_vitprune.boards import tools
+from finn_vitprune.boards.tools import RouteError
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Port, compile_top
 from finn_vitprune.synth.wiring import Wiring
@@ -124,9 +126,11 @@ def test_what_cannot_be_routed_is_named(tmp_path, monkeypatch):
         ecp5.route(job)
 
 
-def test_a_missing_router_is_named(monkeypatch):
-    ecp5.program.cache_clear()
-    monkeypatch.setattr(ecp5.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(UserError, match="no router: pip install"):
-        ecp5.program()
-    ecp5.program.cache_clear()
+def test_a_missing_router_is_named(tmp_path, monkeypatch):
+    unit = tmp_path / "unit.sv"
+    unit.write_text("module unit (input wire ap_clk, input wire ap_rst_n, input wire a, output wire y); assign y = a; endmodule")
+    tools.program.cache_clear()
+    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"nextpnr-ecp5 is missing: pip install 'finn-vitprune\[board\]', or apt install nextpnr-ecp5"):
+        ecp5.route(RouteJob("unit", (unit,), Ports((("a", 1),), (("y", 1),))))
+    tools.program.cache_clear()

@@ -23,7 +23,7 @@ LAYERS = (
     {"models", "calibration", "pruning", "sim", "synth"},
     {"options"},
     {"finn_setup", "custom_ops", "plugin"},
-    {"transforms", "execute", "complexity", "report"},
+    {"transforms", "execute", "complexity", "report", "boards"},
     {"export", "built"},
     {"ingest", "training"},
     {"evaluation"},

@@ -1,7 +1,8 @@
 // ROM with a synchronous read of READ_LATENCY cycles, a register each: en[0] reads, en[i] moves the word on to
 // register i; a register holds its value while its bit is low. A pipeline that never stalls ties them high.
 // Contents come from FILE ($readmemh, a bare name in the folder the simulation runs in). With
-// VP_YOSYS defined they are a fixed pseudo-random pattern, so that one netlist stands for all weights.
+// VP_YOSYS defined they are a fixed pseudo-random pattern, so that one netlist stands for all weights; with
+// VP_CONTENTS, too, they are those of FILE.
 // STYLE: "auto", "block" or "distributed".
 `default_nettype none
 
@@ -34,7 +35,9 @@ module vp_rom #(
     (* rom_style = PLACE, ram_style = PLACE *) logic [WIDTH-1:0] mem[DEPTH];
     logic [WIDTH-1:0] read_q;
 
-`ifdef VP_YOSYS
+`ifdef VP_CONTENTS
+    initial $readmemh(FILE, mem);
+`elsif VP_YOSYS
     // In parts, so that no initial block runs into the loop limits of synthesis tools.
     localparam int unsigned CHUNKS = (WIDTH + 31) / 32;
     localparam int unsigned PART = CHUNKS < 2000 ? 2000 / CHUNKS : 1;

@@ -1,0 +1,98 @@
+"""``python -m builds.experiments.boards NAME=BUILD ...``: what builds became on a board, as a page.
+
+Each build has a bitstream and was run with ``gate-level``; the page is made of what these commands left in its folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builds.experiments.study import start
+from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
+from finn_vitprune.builds.gate_level import RESULT
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import read_json, write_json, write_text
+from finn_vitprune.report.tables import TextTable, to_markdown
+
+OUTPUT = Path("builds/results/board")
+FRAME_BYTES = 12
+"""Of a frame of the serial link beside its payload."""
+TITLE = "On an ECP5 board"
+TEXT = """Each network went from QONNX to a bitstream for an ULX3S-85F, and images through its **routed netlist**, by the pins of the board, against the
+network's integers. All figures of cells and MHz are nextpnr's of the routed design. **No bitstream was loaded into a chip.** How: [docs/board.md](../../../docs/board.md).
+
+```
+{commands}
+```"""
+COMMANDS = """finn-vitprune bitstream BUILD --board ulx3s-85f
+finn-vitprune gate-level BUILD --max-images 100 --faults 100
+python -m builds.experiments.boards NAME=BUILD ..."""
+
+
+def main(
+    builds: Annotated[list[str], typer.Argument(metavar="NAME=BUILD...", help="Builds with a bitstream, and their names on the page.")],
+    output: Annotated[Path, typer.Option("-o", "--output")] = OUTPUT,
+) -> None:
+    """Write the page."""
+    found = {name: _found(Path(folder)) for name, _, folder in (word.partition("=") for word in builds)}
+    write_json(output / "results.json", {name: {"board": board.as_dict(), "gate_level": gate} for name, (board, gate) in found.items()})
+    tables = [_routed(found), _simulated(found)]
+    write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT.format(commands=COMMANDS), tables))
+
+
+def _found(build: Path) -> tuple[BoardSummary, dict]:
+    folder = build / FOLDER
+    board, gate = read_board(folder), read_json(folder / RESULT, "gate level")
+    if gate["netlist"] != board.files["routed.json.gz"]:
+        raise UserError(f"{folder / RESULT} is of another netlist than {folder}: run gate-level again")
+    return board, gate
+
+
+def _routed(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
+    rows = []
+    for name, (board, _) in found.items():
+        cells = [f"{getattr(board.routed, kind):,} of {has:,}" for kind, has in board.has.items()]
+        link = board.baud / 10 / (board.image_bytes + FRAME_BYTES)
+        rows.append(
+            (name, board.board, f"{board.routed.mhz:g}", f"{board.clock_mhz:g}", *cells, f"{board.bitstream_bytes:,}", f"{link:,.0f}")
+        )
+    columns = (
+        "network",
+        "board",
+        "MHz, routed",
+        "clock, MHz",
+        "COMB",
+        "FF",
+        "MULT18",
+        "EBR",
+        "bitstream, bytes",
+        "images/s over the link, at most",
+    )
+    return TextTable("Routed", columns, tuple(rows))
+
+
+def _simulated(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
+    rows = tuple(
+        (
+            name, str(gate["images"]), f"{gate['values']:,}", str(gate["mismatches"]), f"{gate['clocks']:,}", f"{gate['seconds']:.0f}",
+            f"{gate['noticed']} of {gate['faults']}",
+        )
+        for name, (_, gate) in found.items()
+    )  # fmt: skip
+    columns = (
+        "network",
+        "images",
+        "logits",
+        "logits that differ",
+        "clocks (64 boards side by side)",
+        "s, with compiling",
+        "faults noticed",
+    )
+    return TextTable("The routed netlist against the network", columns, rows)
+
+
+if __name__ == "__main__":
+    start(lambda: typer.run(main))

@@ -1,0 +1,263 @@
+"""From a design to a bitstream: Yosys, nextpnr and ecppack, each kept in the cache by what it depends on.
+
+The design stands behind a serial link (``vp_board_uart``) and a PLL, whose numbers are ecppll's. ROMs have their contents.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from finn_vitprune import cache, jobs, progress
+from finn_vitprune.boards.table import CELLS, Board
+from finn_vitprune.boards.tools import RouteError, program, run_tool
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
+from finn_vitprune.errors import DoesNotFit, TargetMissed
+from finn_vitprune.synth import yosys
+from finn_vitprune.synth.tool import failure
+
+TOP, LINK = "vp_board", "vp_board_uart"
+BITSTREAM, NETLIST, REPORT, CONFIG, NETWORK = "board.bit", "routed.json.gz", "routed_report.json", "board.config", "netlist.json"
+GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
+BOX = Path(__file__).with_name("pll_box.v")
+PARTS_OF_A_CLOCK = 256
+"""In which the length of a bit of the line is given."""
+DEFAULT_NS = 12.5
+"""The clock's period where nothing else is asked for."""
+TIMEOUT_S = 14_400.0
+
+LATTICE = ("setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox")
+"""After ``synth_lattice``, whose last part would take minutes to name cells: one module, whose ROMs were mapped apart."""
+
+
+@dataclass(frozen=True)
+class DesignPorts:
+    """Names of a design's clock, its reset (low: begin again), its input and its output stream."""
+
+    clock: str = "ap_clk"
+    reset: str = "ap_rst_n"
+    input: str = "s_axis_0"
+    output: str = "m_axis_0"
+
+
+@dataclass(frozen=True)
+class BoardDesign:
+    """A design for a board.
+
+    Attributes:
+        top: its module. sources: in compile order. contents: files that its ROMs read.
+        in_bytes, in_beats: bytes of a beat of its input, and beats of an image. out_bytes, out_beats: of its output, and of the logits.
+        number: 32 bits by which a host knows it.
+    """
+
+    top: str
+    sources: tuple[Path, ...]
+    contents: tuple[Path, ...]
+    in_bytes: int
+    in_beats: int
+    out_bytes: int
+    out_beats: int
+    number: int
+    ports: DesignPorts = DesignPorts()
+
+
+@dataclass(frozen=True)
+class RoutedDesign:
+    """A design that is placed and routed.
+
+    Attributes:
+        seed: of nextpnr. mhz: at which it works by nextpnr. used: cells by kind of :data:`.CELLS`. folder: of the cache.
+    """
+
+    seed: int
+    mhz: float
+    used: dict[str, int]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class BoardClock:
+    """The clock that a PLL makes: MHz, and 256ths of a clock in a bit of the line."""
+
+    mhz: float
+    bit: int
+
+
+@dataclass(frozen=True)
+class _Routing:
+    """A mapped design that is to be routed with a seed."""
+
+    board: Board
+    mapped: Path
+    timeout_s: float
+
+
+def map_design(design: BoardDesign, board: Board, clk_ns: float, timeout_s: float = TIMEOUT_S) -> tuple[Path, BoardClock]:
+    """Map a design with its link for a board; the folder of the cache with the netlist, and the clock.
+
+    Raises:
+        RouteError: Yosys or ecppll fails.
+    """
+    own = {path.name: path for path in design.sources}
+    sources = [*design.sources, *(path for path in rtl_sources(LINK) if path.name not in own)]
+    digest = hashlib.sha256(
+        repr((yosys.yosys_version(), program("ecppll").version, asdict(board), clk_ns, _script([]), _facts(design))).encode()
+    )
+    for path in (*sources, *design.contents, BOX, *(Path(__file__).with_name(f"{name}.j2") for name in ("board.v", "board.lpf"))):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+
+    def make(folder: Path) -> None:
+        for path in (*sources, *design.contents, BOX):
+            shutil.copyfile(path, folder / path.name)
+        clock = _make_clock(folder, board, clk_ns, timeout_s)
+        values = asdict(board) | _facts(design) | {"board": board.name, "mhz": clock.mhz, "bit": clock.bit, "design": design.number}
+        for name in ("board.v", "board.lpf"):
+            (folder / name).write_text(_rendered(name, values))
+        (folder / "clock.json").write_text(json.dumps(asdict(clock)))
+        names = [*(path.name for path in sources), *(name for name in GENERATED if name.endswith(".v") and name != "board.v"), "board.v"]
+        (folder / "commands.ys").write_text("\n".join(_script(names)))
+        progress.begin("Yosys maps the design")
+        if reason := failure("Yosys", yosys.run_script(), folder / "yosys.log", timeout_s):
+            raise RouteError(f"mapping {design.top}: {reason}")
+        for path in folder.iterdir():
+            if path.name not in (*GENERATED, NETWORK, "clock.json"):
+                path.unlink()
+
+    folder = cache.entry(f"ecp5/map-{digest.hexdigest()[:32]}", make)
+    return folder, BoardClock(**json.loads((folder / "clock.json").read_text()))
+
+
+def _facts(design: BoardDesign) -> dict[str, object]:
+    facts = asdict(design)
+    return {name: facts[name] for name in facts if name not in ("sources", "contents", "number")} | {"number": design.number}
+
+
+def _script(names: list[str]) -> list[str]:
+    """Yosys' commands."""
+    read = f"read_slang --keep-hierarchy -D VP_YOSYS -D VP_CONTENTS --top {TOP} {' '.join(names)}"
+    return [read, f"synth_lattice -family ecp5 -top {TOP} -run begin:check", *LATTICE, f"write_json {NETWORK}"]
+
+
+def _make_clock(folder: Path, board: Board, clk_ns: float, timeout_s: float) -> BoardClock:
+    """Have ecppll write ``pll.v``."""
+    wanted = 1000 / clk_ns
+    arguments = ["-i", f"{board.clock_mhz:g}", "-o", f"{wanted:.4g}", "-f", "pll.v"]
+    run_tool("ecppll", arguments, folder / "ecppll.log", timeout_s, f"a clock of {wanted:.4g} MHz")
+    found = re.search(r"clkout0, // ([\d.]+) MHz", (folder / "pll.v").read_text())
+    if found is None:
+        raise RouteError(f"ecppll has no numbers for a clock of {wanted:.4g} MHz of {board.clock_mhz:g} MHz: give another --clk-ns")
+    mhz = float(found[1])
+    return BoardClock(mhz, round(mhz * 1e6 * PARTS_OF_A_CLOCK / board.baud))
+
+
+def _rendered(name: str, values: dict[str, object]) -> str:
+    loader = PackageLoader("finn_vitprune.boards", ".")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.get_template(f"{name}.j2").render(values)
+
+
+def mapped_cells(folder: Path) -> dict[str, int]:
+    """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them: a carry is two COMB, 16 x 4 bits of RAM are six."""
+    [module] = [m for m in json.loads((folder / NETWORK).read_text())["modules"].values() if "top" in m["attributes"]]
+    counted: dict[str, int] = {}
+    for cell in module["cells"].values():
+        counted[cell["type"]] = counted.get(cell["type"], 0) + 1
+    comb = counted.get("LUT4", 0) + 2 * counted.get("CCU2C", 0) + 6 * counted.get("TRELLIS_DPR16X4", 0)
+    ebr = counted.get("DP16KD", 0) + counted.get("PDPW16KD", 0)
+    return {"COMB": comb, "FF": counted.get("TRELLIS_FF", 0), "MULT18": counted.get("MULT18X18D", 0), "EBR": ebr}
+
+
+def need_room(board: Board, used: dict[str, int], who: str) -> None:
+    """That a part has what is used.
+
+    Raises:
+        DoesNotFit: it has less; the text says of what.
+    """
+    short = [f"{used[kind]:,} of {board.part.has(kind):,} {kind}" for kind in CELLS if used[kind] > board.part.has(kind)]
+    if short:
+        help_ = "a folding with fewer multipliers, mac_style lut for some matrix units, or a larger part would help"
+        raise DoesNotFit(f"the design does not fit {board.part.name} of {board.name}: it needs {', '.join(short)} ({who}); {help_}")
+
+
+def route_design(board: Board, mapped: Path, seeds: int, workers: int, timeout_s: float = TIMEOUT_S) -> list[RoutedDesign]:
+    """Place and route with the seeds 1 to ``seeds``; the fastest first.
+
+    Raises:
+        RouteError: nextpnr fails.
+    """
+    function = partial(_routed, _Routing(board, mapped, timeout_s))
+    told = jobs.Told("placing and routing", seeds)
+    found = [done for _, done in jobs.run(function, range(1, seeds + 1), min(workers, seeds) if seeds > 1 else 0, _seed_name, told)]
+    return sorted(found, key=lambda one: (-one.mhz, one.seed))
+
+
+def _seed_name(seed: int) -> str:
+    return f"seed {seed}"
+
+
+def _routed(routing: _Routing, seed: int) -> RoutedDesign:
+    board, mapped = routing.board, routing.mapped
+    options = [board.part.option, "--package", board.package, "--speed", str(board.speed), "--seed", str(seed), "--timing-allow-fail"]
+    if not board.pins:
+        options.append("--lpf-allow-unconstrained")
+    files = ["--json", NETWORK, "--lpf", "board.lpf"]  # in its folder: the programs of PyPI do not see every other
+    key = hashlib.sha256(repr((program("nextpnr-ecp5").version, options, mapped.name)).encode()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        progress.begin(f"nextpnr places and routes the design for {board.part.name} (seed {seed})")
+        for name in (NETWORK, "board.lpf"):
+            shutil.copyfile(mapped / name, folder / name)
+        written = ["--textcfg", CONFIG, "--report", REPORT, "--write", "routed.json"]
+        run_tool("nextpnr-ecp5", [*files, *options, *written], folder / "nextpnr.log", routing.timeout_s, f"routing for {board.name}")
+        with (folder / "routed.json").open("rb") as text, gzip.GzipFile(folder / NETLIST, "wb", mtime=0) as packed:
+            shutil.copyfileobj(text, packed)
+        for name in ("routed.json", NETWORK, "board.lpf"):
+            (folder / name).unlink()
+
+    folder = cache.entry(f"ecp5/route-{key}", make)
+    report = json.loads((folder / REPORT).read_text())
+    [clock] = [value["achieved"] for value in report["fmax"].values()]
+    cells = {name: kind["used"] for name, kind in report["utilization"].items()}
+    return RoutedDesign(seed, round(clock, 2), {kind: cells[cell] for kind, cell in CELLS.items()}, folder)
+
+
+def need_clock(routed: RoutedDesign, clock: BoardClock) -> None:
+    """That the routed design works at its clock.
+
+    Raises:
+        TargetMissed: it does not; the text says which clock it reaches.
+    """
+    if routed.mhz < clock.mhz:
+        reached = f"{routed.mhz:g} MHz routed, the clock is {clock.mhz:g} MHz"
+        raise TargetMissed(f"the design misses its clock: {reached}; more --seeds may help, or --clk-ns {1000 / routed.mhz + 0.05:.1f}")
+
+
+def pack_design(routed: RoutedDesign, timeout_s: float = TIMEOUT_S) -> Path:
+    """The bitstream of a routed design, which unpacks and packs to the same bytes; a folder of the cache.
+
+    Raises:
+        RouteError: ecppack or ecpunpack fails, or the bytes differ.
+    """
+    key = hashlib.sha256(repr((program("ecppack").version, routed.folder.name)).encode()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        progress.begin("ecppack writes the bitstream, ecpunpack reads it")
+        shutil.copyfile(routed.folder / CONFIG, folder / CONFIG)
+        run_tool("ecppack", ["--compress", CONFIG, BITSTREAM], folder / "ecppack.log", timeout_s, "packing")
+        run_tool("ecpunpack", [BITSTREAM, "again.config"], folder / "ecpunpack.log", timeout_s, "unpacking")
+        run_tool("ecppack", ["--compress", "again.config", "again.bit"], folder / "again.log", timeout_s, "packing again")
+        if (folder / "again.bit").read_bytes() != (folder / BITSTREAM).read_bytes():
+            raise RouteError("the bitstream, unpacked and packed again, is another one: ecppack and ecpunpack do not agree")
+        for path in folder.iterdir():
+            if path.name != BITSTREAM:
+                path.unlink()
+
+    return cache.entry(f"ecp5/pack-{key}", make) / BITSTREAM

@@ -1,0 +1,105 @@
+"""``bitstream`` and ``gate-level``: what they refuse, each in one line, and a tiny network from its model to its netlist."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from finn_vitprune import cli
+from finn_vitprune.boards import tools
+from finn_vitprune.boards.table import board_named, boards
+from finn_vitprune.builds.bitstream import BoardSummary, read_board
+from finn_vitprune.errors import UserError
+
+
+def refused(capsys, *words: str) -> str:
+    """The error of a command line that is refused with exit code 2, which is one line."""
+    assert cli.run(list(map(str, words))) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture
+def no_tools(monkeypatch):
+    """A machine without any of the programs."""
+    tools.program.cache_clear()
+    monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
+    yield
+    tools.program.cache_clear()
+
+
+def test_an_unknown_board_is_named(small_build, capsys):
+    said = refused(capsys, "bitstream", small_build.folder, "--board", "ulx3s-85")
+    assert said.endswith(f"--board ulx3s-85 is unknown: did you mean ulx3s-85f? boards are {', '.join(boards())}")
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_a_missing_program_is_named(small_build, capsys):
+    said = refused(capsys, "bitstream", small_build.folder)
+    assert said.endswith("nextpnr-ecp5 is missing: pip install 'finn-vitprune[board]', or apt install nextpnr-ecp5")
+
+
+def test_a_folder_without_a_design_is_named(tmp_path, capsys):
+    assert str(tmp_path) in refused(capsys, "bitstream", tmp_path)
+    assert str(tmp_path) in refused(capsys, "gate-level", tmp_path)
+
+
+def test_a_build_without_a_bitstream_is_named(small_build, capsys, tmp_path):
+    said = refused(capsys, "gate-level", small_build.folder, "--bitstream", tmp_path)
+    assert said.endswith(f"{tmp_path} has no bitstream: `finn-vitprune bitstream BUILD --board BOARD` makes one")
+
+
+def test_roms_of_an_older_version_are_refused(small_build, tmp_path, capsys):
+    """They would hold a pattern in place of the network."""
+    folder = tmp_path / "build"
+    shutil.copytree(small_build.folder, folder)
+    rom = folder / "stitched_ip" / "vp_rom.sv"
+    rom.write_text(rom.read_text().replace("VP_CONTENTS", "VP_OTHER"))
+    assert "is not as the build wrote it" in refused(capsys, "bitstream", folder)
+
+
+def test_boards_have_their_part_and_pins():
+    found = board_named("ULX3S-85F")
+    assert found.part.name == "LFE5U-85F" and found.part.has("MULT18") == 156 and found.pins["clk"].ball == "G2"
+    assert board_named("lfe5u-45f").pins == {} and board_named("LFE5U-45F").part is board_named("ulx3s-45f").part
+
+
+def test_a_changed_bitstream_is_noticed(tmp_path):
+    (tmp_path / "board.bit").write_bytes(b"bits")
+    (tmp_path / "board.json").write_text("[]")
+    with pytest.raises(UserError, match="is not as this version writes it"):
+        read_board(tmp_path)
+    content = {
+        "board": "b", "part": "p", "tools": [], "design": 1, "clock_mhz": 1.0, "bit_256ths": 1, "baud": 1, "image_bytes": 1, "logit_bytes": 1,
+        "mapped": {}, "routed": {"mhz": 1.0, "seed": 1, "COMB": 1, "FF": 1, "MULT18": 1, "EBR": 1}, "has": {}, "seeds": {},
+        "bitstream_bytes": 4, "files": {"board.bit": "0" * 64},
+    }  # fmt: skip
+    (tmp_path / "board.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"board\.bit is missing or has changed"):
+        read_board(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.whole
+def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
+    """8 x 8 pixels, one encoder, all commands of docs/board.md."""
+    from tests.vit_models import random_vit
+
+    model, _ = random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")
+    model.save(str(tmp_path / "tiny.onnx"))
+    build = tmp_path / "build"
+    words = "--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none".split()
+    assert cli.run(["build", str(tmp_path / "tiny.onnx"), *words, "-o", str(build)]) == 0
+    assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "20"]) == 0
+    found = read_board(build / "bitstream")
+    assert isinstance(found, BoardSummary) and found.routed.mhz > 50 and found.routed.MULT18 > 20
+    capsys.readouterr()
+    assert cli.run(["gate-level", str(build), "--max-images", "70", "--faults", "30", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], said["values"], said["mismatches"]) == (70, 700, 0)
+    assert 15 <= said["noticed"] < 30 and len(said["unnoticed"]) == 30 - said["noticed"]
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", images=rng.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8))
+    assert cli.run(["gate-level", str(build), "--images", str(tmp_path / "images.npz")]) == 0
+    assert json.loads((build / "bitstream" / "gate_level.json").read_text())["images"] == 3

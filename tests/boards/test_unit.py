@@ -1,0 +1,123 @@
+"""One matrix unit to a bitstream for a small part, and its routed netlist against the golden model of the unit."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from finn_vitprune.bench.resources import sources
+from finn_vitprune.bench.units import build_node
+from finn_vitprune.boards import place
+from finn_vitprune.boards.gate import compile_netlist
+from finn_vitprune.boards.host import BoardHost
+from finn_vitprune.boards.netlist import LANES, RoutedNetlist
+from finn_vitprune.boards.place import BoardDesign, DesignPorts
+from finn_vitprune.boards.table import CELLS, board_named
+from finn_vitprune.errors import DoesNotFit, TargetMissed
+from finn_vitprune.execute import golden
+from finn_vitprune.sim.beats import pack
+
+BOARD = board_named("LFE5U-25F")
+TOKENS, ROWS, COLUMNS = 4, 8, 8
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory):
+    """A matrix unit (products in multipliers, requantised) with its golden model, and its design for a board."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-127, 128, (ROWS, COLUMNS)) * np.kron([[1, 0], [1, 1]], np.ones((4, 4), int))
+    attributes = {
+        "TOKENS": 1, "SIMD": 2, "PE": 1, "LANES": 1, "tokens": TOKENS, "MW": ROWS, "MH": COLUMNS, "block": 4, "in_width": 1, "out_width": 1,
+        "requant": 1, "shift": 20, "mac_style": "portable", "ram_style": "block",
+    } | dict.fromkeys(("inputDataType", "weightDataType", "outputDataType"), "INT8")  # fmt: skip
+    op, model = build_node("BlockSparseMVAU", attributes, [weights, rng.integers(-99, 99, COLUMNS), rng.integers(1, 1 << 12, COLUMNS)])
+    folder = tmp_path_factory.mktemp("unit")
+    files = tuple(sources(op, model, folder))
+    [into], [out] = op.in_streams(), op.out_streams()
+    sizes = (into.tdata_bits // 8, into.beats, out.tdata_bits // 8, out.beats)
+    ports = DesignPorts(input="in0_V", output="out0_V")
+    design = BoardDesign(op.onnx_node.name, files, tuple(sorted(folder.glob("*.hex"))), *sizes, number=7, ports=ports)
+    return op, model, into, out, design
+
+
+def golden_outputs(unit, frames: np.ndarray) -> np.ndarray:
+    """What the golden model gives, ``[F, TOKENS * COLUMNS]``."""
+    op, model, *_ = unit
+    [found] = golden.run_node(model, op.onnx_node, {op.onnx_node.input[0]: frames}).values()
+    return found.reshape(len(frames), -1)
+
+
+@pytest.fixture(scope="module")
+def routed(unit):
+    """The unit, mapped and routed."""
+    mapped, clock = place.map_design(unit[-1], BOARD, 20.0)
+    return mapped, clock, place.route_design(BOARD, mapped, 1, 1)[0]
+
+
+@pytest.mark.slow
+def test_a_unit_becomes_a_bitstream(routed):
+    mapped, clock, found = routed
+    counted = place.mapped_cells(mapped)
+    assert clock.mhz == 50 and clock.bit == round(50e6 * 256 / 3e6)
+    place.need_clock(found, clock)
+    assert found.used["MULT18"] == counted["MULT18"] >= 3 and found.used["EBR"] == counted["EBR"] >= 1
+    assert found.used["FF"] == pytest.approx(counted["FF"], rel=0.02)
+    assert found.used["COMB"] == pytest.approx(counted["COMB"], rel=0.1), "nextpnr adds the ends of carries"
+    bitstream = place.pack_design(found)  # which unpacks it and packs it again
+    assert bitstream.read_bytes()[:2] == b"\xff\x00" and b"LFE5U-25F" in bitstream.read_bytes()[:200]
+
+
+@pytest.mark.slow
+def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed):
+    _, _, into, out, _ = unit
+    _, clock, found = routed
+    frames = np.random.default_rng(1).integers(-128, 128, (LANES + 6, TOKENS, ROWS))
+    wanted = golden_outputs(unit, frames)
+    payloads = [beats.tobytes() for beats in pack(frames, into).reshape(len(frames), -1)]
+    host, netlist = BoardHost(into, out, clock.bit, 1000), found.folder / place.NETLIST
+    drawn = RoutedNetlist.load(netlist).faults(20, 3)
+    simulator = compile_netlist(netlist, drawn)
+    answers = host.ask(simulator, payloads)
+    assert answers.came.all() and np.array_equal(answers.logits, wanted)
+    noticed = host.notice(simulator, drawn, payloads[:3], wanted[:3])
+    assert 5 <= sum(noticed) <= 19, "some faults are seen, and some nets do nothing for these images"
+    assert noticed == host.notice(simulator, drawn, payloads[:3], wanted[:3])
+
+
+@pytest.mark.slow
+def test_damaged_tables_change_logits(unit, routed, tmp_path):
+    """The comparison can fail: a netlist with the LUTs behind multipliers inverted does not agree."""
+    _, _, into, out, _ = unit
+    _, clock, found = routed
+    content = json.loads(gzip.decompress((found.folder / place.NETLIST).read_bytes()))
+    [module] = content["modules"].values()
+    products = {
+        net
+        for cell in module["cells"].values()
+        if cell["type"] == "MULT18X18D"
+        for port, bits in cell["connections"].items()
+        if port[0] == "P"
+        for net in bits
+    }
+    for cell in module["cells"].values():
+        inputs = {bits[0] for port, bits in cell["connections"].items() if port in "ABCD" and bits}
+        if cell["type"] == "TRELLIS_COMB" and products & inputs:
+            cell["parameters"]["INITVAL"] = "".join("10"[int(bit)] for bit in cell["parameters"]["INITVAL"])
+    damaged = tmp_path / "routed.json"
+    damaged.write_text(json.dumps(content))
+    frames = np.random.default_rng(1).integers(-128, 128, (4, TOKENS, ROWS))
+    payloads = [beats.tobytes() for beats in pack(frames, into).reshape(len(frames), -1)]
+    answers = BoardHost(into, out, clock.bit, 1000).ask(compile_netlist(damaged), payloads)
+    assert not np.array_equal(answers.logits, golden_outputs(unit, frames))
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_or_is_too_slow_is_told(routed):
+    *_, found = routed
+    much = dict.fromkeys(CELLS, 1) | {"MULT18": 29}
+    with pytest.raises(DoesNotFit, match=r"does not fit LFE5U-25F of LFE5U-25F: it needs 29 of 28 MULT18 \(mapped by Yosys\)"):
+        place.need_room(BOARD, much, "mapped by Yosys")
+    place.need_room(BOARD, much | {"MULT18": 28}, "mapped by Yosys")
+    with pytest.raises(TargetMissed, match=r"MHz routed, the clock is 500 MHz; more --seeds may help, or --clk-ns"):
+        place.need_clock(found, place.BoardClock(500.0, 1))
