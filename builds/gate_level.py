@@ -24,6 +24,8 @@ from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import pack
 
 RESULT = "gate_level.json"
+FAULT_IMAGES = 8
+"""Each fault meets the first images, at most so many."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class GateLevel:
     Attributes:
         images, values: that were compared: images, and logits. mismatches: logits that differ, or did not come.
         clocks: of the simulation, in which boards ran side by side. seconds: of it.
-        faults: that were put into the netlist, noticed: of which an answer of the images was wrong or missing. seed: of both draws.
+        faults: that were put into the netlist, each before the first ``fault_images``; noticed: of which an answer of the images was wrong or missing. seed: of both draws.
         netlist: SHA-256 of it.
     """
 
@@ -45,6 +47,7 @@ class GateLevel:
     netlist: str
     seed: int
     faults: int = 0
+    fault_images: int = 0
     noticed: int = 0
     unnoticed: list[StuckNet] = field(default_factory=list)
 
@@ -59,7 +62,7 @@ class GateLevelOptions:
 
     Attributes:
         images: so many. source: a file or folder of images; by default those that the build was verified with, random ones where these
-            were. faults: stuck nets that the same images meet, one by one. seed: of all that is drawn.
+            were. faults: stuck nets, one at a time, that the first :data:`FAULT_IMAGES` images meet. seed: of all that is drawn.
     """
 
     images: int = 10
@@ -103,9 +106,10 @@ def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None =
         )
     if options.faults:
         drawn = RoutedNetlist.load(netlist).faults(options.faults, seed)
-        seen = link.notice(compile_netlist(netlist, drawn), drawn, payloads, wanted)
+        some = min(FAULT_IMAGES, len(payloads))
+        seen = link.notice(compile_netlist(netlist, drawn), drawn, payloads[:some], wanted[:some])
         left = [fault for fault, noticed in zip(drawn, seen) if not noticed]
-        found = replace(found, faults=options.faults, noticed=sum(seen), unnoticed=left)
+        found = replace(found, faults=options.faults, fault_images=some, noticed=sum(seen), unnoticed=left)
         progress.line(f"{sum(seen)} of {options.faults} faults were noticed")
     write_json(folder / RESULT, found.as_dict())
     return found

@@ -12,7 +12,7 @@ import typer
 
 from builds.experiments.study import start
 from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
-from finn_vitprune.builds.gate_level import RESULT
+from finn_vitprune.builds.gate_level import FAULT_IMAGES, RESULT
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown

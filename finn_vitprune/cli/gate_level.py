@@ -23,7 +23,7 @@ def command(
         typer.Option(
             metavar="NUMBER",
             min=0,
-            help="Puts so many faults (nets stuck at 0 or 1) into the netlist and tells how many the images notice.",
+            help="Puts so many faults (nets stuck at 0 or 1) into the netlist and tells how many of them 8 images notice.",
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="The seed of drawn images and faults.")] = 0,
@@ -46,4 +46,4 @@ def command(
         return
     typer.echo(f"{found.values:,} logits of {found.images} images through the routed netlist: {found.mismatches} differ from the network's")
     if found.faults:
-        typer.echo(f"{found.noticed} of {found.faults} faults in the netlist were noticed (seed {seed})")
+        typer.echo(f"{found.noticed} of {found.faults} faults in the netlist were noticed by {found.fault_images} images (seed {seed})")

@@ -76,7 +76,7 @@ class Made:
 
     def gate_level(self, build_dir, options, folder):
         self.noise()
-        return GateLevel(2, 20, 0, 5, 0.1, "0" * 64, 0, 3, 2, [StuckNet("cell", "F", 7, 1)])
+        return GateLevel(2, 20, 0, 5, 0.1, "0" * 64, 0, 3, 2, 2, [StuckNet("cell", "F", 7, 1)])
 
     def evaluate(self, options):
         self.noise()
