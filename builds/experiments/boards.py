@@ -13,6 +13,7 @@ import typer
 from builds.experiments.study import start
 from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
 from finn_vitprune.builds.gate_level import FAULT_IMAGES, RESULT
+from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
@@ -26,7 +27,11 @@ network's integers. All figures of cells and MHz are nextpnr's of the routed des
 
 ```
 {commands}
-```"""
+```
+
+The tiny network is random: `random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")` of `tests/vit_models.py`, built with
+`--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none`. The digits are `builds/example/deit_digits.onnx` with its trained
+weights, built as docs/board.md has it. A fault is the output of a cell that is 0 or 1 for ever."""
 COMMANDS = """finn-vitprune bitstream BUILD --board ulx3s-85f
 finn-vitprune gate-level BUILD --max-images 100 --faults 100
 python -m builds.experiments.boards NAME=BUILD ..."""
@@ -44,16 +49,18 @@ def main(
 
 
 def _found(build: Path) -> tuple[BoardSummary, dict]:
+    """``board.json``, and ``gate_level.json`` with the interval of the simulated RTL."""
     folder = build / FOLDER
     board, gate = read_board(folder), read_json(folder / RESULT, "gate level")
     if gate["netlist"] != board.files["routed.json.gz"]:
         raise UserError(f"{folder / RESULT} is of another netlist than {folder}: run gate-level again")
-    return board, gate
+    performance = read_json(BuildFolder(build).rtlsim_performance, "simulated performance")
+    return board, gate | {"interval_cycles": performance["interval_cycles"]}
 
 
 def _routed(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
     rows = []
-    for name, (board, _) in found.items():
+    for name, (board, gate) in found.items():
         cells = [f"{getattr(board.routed, kind):,} of {has:,}" for kind, has in board.has.items()]
         link = board.baud / 10 / (board.image_bytes + FRAME_BYTES)
         rows.append(
@@ -69,6 +76,7 @@ def _routed(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
         "MULT18",
         "EBR",
         "bitstream, bytes",
+        "images/s of the accelerator",
         "images/s over the link, at most",
     )
     return TextTable("Routed", columns, tuple(rows))
@@ -89,7 +97,7 @@ def _simulated(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
         "logits that differ",
         "clocks (64 boards side by side)",
         "s, with compiling",
-        "faults noticed",
+        f"faults noticed by {FAULT_IMAGES} images",
     )
     return TextTable("The routed netlist against the network", columns, rows)
 
