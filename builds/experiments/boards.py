@@ -30,8 +30,8 @@ network's integers. All figures of cells and MHz are nextpnr's of the routed des
 ```
 
 The tiny network is random: `random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")` of `tests/vit_models.py`, built with
-`--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none`. The digits are `builds/example/deit_digits.onnx` with its trained
-weights, built as docs/board.md has it. A fault is the output of a cell that is 0 or 1 for ever."""
+`--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none`. The digits of docs/board.md were mapped and not routed to their
+end yet. A fault is the output of a cell that is 0 or 1 for ever."""
 COMMANDS = """finn-vitprune bitstream BUILD --board ulx3s-85f
 finn-vitprune gate-level BUILD --max-images 100 --faults 100
 python -m builds.experiments.boards NAME=BUILD ..."""
@@ -63,9 +63,13 @@ def _routed(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
     for name, (board, gate) in found.items():
         cells = [f"{getattr(board.routed, kind):,} of {has:,}" for kind, has in board.has.items()]
         link = board.baud / 10 / (board.image_bytes + FRAME_BYTES)
+        own = board.clock_mhz * 1e6 / gate["interval_cycles"]
         rows.append(
-            (name, board.board, f"{board.routed.mhz:g}", f"{board.clock_mhz:g}", *cells, f"{board.bitstream_bytes:,}", f"{link:,.0f}")
-        )
+            (
+                name, board.board, f"{board.routed.mhz:g}", f"{board.clock_mhz:g}", *cells, f"{board.bitstream_bytes:,}", f"{own:,.0f}",
+                f"{link:,.0f}",
+            )
+        )  # fmt: skip
     columns = (
         "network",
         "board",
