@@ -190,6 +190,15 @@ def test_class_names_are_unique():
     assert not twice, "\n".join(f"{name}: {', '.join(where)}" for name, where in twice.items())
 
 
+def test_names_of_test_modules_are_unique():
+    """pytest imports test modules by their file names, and stops at the second of one name."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        places.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    twice = [" and ".join(paths) for paths in places.values() if len(paths) > 1]
+    assert not twice, "\n".join(twice)
+
+
 @pytest.mark.parametrize("writer", ["os.replace", "mkstemp", "NamedTemporaryFile", ".partial"])
 def test_one_writer_of_whole_files(writer):
     users = [name for name, path in MODULES.items() if writer in path.read_text()]
