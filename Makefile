@@ -3,8 +3,7 @@
 # with WHOLE=1 all of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
-# (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); route: units on a
-# Lattice ECP5 (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store their outputs; docs: the site
+# (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); notebooks: execute them (those whose names begin with NAMES) and store their outputs; docs: the site
 # of the documentation, into build/site (docs/site/mkdocs.yml); example-report: the page of BUILD, a build folder (by default that of demo),
 # into docs/example_report.html.
 # setup does nothing when nothing changed; the others call it. TORCH=cpu takes PyTorch's builds for processors, without CUDA.
@@ -24,7 +23,7 @@ endif
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo lint test docs example-report prove mutants sweep random-builds engines route notebooks clean
+.PHONY: setup demo lint test docs example-report prove mutants sweep random-builds engines notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -70,11 +69,6 @@ random-builds: setup
 
 engines: setup
 	$(BIN)/python -m builds.experiments.engines -o builds/results/engines
-
-# A design whose encoders fit the part that is routed for: few products, none in DSP slices of another family.
-route: setup
-	$(BIN)/finn-vitprune build --fpga-part U250 --target-fps 5000 --mac-style portable --synth none --stop-step step_stitch -o build/route
-	$(BIN)/python -m builds.experiments.route -o builds/results/route
 
 notebooks: setup
 	$(BIN)/python -m tests.run_notebooks $(NAMES)

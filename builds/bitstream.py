@@ -14,6 +14,7 @@ from finn_vitprune.boards import place
 from finn_vitprune.boards.place import BoardClock, BoardDesign, RoutedDesign
 from finn_vitprune.boards.table import CELLS, Board, board_named
 from finn_vitprune.boards.tools import PROGRAMS, program
+from finn_vitprune.boards.units import UnitCells
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.errors import UserError
@@ -21,7 +22,7 @@ from finn_vitprune.files import alone_in, read_json, sha256, whole_file, write_j
 from finn_vitprune.synth.yosys import yosys_version
 
 SUMMARY_FILE = "board.json"
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 """Of ``board.json``."""
 FOLDER = "bitstream"
 """Where the bitstream of a build is, by default."""
@@ -63,7 +64,7 @@ class BoardSummary:
     Attributes:
         design: number of the design, 32 bits. clock_mhz: that the PLL makes. bit_256ths: of the line, in 256ths of a clock.
         mapped: cells by kind as Yosys mapped them, routed: what nextpnr made of them, has: those of the part. seeds: MHz by seed.
-        files: SHA-256 of the files beside it.
+        units: cells of each unit and its slowest routed path, in ns, by the name of its node. files: SHA-256 of the files beside it.
     """
 
     board: str
@@ -80,8 +81,9 @@ class BoardSummary:
     has: dict[str, int]
     seeds: dict[str, float]
     bitstream_bytes: int
+    units: dict[str, UnitCells]
     files: dict[str, str]
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
 
     def as_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -122,7 +124,7 @@ def make_bitstream(build_dir: Path, folder: Path, options: BitstreamOptions) -> 
         for name in KEPT:
             with whole_file(folder / name) as partial:
                 shutil.copyfile(bitstream if name == place.BITSTREAM else sources[name] / name, partial)
-        summary = _summary(design, board, clock, found, counted, folder)
+        summary = _summary(design, board, clock, found, counted, place.unit_cells(mapped, best), folder)
         write_json(folder / SUMMARY_FILE, summary.as_dict())
     return summary
 
@@ -153,15 +155,16 @@ def _counts(used: dict[str, int], board: Board) -> str:
 
 
 def _summary(
-    design: BoardDesign, board: Board, clock: BoardClock, found: list[RoutedDesign], counted: dict[str, int], folder: Path
-) -> BoardSummary:
+    design: BoardDesign, board: Board, clock: BoardClock, found: list[RoutedDesign], counted: dict[str, int], units: dict[str, UnitCells],
+    folder: Path,
+) -> BoardSummary:  # fmt: skip
     best = found[0]
     return BoardSummary(
         board=board.name, part=board.part.name, tools=[yosys_version(), *(program(name).version for name in PROGRAMS)], design=design.number,
         clock_mhz=clock.mhz, bit_256ths=clock.bit, baud=board.baud,
         image_bytes=design.in_bytes * design.in_beats, logit_bytes=design.out_bytes * design.out_beats,
         mapped=counted, routed=RoutedFigures(best.mhz, best.seed, **best.used), has={kind: board.part.has(kind) for kind in CELLS},
-        seeds={str(one.seed): one.mhz for one in found}, bitstream_bytes=(folder / place.BITSTREAM).stat().st_size,
+        seeds={str(one.seed): one.mhz for one in found}, bitstream_bytes=(folder / place.BITSTREAM).stat().st_size, units=units,
         files={name: sha256(folder / name) for name in sorted(KEPT)},
     )  # fmt: skip
 

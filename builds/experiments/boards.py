@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from scipy.stats import spearmanr
 
 from builds.experiments.study import start
+from finn_vitprune.boards.units import UnitCells
 from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
 from finn_vitprune.builds.gate_level import FAULT_IMAGES, RESULT
 from finn_vitprune.builds.records.folder import BuildFolder
@@ -21,6 +23,8 @@ from finn_vitprune.report.tables import TextTable, to_markdown
 OUTPUT = Path("builds/results/board")
 FRAME_BYTES = 12
 """Of a frame of the serial link beside its payload."""
+SLOWEST = 20
+"""Units in the table of a network; ``results.json`` has all."""
 TITLE = "On an ECP5 board"
 TEXT = """Each network went from QONNX to a bitstream for an ULX3S-85F, and images through its **routed netlist**, by the pins of the board, against the
 network's integers. All figures of cells and MHz are nextpnr's of the routed design. **No bitstream was loaded into a chip.** How: [docs/board.md](../../../docs/board.md).
@@ -44,7 +48,7 @@ def main(
     """Write the page."""
     found = {name: _found(Path(folder)) for name, _, folder in (word.partition("=") for word in builds)}
     write_json(output / "results.json", {name: {"board": board.as_dict(), "gate_level": gate} for name, (board, gate) in found.items()})
-    tables = [_routed(found), _simulated(found)]
+    tables = [_routed(found), _simulated(found), _orders(found), *(_units(name, board) for name, (board, _) in found.items())]
     write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT.format(commands=COMMANDS), tables))
 
 
@@ -104,6 +108,34 @@ def _simulated(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
         f"faults noticed by {FAULT_IMAGES} images",
     )
     return TextTable("The routed netlist against the network", columns, rows)
+
+
+def _orders(found: dict[str, tuple[BoardSummary, dict]]) -> TextTable:
+    """How well the estimate before placement orders the units of a placed design."""
+    rows = []
+    for name, (board, _) in found.items():
+        units = _timed(board)
+        rank = float(spearmanr([unit.ns for _, unit in units], [unit.estimated_ns for _, unit in units]).statistic)
+        shares = {label: unit.ns / unit.estimated_ns for label, unit in units}
+        worst = max(shares, key=lambda label: shares[label])
+        mean = sum(shares.values()) / len(shares)
+        rows.append((name, str(len(units)), f"{rank:.2f}", f"{min(shares.values()):.2f}", f"{mean:.2f}", f"{shares[worst]:.2f} ({worst})"))
+    columns = ("network", "units", "rank correlation", "routed / estimated, least", "mean", "most")
+    return TextTable("Slowest path of each unit, routed and estimated", columns, tuple(rows))
+
+
+def _units(name: str, board: BoardSummary) -> TextTable:
+    units = sorted(_timed(board), key=lambda row: -row[1].ns)[:SLOWEST]
+    rows = tuple(
+        (label, f"{u.ns:.2f}", f"{u.estimated_ns:.2f}", f"{u.COMB:,}", f"{u.FF:,}", str(u.MULT18), str(u.EBR)) for label, u in units
+    )
+    columns = ("unit", "ns, routed", "ns, estimated", "COMB", "FF", "MULT18", "EBR")
+    return TextTable(f"{name}: the {len(rows)} units with the slowest paths", columns, rows)
+
+
+def _timed(board: BoardSummary) -> list[tuple[str, UnitCells]]:
+    """Units in which a path ends."""
+    return [(label, unit) for label, unit in board.units.items() if unit.ns and unit.estimated_ns]
 
 
 if __name__ == "__main__":

@@ -10,15 +10,18 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
 from finn_vitprune.boards.table import CELLS, Board
 from finn_vitprune.boards.tools import RouteError, program, run_tool
+from finn_vitprune.boards.units import COMB, KINDS, UnitCells, cells_by_unit
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.synth import yosys
@@ -26,6 +29,8 @@ from finn_vitprune.synth.tool import failure
 
 TOP, LINK = "vp_board", "vp_board_uart"
 BITSTREAM, NETLIST, REPORT, CONFIG, NETWORK = "board.bit", "routed.json.gz", "routed_report.json", "board.config", "netlist.json"
+ENDS, UNITS = "routed_ends.json.gz", "units.json"
+"""Nanoseconds to each cell at which a path ends; cells and nanoseconds of each unit."""
 GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
 BOX = Path(__file__).with_name("pll_box.v")
 PARTS_OF_A_CLOCK = 256
@@ -167,12 +172,12 @@ def _rendered(name: str, values: dict[str, object]) -> str:
 def mapped_cells(folder: Path) -> dict[str, int]:
     """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them: a carry is two COMB, 16 x 4 bits of RAM are six."""
     [module] = [m for m in json.loads((folder / NETWORK).read_text())["modules"].values() if "top" in m["attributes"]]
-    counted: dict[str, int] = {}
+    counted = dict.fromkeys(CELLS, 0)
     for cell in module["cells"].values():
-        counted[cell["type"]] = counted.get(cell["type"], 0) + 1
-    comb = counted.get("LUT4", 0) + 2 * counted.get("CCU2C", 0) + 6 * counted.get("TRELLIS_DPR16X4", 0)
-    ebr = counted.get("DP16KD", 0) + counted.get("PDPW16KD", 0)
-    return {"COMB": comb, "FF": counted.get("TRELLIS_FF", 0), "MULT18": counted.get("MULT18X18D", 0), "EBR": ebr}
+        counted["COMB"] += COMB.get(cell["type"], 0)
+        if (kind := KINDS.get(cell["type"])) is not None:
+            counted[kind] += 1
+    return counted
 
 
 def need_room(board: Board, used: dict[str, int], who: str) -> None:
@@ -206,6 +211,7 @@ def _seed_name(seed: int) -> str:
 def _routed(routing: _Routing, seed: int) -> RoutedDesign:
     board, mapped = routing.board, routing.mapped
     options = [board.part.option, "--package", board.package, "--speed", str(board.speed), "--seed", str(seed), "--timing-allow-fail"]
+    options.append("--detailed-timing-report")
     if not board.pins:
         options.append("--lpf-allow-unconstrained")
     files = ["--json", NETWORK, "--lpf", "board.lpf"]  # in its folder: the programs of PyPI do not see every other
@@ -221,12 +227,40 @@ def _routed(routing: _Routing, seed: int) -> RoutedDesign:
             shutil.copyfileobj(text, packed)
         for name in ("routed.json", NETWORK, "board.lpf"):
             (folder / name).unlink()
+        report = json.loads((folder / REPORT).read_text())
+        _write_ends(folder / ENDS, report.pop("detailed_net_timings"))
+        (folder / REPORT).write_text(json.dumps(report))
 
     folder = cache.entry(f"ecp5/route-{key}", make)
     report = json.loads((folder / REPORT).read_text())
     [clock] = [value["achieved"] for value in report["fmax"].values()]
     cells = {name: kind["used"] for name, kind in report["utilization"].items()}
     return RoutedDesign(seed, round(clock, 2), {kind: cells[cell] for kind, cell in CELLS.items()}, folder)
+
+
+def unit_cells(mapped: Path, routed: RoutedDesign) -> dict[str, UnitCells]:
+    """Cells and the slowest path of each unit of a routed design."""
+
+    def make(folder: Path) -> None:
+        ends = json.loads(gzip.decompress((routed.folder / ENDS).read_bytes()))
+        found = cells_by_unit(json.loads((mapped / NETWORK).read_bytes()), ends)
+        (folder / UNITS).write_text(json.dumps({name: asdict(unit) for name, unit in found.items()}))
+
+    sources = [Path(__file__).with_name(name).read_bytes() for name in ("units.py", "timing.py", "timing.json")]
+    key = hashlib.sha256(b"\0".join((mapped.name.encode(), routed.folder.name.encode(), *sources))).hexdigest()[:32]
+    folder = cache.entry(f"ecp5/units-{key}", make)
+    return {name: UnitCells(**unit) for name, unit in json.loads((folder / UNITS).read_text()).items()}
+
+
+def _write_ends(path: Path, timings: Sequence[dict[str, Any]]) -> None:
+    """Cells at which paths of the clock end, each with the nanoseconds of the slowest one: gzipped JSON."""
+    slowest: dict[str, float] = {}
+    for net in timings:
+        for end in net["endpoints"]:
+            delay = end["delay"]  # since nextpnr 0.8 the least and the most
+            ns = max(delay) if isinstance(delay, list) else delay
+            slowest[end["cell"]] = max(slowest.get(end["cell"], 0.0), round(ns, 3))
+    path.write_bytes(gzip.compress(json.dumps(slowest).encode(), mtime=0))
 
 
 def need_clock(routed: RoutedDesign, clock: BoardClock) -> None:

@@ -73,7 +73,7 @@ def test_a_changed_bitstream_is_noticed(tmp_path):
     content = {
         "board": "b", "part": "p", "tools": [], "design": 1, "clock_mhz": 1.0, "bit_256ths": 1, "baud": 1, "image_bytes": 1, "logit_bytes": 1,
         "mapped": {}, "routed": {"mhz": 1.0, "seed": 1, "COMB": 1, "FF": 1, "MULT18": 1, "EBR": 1}, "has": {}, "seeds": {},
-        "bitstream_bytes": 4, "files": {"board.bit": "0" * 64},
+        "bitstream_bytes": 4, "units": {"VitAdd_0": {"COMB": 3, "ns": 1.5}}, "files": {"board.bit": "0" * 64},
     }  # fmt: skip
     (tmp_path / "board.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"board\.bit is missing or has changed"):
@@ -94,6 +94,7 @@ def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
     assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "20"]) == 0
     found = read_board(build / "bitstream")
     assert isinstance(found, BoardSummary) and found.routed.mhz > 50 and found.routed.MULT18 > 20
+    assert sum(unit.FF for unit in found.units.values()) == found.mapped["FF"] and found.units["link"].ns > 1
     capsys.readouterr()
     assert cli.run(["gate-level", str(build), "--max-images", "70", "--faults", "30", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

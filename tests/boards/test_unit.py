@@ -69,6 +69,16 @@ def test_a_unit_becomes_a_bitstream(routed):
 
 
 @pytest.mark.slow
+def test_cells_and_paths_of_units_are_those_of_the_design(routed):
+    mapped, _, found = routed
+    units, counted = place.unit_cells(mapped, found), place.mapped_cells(mapped)
+    assert {kind: sum(getattr(unit, kind) for unit in units.values()) for kind in CELLS} == counted
+    assert max(unit.ns for unit in units.values()) == pytest.approx(1000 / found.mhz, abs=0.01), "the slowest path ends in a unit"
+    assert units["link"].FF > 500 and not units["link"].MULT18
+    assert max(unit.MULT18 for name, unit in units.items() if name != "link") == counted["MULT18"]
+
+
+@pytest.mark.slow
 def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed):
     _, _, into, out, _ = unit
     _, clock, found = routed

@@ -71,7 +71,7 @@ class Made:
         self.noise()
         routed = RoutedFigures(81.5, 1, 10, 9, 8, 7)
         return BoardSummary(
-            "ulx3s-85f", "LFE5U-85F", ["Yosys"], 1, 80.0, 6827, 3_000_000, 64, 40, {}, routed, {"COMB": 99}, {"1": 81.5}, 5, {}
+            "ulx3s-85f", "LFE5U-85F", ["Yosys"], 1, 80.0, 6827, 3_000_000, 64, 40, {}, routed, {"COMB": 99}, {"1": 81.5}, 5, {}, {}
         )
 
     def gate_level(self, build_dir, options, folder):

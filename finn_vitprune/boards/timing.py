@@ -1,15 +1,16 @@
-"""What a cell of a Lattice ECP5 adds to a path, for the comparison of estimates with routed units (``make route``).
+"""Static timing of a netlist that is mapped for a Lattice ECP5, before it is placed: the estimate beside the routed figure.
 
-Nanoseconds are in ``timing_ecp5.json``. Yosys uses no register of a multiplier or block RAM there.
+Nanoseconds are in ``timing.json``, of speed grade 6. Yosys uses no register of a multiplier or block RAM there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from finn_vitprune.synth.timing import Timing, timing_of
 from finn_vitprune.synth.timing_cells import BRAM, ENABLE, LUTRAM, RESET, CellTiming, Constants, D, Driver, Family, Sink
-from finn_vitprune.synth.timing_graph import Graph
+from finn_vitprune.synth.timing_graph import TAKEN, Graph
 from finn_vitprune.synth.wiring import CellKind, Wiring
 
 
@@ -20,6 +21,24 @@ def estimate(wiring: Wiring) -> Timing:
         CombinationalLoopError: logic goes in a circle; the text names a net of it.
     """
     return timing_of(Graph(wiring, ECP5))
+
+
+def slowest_ends(wiring: Wiring, unit_of_net: Mapping[int, str]) -> dict[str, float]:
+    """Nanoseconds, by the taken constants, of the slowest path that ends in each unit.
+
+    Args:
+        wiring: of one module, with the numbers that ``write_json`` gave its nets. unit_of_net: the unit of the cell that drives a net.
+    """
+    graph = Graph(wiring, ECP5)
+    ns = graph.value[graph.end_net, TAKEN] + graph.end_ns[:, TAKEN]
+    found: dict[str, float] = {}
+    for group, row, end in zip(*graph.end_cell[:2], ns):
+        cells = wiring.cells[group]
+        driven = (int(net) for net, (_, _, out) in zip(cells.nets[row], cells.kind.pins) if out and net)
+        unit = next((unit_of_net[net] for net in driven if net in unit_of_net), None)
+        if unit is not None and end > 0:
+            found[unit] = max(found.get(unit, 0.0), float(end))
+    return {unit: round(slowest, 3) for unit, slowest in found.items()}
 
 
 def _places(kind: CellKind) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:

@@ -1,0 +1,120 @@
+"""What each unit of a design takes on a board: its cells, and the slowest path that ends in it.
+
+After mapping the design is one module. Registers, memories and multipliers keep the names of the sources at their nets, and those
+say which unit they are of; logic without a name goes with what it drives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finn_vitprune.boards.timing import slowest_ends
+from finn_vitprune.synth.wiring import Wiring
+
+ACCELERATOR, LINK = "accelerator", "link"
+"""Instances on the board: the design, and what is between it and the line."""
+OTHER = "other"
+"""What is of no unit: PLL, reset, and logic that no unit's register follows."""
+COMB = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
+"""COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six."""
+KINDS = {"TRELLIS_FF": "FF", "MULT18X18D": "MULT18", "DP16KD": "EBR", "PDPW16KD": "EBR"}
+_UNIT = re.compile(rf"(?:\$flatten\\)?(?:{ACCELERATOR}\.\\?(?:inst_)?(\w+)\.|({LINK})\.)")
+_ROUNDS = 64
+"""Cells in a row that one name reaches, at most."""
+
+
+@dataclass(frozen=True)
+class UnitCells:
+    """A unit on a board: cells as nextpnr counts them; ``ns``: of the slowest routed path that ends in it, 0 without one;
+    ``estimated_ns``: of the slowest by the estimate of the mapped netlist, before it is placed."""
+
+    COMB: int = 0
+    FF: int = 0
+    MULT18: int = 0
+    EBR: int = 0
+    ns: float = 0.0
+    estimated_ns: float = 0.0
+
+
+def cells_by_unit(netlist: Mapping[str, Any], ends: Mapping[str, float]) -> dict[str, UnitCells]:
+    """Cells, and nanoseconds, of each unit of a mapped design.
+
+    Args:
+        netlist: what Yosys' ``write_json`` wrote. ends: nanoseconds of the slowest path to a cell, by the cell's name.
+    """
+    [module] = [module for module in netlist["modules"].values() if "top" in module["attributes"]]
+    units = unit_of_cells(module)
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, cell in module["cells"].items():
+        if (kind := KINDS.get(cell["type"])) is not None:
+            counted[units[name]][kind] += 1
+        counted[units[name]]["COMB"] += COMB.get(cell["type"], 0)
+    slowest: dict[str, float] = defaultdict(float)
+    for name, ns in ends.items():
+        # nextpnr packs a cell into several, whose names have a suffix
+        unit = units.get(name) or units.get(name.rpartition("$")[0], OTHER)
+        slowest[unit] = max(slowest[unit], ns)
+    driver = {bit: units[name] for name, cell in module["cells"].items() for bit in _driven(cell)}
+    estimated = slowest_ends(Wiring.from_json(netlist), driver)
+    return {
+        unit: UnitCells(**counted[unit], ns=slowest[unit], estimated_ns=estimated.get(unit, 0.0))
+        for unit in sorted(set(counted) | set(slowest))
+    }
+
+
+def unit_of_cells(module: Mapping[str, Any]) -> dict[str, str]:
+    """The unit of every cell of a flat module."""
+    named = _units_of_nets(module)
+    drives: dict[str, list[int]] = {}
+    taken: dict[int, list[str]] = defaultdict(list)
+    found: dict[str, str] = {}
+    for name, cell in module["cells"].items():
+        drives[name] = _driven(cell)
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                for bit in bits:
+                    if isinstance(bit, int):
+                        taken[bit].append(name)
+        own = _unit_named(name)
+        if unit := own or _most(named.get(bit) for bit in drives[name]):
+            found[name] = unit
+    waiting = [name for name in module["cells"] if name not in found]
+    for _ in range(_ROUNDS):
+        met = {name: unit for name in waiting if (unit := _most(found.get(sink) for bit in drives[name] for sink in taken[bit]))}
+        if not met:
+            break
+        found |= met
+        waiting = [name for name in waiting if name not in met]
+    return found | dict.fromkeys(waiting, OTHER)
+
+
+def _driven(cell: Mapping[str, Any]) -> list[int]:
+    """Nets that a cell drives."""
+    outputs = (bits for port, bits in cell["connections"].items() if cell["port_directions"][port] == "output")
+    return [bit for bits in outputs for bit in bits if isinstance(bit, int)]
+
+
+def _units_of_nets(module: Mapping[str, Any]) -> dict[int, str]:
+    """The unit of every net that names of one unit alone are for: a net between two units has names of both."""
+    units: dict[int, set[str]] = defaultdict(set)
+    for name, net in module["netnames"].items():
+        if unit := _unit_named(name):
+            for bit in net["bits"]:
+                if isinstance(bit, int):
+                    units[bit].add(unit)
+    return {bit: next(iter(of)) for bit, of in units.items() if len(of) == 1}
+
+
+def _unit_named(name: str) -> str | None:
+    match = _UNIT.match(name)
+    return match and (match[1] or match[2])
+
+
+def _most(units: Iterable[str | None]) -> str | None:
+    """The unit that comes most often; of several the first by name."""
+    counted = Counter(unit for unit in units if unit)
+    return min(counted, key=lambda unit: (-counted[unit], unit)) if counted else None
