@@ -15,10 +15,12 @@ from finn_vitprune.boards.place import BoardClock, BoardDesign, RoutedDesign
 from finn_vitprune.boards.table import CELLS, Board, board_named
 from finn_vitprune.boards.tools import PROGRAMS, program
 from finn_vitprune.boards.units import UnitCells
+from finn_vitprune.builds.floor_plan import floor_plan
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_in, read_json, sha256, whole_file, write_json
+from finn_vitprune.report.figures import save
 from finn_vitprune.synth.yosys import yosys_version
 
 SUMMARY_FILE = "board.json"
@@ -26,6 +28,7 @@ FORMAT: Literal[2] = 2
 """Of ``board.json``."""
 FOLDER = "bitstream"
 """Where the bitstream of a build is, by default."""
+FLOOR_PLAN = "floor_plan.svg"
 CONTENTS_WORD = "VP_CONTENTS"
 """What RTL that keeps its contents in synthesis says."""
 KEPT = (place.BITSTREAM, place.NETLIST, place.REPORT, *(name for name in place.GENERATED if name != "pll_box.v"))
@@ -124,7 +127,9 @@ def make_bitstream(build_dir: Path, folder: Path, options: BitstreamOptions) -> 
         for name in KEPT:
             with whole_file(folder / name) as partial:
                 shutil.copyfile(bitstream if name == place.BITSTREAM else sources[name] / name, partial)
-        summary = _summary(design, board, clock, found, counted, place.unit_cells(mapped, best), folder)
+        units = place.placed_units(mapped, best)
+        save(floor_plan(units.tiles, f"{best.mhz:g} MHz on {board.name}, placed and routed"), folder / FLOOR_PLAN)
+        summary = _summary(design, board, clock, found, counted, units.cells, folder)
         write_json(folder / SUMMARY_FILE, summary.as_dict())
     return summary
 
@@ -165,7 +170,7 @@ def _summary(
         image_bytes=design.in_bytes * design.in_beats, logit_bytes=design.out_bytes * design.out_beats,
         mapped=counted, routed=RoutedFigures(best.mhz, best.seed, **best.used), has={kind: board.part.has(kind) for kind in CELLS},
         seeds={str(one.seed): one.mhz for one in found}, bitstream_bytes=(folder / place.BITSTREAM).stat().st_size, units=units,
-        files={name: sha256(folder / name) for name in sorted(KEPT)},
+        files={name: sha256(folder / name) for name in sorted((*KEPT, FLOOR_PLAN))},
     )  # fmt: skip
 
 

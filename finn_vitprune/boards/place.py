@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from finn_vitprune import cache, jobs, progress
 from finn_vitprune.boards.table import CELLS, Board
 from finn_vitprune.boards.tools import RouteError, program, run_tool
-from finn_vitprune.boards.units import COMB, KINDS, UnitCells, cells_by_unit
+from finn_vitprune.boards.units import COMB, KINDS, Tile, UnitCells, cells_by_unit, tiles_by_unit
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.synth import yosys
@@ -30,7 +30,7 @@ from finn_vitprune.synth.tool import failure
 TOP, LINK = "vp_board", "vp_board_uart"
 BITSTREAM, NETLIST, REPORT, CONFIG, NETWORK = "board.bit", "routed.json.gz", "routed_report.json", "board.config", "netlist.json"
 ENDS, UNITS = "routed_ends.json.gz", "units.json"
-"""Nanoseconds to each cell at which a path ends; cells and nanoseconds of each unit."""
+"""Nanoseconds to each cell at which a path ends; cells, nanoseconds and tiles of each unit."""
 GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
 BOX = Path(__file__).with_name("pll_box.v")
 PARTS_OF_A_CLOCK = 256
@@ -238,18 +238,34 @@ def _routed(routing: _Routing, seed: int) -> RoutedDesign:
     return RoutedDesign(seed, round(clock, 2), {kind: cells[cell] for kind, cell in CELLS.items()}, folder)
 
 
-def unit_cells(mapped: Path, routed: RoutedDesign) -> dict[str, UnitCells]:
-    """Cells and the slowest path of each unit of a routed design."""
+@dataclass(frozen=True)
+class PlacedUnits:
+    """Units of a routed design: cells and the slowest path of each, and how many of its cells lie in each tile."""
+
+    cells: dict[str, UnitCells]
+    tiles: dict[str, dict[Tile, int]]
+
+
+def placed_units(mapped: Path, routed: RoutedDesign) -> PlacedUnits:
+    """The units of a routed design."""
 
     def make(folder: Path) -> None:
         ends = json.loads(gzip.decompress((routed.folder / ENDS).read_bytes()))
-        found = cells_by_unit(json.loads((mapped / NETWORK).read_bytes()), ends)
-        (folder / UNITS).write_text(json.dumps({name: asdict(unit) for name, unit in found.items()}))
+        netlist = json.loads((mapped / NETWORK).read_bytes())
+        tiles = tiles_by_unit(netlist, json.loads(gzip.decompress((routed.folder / NETLIST).read_bytes())))
+        content = {
+            "cells": {name: asdict(unit) for name, unit in cells_by_unit(netlist, ends).items()},
+            "tiles": {name: [[*tile, count] for tile, count in sorted(of.items())] for name, of in sorted(tiles.items())},
+        }
+        (folder / UNITS).write_text(json.dumps(content))
 
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("units.py", "timing.py", "timing.json")]
     key = hashlib.sha256(b"\0".join((mapped.name.encode(), routed.folder.name.encode(), *sources))).hexdigest()[:32]
-    folder = cache.entry(f"ecp5/units-{key}", make)
-    return {name: UnitCells(**unit) for name, unit in json.loads((folder / UNITS).read_text()).items()}
+    content = json.loads((cache.entry(f"ecp5/units-{key}", make) / UNITS).read_text())
+    return PlacedUnits(
+        {name: UnitCells(**unit) for name, unit in content["cells"].items()},
+        {name: {(x, y): count for x, y, count in of} for name, of in content["tiles"].items()},
+    )
 
 
 def _write_ends(path: Path, timings: Sequence[dict[str, Any]]) -> None:

@@ -23,8 +23,12 @@ COMB = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 """COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six."""
 KINDS = {"TRELLIS_FF": "FF", "MULT18X18D": "MULT18", "DP16KD": "EBR", "PDPW16KD": "EBR"}
 _UNIT = re.compile(rf"(?:\$flatten\\)?(?:{ACCELERATOR}\.\\?(?:inst_)?(\w+)\.|({LINK})\.)")
+_TILE = re.compile(r"X(\d+)/Y(\d+)/")
 _ROUNDS = 64
 """Cells in a row that one name reaches, at most."""
+
+Tile = tuple[int, int]
+"""Column and row of a tile of the part."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ def cells_by_unit(netlist: Mapping[str, Any], ends: Mapping[str, float]) -> dict
         counted[units[name]]["COMB"] += COMB.get(cell["type"], 0)
     slowest: dict[str, float] = defaultdict(float)
     for name, ns in ends.items():
-        # nextpnr packs a cell into several, whose names have a suffix
-        unit = units.get(name) or units.get(name.rpartition("$")[0], OTHER)
+        unit = _packed_from(name, units)
         slowest[unit] = max(slowest[unit], ns)
     driver = {bit: units[name] for name, cell in module["cells"].items() for bit in _driven(cell)}
     estimated = slowest_ends(Wiring.from_json(netlist), driver)
@@ -64,6 +67,26 @@ def cells_by_unit(netlist: Mapping[str, Any], ends: Mapping[str, float]) -> dict
         unit: UnitCells(**counted[unit], ns=slowest[unit], estimated_ns=estimated.get(unit, 0.0))
         for unit in sorted(set(counted) | set(slowest))
     }
+
+
+def tiles_by_unit(mapped: Mapping[str, Any], routed: Mapping[str, Any]) -> dict[str, Counter[Tile]]:
+    """How many cells of each unit lie in each tile of the part.
+
+    Args:
+        mapped: what Yosys' ``write_json`` wrote. routed: what nextpnr's ``--write`` wrote.
+    """
+    [module] = [module for module in mapped["modules"].values() if "top" in module["attributes"]]
+    [placed] = routed["modules"].values()
+    units, found = unit_of_cells(module), defaultdict(Counter)
+    for name, cell in placed["cells"].items():
+        if (at := _TILE.match(cell["attributes"].get("NEXTPNR_BEL", ""))) is not None:
+            found[_packed_from(name, units)][int(at[1]), int(at[2])] += 1
+    return dict(found)
+
+
+def _packed_from(cell: str, units: Mapping[str, str]) -> str:
+    """The unit of a routed cell: nextpnr packs a cell of Yosys into several, whose names have a suffix."""
+    return units.get(cell) or units.get(cell.rpartition("$")[0], OTHER)
 
 
 def unit_of_cells(module: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from finn_vitprune.boards.host import BoardHost
 from finn_vitprune.boards.netlist import LANES, RoutedNetlist
 from finn_vitprune.boards.place import BoardDesign, DesignPorts
 from finn_vitprune.boards.table import CELLS, board_named
+from finn_vitprune.builds.floor_plan import floor_plan
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.execute import golden
 from finn_vitprune.sim.beats import pack
@@ -71,11 +72,16 @@ def test_a_unit_becomes_a_bitstream(routed):
 @pytest.mark.slow
 def test_cells_and_paths_of_units_are_those_of_the_design(routed):
     mapped, _, found = routed
-    units, counted = place.unit_cells(mapped, found), place.mapped_cells(mapped)
+    placed, counted = place.placed_units(mapped, found), place.mapped_cells(mapped)
+    units = placed.cells
     assert {kind: sum(getattr(unit, kind) for unit in units.values()) for kind in CELLS} == counted
     assert max(unit.ns for unit in units.values()) == pytest.approx(1000 / found.mhz, abs=0.01), "the slowest path ends in a unit"
     assert units["link"].FF > 500 and not units["link"].MULT18
     assert max(unit.MULT18 for name, unit in units.items() if name != "link") == counted["MULT18"]
+    cells = sum(found.used[kind] for kind in ("COMB", "FF", "MULT18", "EBR"))
+    assert cells <= sum(count for tiles in placed.tiles.values() for count in tiles.values()) < 1.1 * cells, "RAMW, pins and PLL beside"
+    [axis] = floor_plan(placed.tiles, "title").axes
+    assert (axis.images[0].get_array() > 0).sum() == len({tile for tiles in placed.tiles.values() for tile in tiles})
 
 
 @pytest.mark.slow
