@@ -28,7 +28,7 @@ FORMAT: Literal[2] = 2
 """Of ``board.json``."""
 FOLDER = "bitstream"
 """Where the bitstream of a build is, by default."""
-FLOOR_PLAN = "floor_plan.svg"
+FLOOR_PLAN = "floor_plan.png"
 CONTENTS_WORD = "VP_CONTENTS"
 """What RTL that keeps its contents in synthesis says."""
 KEPT = (place.BITSTREAM, place.NETLIST, place.REPORT, *(name for name in place.GENERATED if name != "pll_box.v"))
@@ -128,7 +128,7 @@ def make_bitstream(build_dir: Path, folder: Path, options: BitstreamOptions) -> 
             with whole_file(folder / name) as partial:
                 shutil.copyfile(bitstream if name == place.BITSTREAM else sources[name] / name, partial)
         units = place.placed_units(mapped, best)
-        save(floor_plan(units.tiles, f"{best.mhz:g} MHz on {board.name}, placed and routed"), folder / FLOOR_PLAN)
+        save(floor_plan(units.tiles, f"{best.mhz:g} MHz on {board.name}, placed and routed"), folder / FLOOR_PLAN, dpi=130)
         summary = _summary(design, board, clock, found, counted, units.cells, folder)
         write_json(folder / SUMMARY_FILE, summary.as_dict())
     return summary

@@ -5,6 +5,7 @@ Each build has a bitstream and was run with ``gate-level``; the page is made of 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,11 @@ from scipy.stats import spearmanr
 
 from builds.experiments.study import start
 from finn_vitprune.boards.units import UnitCells
-from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
+from finn_vitprune.builds.bitstream import FLOOR_PLAN, FOLDER, BoardSummary, read_board
 from finn_vitprune.builds.gate_level import FAULT_IMAGES, RESULT
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import read_json, write_json, write_text
+from finn_vitprune.files import read_json, whole_file, write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
 
 OUTPUT = Path("builds/results/board")
@@ -33,9 +34,11 @@ network's integers. All figures of cells and MHz are nextpnr's of the routed des
 {commands}
 ```
 
-The tiny network is random: `random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")` of `tests/vit_models.py`, built with
-`--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none`. The digits of docs/board.md were mapped and not routed to their
-end yet. A fault is the output of a cell that is 0 or 1 for ever."""
+`digits` is the trained network of builds/example (.5/.5, 8/8), built as [docs/board.md](../../../docs/board.md) says, with `--clk-ns 13.333` for `bitstream`.
+`tiny` is random: `random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")` of `tests/vit_models.py`, built with
+`--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none`. A fault is the output of a cell that is 0 or 1 for ever. ns of a
+unit: of the slowest path that ends in it, by nextpnr, and by the estimate of the mapped netlist ([docs/timing.md](../../../docs/timing.md#against-a-router)), whose
+constants come from one small unit and not from these designs."""
 COMMANDS = """finn-vitprune bitstream BUILD --board ulx3s-85f
 finn-vitprune gate-level BUILD --max-images 100 --faults 100
 python -m builds.experiments.boards NAME=BUILD ..."""
@@ -46,10 +49,17 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output")] = OUTPUT,
 ) -> None:
     """Write the page."""
-    found = {name: _found(Path(folder)) for name, _, folder in (word.partition("=") for word in builds)}
+    folders = {name: Path(folder) for name, _, folder in (word.partition("=") for word in builds)}
+    found = {name: _found(folder) for name, folder in folders.items()}
     write_json(output / "results.json", {name: {"board": board.as_dict(), "gate_level": gate} for name, (board, gate) in found.items()})
     tables = [_routed(found), _simulated(found), _orders(found), *(_units(name, board) for name, (board, _) in found.items())]
-    write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT.format(commands=COMMANDS), tables))
+    for name, folder in folders.items():
+        with whole_file(output / f"{name}.png") as partial:
+            shutil.copyfile(folder / FOLDER / FLOOR_PLAN, partial)
+    pictures = "\n\n".join(f"![Where the units of {name} lie on the part]({name}.png)" for name in found)
+    write_text(
+        output / "RESULTS.md", f"{to_markdown(TITLE, TEXT.format(commands=COMMANDS), tables)}\n## Where the units lie\n\n{pictures}\n"
+    )
 
 
 def _found(build: Path) -> tuple[BoardSummary, dict]:
