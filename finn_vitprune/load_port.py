@@ -52,10 +52,17 @@ class LoadError(RuntimeError):
     """A load did not end in OPEN; the input stays closed until one does."""
 
 
-def load(port: Registers, folder: str | Path, limit_s: float = 10.0, tell: Callable[[str], None] = lambda text: None) -> None:
+def load(
+    port: Registers,
+    folder: str | Path,
+    limit_s: float = 10.0,
+    tell: Callable[[str], None] = lambda text: None,
+    contents: str | Path | None = None,
+) -> None:
     """Load what ``contents.bin`` and ``load.json`` in ``folder`` hold: begin, wait, write all words, wait until it is open.
 
     Args:
+        contents: a file of another network of this design, in place of ``contents.bin``.
         limit_s: how long each wait may take. Frames inside leave only while the output is read.
         tell: called with the unit whose memory is being loaded.
     Raises:
@@ -63,7 +70,7 @@ def load(port: Registers, folder: str | Path, limit_s: float = 10.0, tell: Calla
     """
     folder = Path(folder)
     index = json.loads((folder / "load.json").read_text())
-    raw = (folder / index["file"]).read_bytes()
+    raw = Path(contents or folder / index["file"]).read_bytes()
     begins = {region["offset"] // 4: f"{region['unit']} {region['memory']}" for region in index["regions"]}
     port.write(CONTROL, BEGIN)
     _await(port, LOADING, limit_s)

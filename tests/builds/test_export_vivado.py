@@ -158,7 +158,7 @@ def host(monkeypatch):
 
     def load(folder: Path) -> ModuleType:
         monkeypatch.syspath_prepend(str(folder / "host"))
-        for name in ("beats", "load_port"):
+        for name in ("beats", "load_port", "pynq_board"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         spec = importlib.util.spec_from_file_location("host_example", folder / "host" / "accelerator.py")
         module = importlib.util.module_from_spec(spec)
@@ -256,6 +256,8 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
     move, example, channels, words = transfer(folder), host(folder), {}, []
 
     class Channel:
+        running = idle = True
+
         def __init__(self, name):
             self.name = name
 
@@ -265,6 +267,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
         def wait(self):
             if self.name == "send":
                 channels["receive"][:] = move(channels["send"], channels["receive"].shape)
+            self.transferred = channels[self.name].nbytes
 
     class Registers:
         def __init__(self, address, size):
@@ -278,7 +281,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
 
     overlay = SimpleNamespace(
         axi_dma_0=SimpleNamespace(sendchannel=Channel("send"), recvchannel=Channel("receive")),
-        ip_dict={"finn_design_0": {"phys_addr": 0xA000}},
+        ip_dict={"finn_design_0": {"phys_addr": 0xA000}, "axi_dma_0": {}},
     )
     monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(Overlay=lambda path: overlay, MMIO=Registers, allocate=np.zeros))
     monkeypatch.setattr(sys, "argv", ["accelerator.py", "design.bit", "--batch", "2"])
@@ -288,7 +291,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
     if place == "divided_folder":
         assert words[0] == (0, 1) and [word for _, word in words[1:]] == list(np.fromfile(folder / "weights" / "contents.bin", "<u4"))
         words.clear()
-        assert example.PynqBoard("design.bit", "axi_dma_0", "finn_design_0").wrong_frames() == 7
+        assert example.wrong_frames(example.PynqBoard("design.bit", "axi_dma_0", "finn_design_0", 64)) == 7
         return
     images = np.load(folder / "vectors" / "images.npy")[:2]
     np.save(tmp_path / "in.npy", images)
