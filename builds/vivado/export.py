@@ -172,7 +172,8 @@ def _describe(design: StitchedDesign, folder: Path, target: VivadoTarget) -> Hos
     write_json(folder / "accelerator.json", asdict(described))
     np.save(folder / "input_order.npy", side.order.astype(np.int32))
     for module in (beats, pynq_board):
-        shutil.copyfile(module.__file__, folder / Path(module.__file__).name)
+        source = Path(str(module.__file__))
+        shutil.copyfile(source, folder / source.name)
     return described
 
 

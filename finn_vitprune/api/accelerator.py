@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from finn_vitprune.api.integers import Integers
 from finn_vitprune.api.targets import AcceleratorTarget, OnCard, OnIntegers, OnNetlist, OnRtl, OnSerial
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
@@ -18,9 +19,8 @@ from finn_vitprune.link.exchange import Transport
 from finn_vitprune.link.frames import LinkStatus
 from finn_vitprune.link.pynq_board import PynqBoard
 from finn_vitprune.link.serial_port import BAUD, SerialPort
+from finn_vitprune.link.target_name import TargetName
 from finn_vitprune.link.xrt_card import XrtCard
-
-TARGETS = "integers, rtl, netlist, serial:/dev/ttyUSB0, pynq:design.bit, xrt:design.xclbin"
 
 
 @dataclass(frozen=True)
@@ -81,22 +81,17 @@ class Accelerator:
             raise UserError(f"timeout_s {timeout_s:g} and tries {tries}: use more than 0 seconds, and 1 or more")
         self.target, self._images = target, 0
         folder = Path(design)
-        kind, _, place = target.partition(":")
+        name = TargetName.of(target)
         on_card = partial(OnCard, folder, batch=block_design.batch, timeout_s=timeout_s, tries=tries)
-        if target == "integers":
-            self._on: AcceleratorTarget = OnIntegers(folder)
-        elif target == "rtl":
-            self._on = OnRtl(folder)
-        elif target == "netlist" or (kind == "netlist" and place):
-            self._on = OnNetlist(folder, Path(place) if place else None)
-        elif kind == "serial" and place:
-            self._on = OnSerial(folder, transport or SerialPort(place, baud), timeout_s, tries)
-        elif kind == "pynq" and place:
-            self._on = on_card(lambda stitched: _pynq(place, block_design, stitched))
-        elif kind == "xrt" and place:
-            self._on = on_card(lambda stitched: XrtCard(place, block_design, bool(stitched.loads)))
-        else:
-            raise UserError(f"target {target} is not known: use one of {TARGETS}")
+        opened: dict[str, Callable[[], AcceleratorTarget]] = {
+            "integers": lambda: OnIntegers(folder),
+            "rtl": lambda: OnRtl(folder),
+            "netlist": lambda: OnNetlist(folder, Path(name.place) if name.place else None),
+            "serial": lambda: OnSerial(folder, transport or SerialPort(name.place, baud), timeout_s, tries),
+            "pynq": lambda: on_card(lambda stitched: _pynq(name.place, block_design, stitched)),
+            "xrt": lambda: on_card(lambda stitched: XrtCard(name.place, block_design, bool(stitched.loads))),
+        }
+        self._on = opened[name.kind]()
 
     def load(self, contents: str | Path) -> None:
         """Load another network into a loadable design: what follows are its logits.
@@ -107,6 +102,11 @@ class Accelerator:
             UserError: the contents are not for this design; the target, or the design, cannot be loaded; the load failed.
         """
         self._on.load(Path(contents))
+
+    @property
+    def integers(self) -> Integers:
+        """The integers of the network that runs: what the logits have to be."""
+        return self._on.integers
 
     @property
     def logit_scale(self) -> float | list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class PynqBoard:
                 raise RuntimeError(f"{bitstream} has no {name}, it has {', '.join(self._overlay.ip_dict) or 'nothing'}")
         self._dma = getattr(self._overlay, dma)
         self.registers = None if core is None else MMIO(self._overlay.ip_dict[core]["phys_addr"], register_bytes)
-        self._buffers = {}
+        self._buffers: dict[tuple[str, tuple[int, ...]], Any] = {}
 
     def move(self, beats: np.ndarray, shape: tuple[int, int], timeout_s: float = 10.0) -> np.ndarray:
         """Send beats, uint8 ``[beats, bytes]``, and wait for the answer, uint8 of ``shape``.
@@ -67,7 +68,7 @@ class PynqBoard:
             buffer.freebuffer()
         self._buffers.clear()
 
-    def _buffer(self, use: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _buffer(self, use: str, shape: tuple[int, ...]) -> Any:
         """Memory that the DMA reaches, for all transfers of this shape."""
         from pynq import allocate
 
@@ -75,7 +76,7 @@ class PynqBoard:
             self._buffers[use, shape] = allocate(shape, np.uint8)
         return self._buffers[use, shape]
 
-    def _wait(self, channel, end: float, what: str) -> None:
+    def _wait(self, channel: Any, end: float, what: str) -> None:
         """PYNQ's own wait has no limit: it comes once the channel is done, and says what went wrong."""
         while channel.running and not channel.idle:
             if time.monotonic() > end:
