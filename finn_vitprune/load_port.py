@@ -96,7 +96,14 @@ def loading_overlay(base: type) -> type:
     """FINN's overlay class ``base`` (FINNDMAOverlay of finn-plus-driver, FINNExampleOverlay of FINN), able to load the design."""
 
     class VitOverlay(base):
-        """Call :meth:`load_design` before the first image, and after every reset."""
+        """Loads the design when it is made; call :meth:`load_design` after every reset."""
+
+        def load_runtime_weights(self, *given, **options) -> None:
+            """What finn-plus-driver calls before the first image: contents of this project go through the load port, others as in FINN."""
+            if (Path(self.runtime_weight_dir) / "load.json").is_file():
+                self.load_design(self.runtime_weight_dir)
+            else:
+                super().load_runtime_weights(*given, **options)
 
         def load_design(self, folder: str | Path, partition: str = "StreamingDataflowPartition_1", **options) -> None:
             """:func:`load` through the port that ``load.json`` names, of the partition that holds the accelerator."""

@@ -15,6 +15,7 @@ from finn_vitprune import __version__, load_port
 from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.stitched.host_side import HostSide
 from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign
+from finn_vitprune.builds.vivado.finn_driver import SETTINGS, driver_settings
 from finn_vitprune.custom_ops.op import axilite
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_folder, write_json, write_text
@@ -170,6 +171,7 @@ def _describe(design: StitchedDesign, folder: Path, target: VivadoTarget) -> Hos
     streams = HostStream.of("s_axis_0", design.input), HostStream.of("m_axis_0", design.output)
     described = HostDescription(TOP, image, *streams, load, target.logit_scale, design.frame_check)
     write_json(folder / "accelerator.json", asdict(described))
+    write_json(folder / SETTINGS, driver_settings(design, target.part.name, target.clk_ns))
     np.save(folder / "input_order.npy", side.order.astype(np.int32))
     for module in (beats, pynq_board):
         source = Path(str(module.__file__))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,14 +89,14 @@ class TargetRun:
     def save(self, path: Path) -> None:
         """Write the logits, whole or not at all: alone as ``.npy``; as ``.npz`` with ``classes``, ``index`` (which images of the file
         these are), and ``labels`` where there are some."""
-        arrays = {"logits": self.logits, "classes": self.classes, "index": self.images.index}
+        arrays: dict[str, Any] = {"logits": self.logits, "classes": self.classes, "index": self.images.index}
         if self.images.labels is not None:
             arrays["labels"] = self.images.labels
         with whole_file(path) as partial, partial.open("wb") as file:
             if path.suffix == ".npy":
                 np.save(file, self.logits)
             else:
-                np.savez(file, allow_pickle=False, **arrays)
+                np.savez(file, **arrays)
 
 
 def run_on(build: Path, options: TargetRunOptions) -> TargetRun:
