@@ -82,9 +82,11 @@ class TargetRun:
         lines.append(
             VerdictLine("speed", f"{len(self.logits) / max(self.seconds, 1e-9):,.1f} images/s on this computer, to the target and back")
         )
+        following = "the same command with -o logits.npz, which keeps the logits"
         if output is not None:
             lines.append(VerdictLine("logits", str(output)))
-        return Verdict(f"{build.name} on {self.status.target}", str(build), tuple(warnings), tuple(lines))
+            following = f"finn-vitprune report {build}" if build.is_dir() else f"finn-vitprune build {build} --fpga-part PART -o FOLDER"
+        return Verdict(f"{build.name} on {self.status.target}", str(build), tuple(warnings), tuple(lines), next=following)
 
     def save(self, path: Path) -> None:
         """Write the logits, whole or not at all: alone as ``.npy``; as ``.npz`` with ``classes``, ``index`` (which images of the file

@@ -128,7 +128,8 @@ def package(monkeypatch):
     board = SimpleNamespace(chip=None, buffers={}, movers={})
     pynq, ps = ModuleType("pynq"), ModuleType("pynq.ps")
 
-    def allocate(shape, dtype, cacheable, target):
+    def allocate(shape, dtype, **options):
+        assert set(options) == {"cacheable", "target"}
         buffer = np.zeros(shape, dtype).view(_Buffer)
         buffer.device_address = 0x1_0000_0000 + 0x1000 * len(board.buffers)
         board.buffers[buffer.device_address] = buffer
