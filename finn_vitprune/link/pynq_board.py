@@ -1,7 +1,8 @@
 """An accelerator with an AXI DMA at both streams, driven with PYNQ.
 
 This file needs nothing but Python 3.8 or later, NumPy and PYNQ, so that an exported design has a copy of it. What it calls is what PYNQ's
-``Overlay``, ``MMIO``, ``allocate`` and ``lib/dma.py`` (2.7 and later) have. It was not run on a board.
+``Overlay``, ``MMIO``, ``allocate`` and ``lib/dma.py`` have, in versions whose channels count what was ``transferred``. It was not run on a
+board.
 """
 
 from __future__ import annotations

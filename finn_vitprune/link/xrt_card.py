@@ -83,5 +83,4 @@ class XrtCard:
 
     def close(self) -> None:
         """Let go of the card."""
-        self.registers = None
-        del self._send, self._receive, self._device
+        self.registers = self._send = self._receive = self._device = None

@@ -23,6 +23,7 @@ from finn_vitprune.builds.records.folder import BuildFolder, ResultFile
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.builds.vivado import export
 from finn_vitprune.builds.vivado.export import SUMS, VivadoTarget, export_vivado, refuse_foreign
+from finn_vitprune.builds.vivado.finn_driver import driver_settings
 from finn_vitprune.custom_ops.op.netlist import instance
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.files import is_partial, sha256
@@ -242,6 +243,8 @@ def test_the_host_example_packs_as_the_project_does(folder, built, host, small_b
     answer = np.random.default_rng(1).integers(0, 256, (3 * design.output.beats, design.output.tdata_bits // 8), dtype=np.uint8)
     assert np.array_equal(example.from_beats(answer), unpack(answer, design.output).reshape(3, -1))
     assert example.scale == Summary.load(built.path).model.logit_scale
+    settings = json.loads((folder / "host" / "settings.json").read_text())
+    assert settings == driver_settings(design, PART, 4.0) and settings["driver_information"]["platform"] == "alveo"
     for wrong in (small_build.images[0], small_build.images.astype(np.int64), small_build.images[:, :4], small_build.images[:0]):
         with pytest.raises(ValueError, match=r"the accelerator takes uint8 \[images, 8, 8, 1\]"):
             example.to_beats(wrong)

@@ -107,6 +107,7 @@ def test_every_call_of_a_transfer(fixed, chip, opened, kind):
     driver.predict(fixed.images[:1])
     assert stand_in.calls == [call for call in CALLS[kind] if not call.startswith("allocate")], "memory is kept"
     driver.close()
+    driver.close()
     assert all(buffer.freed for buffer in getattr(stand_in, "buffers", ()))
 
 
