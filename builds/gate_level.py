@@ -14,14 +14,14 @@ from finn_vitprune.boards.gate import compile_netlist
 from finn_vitprune.boards.host import BoardHost
 from finn_vitprune.boards.netlist import RoutedNetlist, StuckNet
 from finn_vitprune.boards.place import NETLIST
-from finn_vitprune.builds.bitstream import FOLDER, read_board
-from finn_vitprune.builds.images import BuildImages, input_shape, to_patches
+from finn_vitprune.builds.bitstream import FOLDER, BoardSummary, read_board
+from finn_vitprune.builds.images import BuildImages
 from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.stitched.host_side import HostSide
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import write_json
-from finn_vitprune.sim.beats import pack
 
 RESULT = "gate_level.json"
 FAULT_IMAGES = 8
@@ -71,6 +71,40 @@ class GateLevelOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class RoutedBoard:
+    """A build and the netlist that its bitstream was made of.
+
+    Attributes:
+        folder: of the bitstream. summary: its ``board.json``. side: of the host. link: to boards that are simulated.
+    """
+
+    folder: Path
+    summary: BoardSummary
+    side: HostSide
+    link: BoardHost
+
+    @property
+    def netlist(self) -> Path:
+        """What nextpnr wrote."""
+        return self.folder / NETLIST
+
+    @classmethod
+    def of(cls, build_dir: Path, folder: Path | None = None) -> RoutedBoard:
+        """Of a build, with its bitstream in ``folder``, by default ``bitstream`` in the build.
+
+        Raises:
+            UserError: there is no build or no bitstream, or it is of another design.
+        """
+        folder = folder or build_dir / FOLDER
+        summary = read_board(folder)
+        design = StitchedDesign.load(BuildFolder(Path(build_dir).resolve()).stitched)
+        if design.number != summary.design:
+            raise UserError(f"{folder} is of another design than {build_dir}: make the bitstream again")
+        link = BoardHost(design.input, design.output, summary.bit_256ths, 2 * design.silent_cycles)
+        return cls(folder, summary, HostSide.of(design), link)
+
+
 def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None = None) -> GateLevel:
     """Send images of a build through its routed netlist, and compare the logits with the integers of the network.
 
@@ -80,24 +114,16 @@ def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None =
         UserError: there is no build or no bitstream, or it is of another design.
         AnswerIsNo: logits differ, or answers are missing.
     """
-    folder = folder or build_dir / FOLDER
-    board = read_board(folder)
-    build = BuildFolder(Path(build_dir).resolve())
-    design = StitchedDesign.load(build.stitched)
-    if design.number != board.design:
-        raise UserError(f"{folder} is of another design than {build_dir}: make the bitstream again")
-    host, seed = design.host(), options.seed
-    pixels = _pixels(build, options, input_shape(host), design.output.tokens * design.output.channels)
-    patches = to_patches(host, pixels)
-    payloads = [beats.tobytes() for beats in pack(patches, design.input).reshape(len(pixels), -1)]
-    wanted = network_logits(build, patches)
-    link = BoardHost(design.input, design.output, board.bit_256ths, 2 * design.silent_cycles)
-    netlist = folder / NETLIST
+    routed, build, seed = RoutedBoard.of(build_dir, folder), BuildFolder(Path(build_dir).resolve()), options.seed
+    side, link, netlist = routed.side, routed.link, routed.netlist
+    output = side.design.output
+    pixels = _pixels(build, options, side.shape, output.tokens * output.channels)
+    payloads, wanted = side.payloads(pixels), network_logits(build, side.patches(pixels))
     started = time.monotonic()
     answers = link.ask(compile_netlist(netlist), payloads)
     seconds = time.monotonic() - started
     wrong = int(np.count_nonzero(answers.logits != wanted))
-    found = GateLevel(len(pixels), wanted.size, wrong, answers.clocks, round(seconds, 1), board.files[NETLIST], seed)
+    found = GateLevel(len(pixels), wanted.size, wrong, answers.clocks, round(seconds, 1), routed.summary.files[NETLIST], seed)
     progress.line(f"{wrong} of {wanted.size:,} logits of {len(pixels)} images differ")
     if wrong:
         missing = len(pixels) - int(np.count_nonzero(answers.came))
@@ -111,7 +137,7 @@ def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None =
         left = [fault for fault, noticed in zip(drawn, seen) if not noticed]
         found = replace(found, faults=options.faults, fault_images=some, noticed=sum(seen), unnoticed=left)
         progress.line(f"{sum(seen)} of {options.faults} faults were noticed")
-    write_json(folder / RESULT, found.as_dict())
+    write_json(routed.folder / RESULT, found.as_dict())
     return found
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.accelerator import RtlAccelerator, RtlRun, in_one_piece
+from finn_vitprune.builds.stitched.host_side import HostSide
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.builds.stitched.units import DesignUnits, simulated_by_units
 from finn_vitprune.options.build import Simulation
@@ -38,9 +38,7 @@ def simulated_run(build_dir: Path, pixels: np.ndarray, contents: Path | None = N
             another shape or type.
     """
     design = StitchedDesign.load(BuildFolder(Path(build_dir).resolve()).stitched)
-    host = design.host()
-    pixels = check_pixels(np.asarray(pixels), input_shape(host), "the input")
-    patches = to_patches(host, pixels)
+    patches = HostSide.of(design).patches(pixels)
     loaded = None if contents is None else Contents.other(contents, design.folder)
     if not simulated_by_units(design, simulation):
         simulated = in_one_piece(design)

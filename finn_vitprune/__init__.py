@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finn_vitprune.export.metadata import ModelMetadata
     from finn_vitprune.importing.workflow import Imported
     from finn_vitprune.ingest.check.checked import Checked
+    from finn_vitprune.link.data_mover import BlockDesign
     from finn_vitprune.options.keywords import BuildKeywords, CheckKeywords, CompressKeywords, EvaluateKeywords, ExploreKeywords
     from finn_vitprune.report.accuracy import Evaluation
     from finn_vitprune.report.build_pictures import build_picture
@@ -45,6 +46,7 @@ _PLACES = {
     "export.metadata": ("ModelMetadata",),
     "importing.workflow": ("Imported",),
     "ingest.check.checked": ("Checked",),
+    "link.data_mover": ("BlockDesign",),
     "options.keywords": ("BuildKeywords", "CheckKeywords", "CompressKeywords", "EvaluateKeywords", "ExploreKeywords"),
     "report.accuracy": ("Evaluation",),
     "report.build_pictures": ("build_picture",),
@@ -61,9 +63,9 @@ _PLACES = {
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "Accelerator", "AcceleratorStatus", "BuildKeywords", "CheckKeywords", "Checked", "CompressKeywords", "Design", "EvaluateKeywords",
-    "Evaluation", "ExploreKeywords", "Explored", "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary", "TextTable",
-    "TidyLowered", "TrainConfig", "UserError", "Verdict", "build_picture", "build_tables", "explore", "kept_patches",
+    "Accelerator", "AcceleratorStatus", "BlockDesign", "BuildKeywords", "CheckKeywords", "Checked", "CompressKeywords", "Design",
+    "EvaluateKeywords", "Evaluation", "ExploreKeywords", "Explored", "Imported", "InsertStreams", "ModelMetadata", "Network", "Summary",
+    "TextTable", "TidyLowered", "TrainConfig", "UserError", "Verdict", "build_picture", "build_tables", "explore", "kept_patches",
     "load", "load_config", "lower", "picture", "train",
 ]  # fmt: skip
 

@@ -52,10 +52,17 @@ class LoadError(RuntimeError):
     """A load did not end in OPEN; the input stays closed until one does."""
 
 
-def load(port: Registers, folder: str | Path, limit_s: float = 10.0, tell: Callable[[str], None] = lambda text: None) -> None:
+def load(
+    port: Registers,
+    folder: str | Path,
+    limit_s: float = 10.0,
+    tell: Callable[[str], None] = lambda text: None,
+    contents: str | Path | None = None,
+) -> None:
     """Load what ``contents.bin`` and ``load.json`` in ``folder`` hold: begin, wait, write all words, wait until it is open.
 
     Args:
+        contents: a file of another network of this design, in place of ``contents.bin``.
         limit_s: how long each wait may take. Frames inside leave only while the output is read.
         tell: called with the unit whose memory is being loaded.
     Raises:
@@ -63,7 +70,7 @@ def load(port: Registers, folder: str | Path, limit_s: float = 10.0, tell: Calla
     """
     folder = Path(folder)
     index = json.loads((folder / "load.json").read_text())
-    raw = (folder / index["file"]).read_bytes()
+    raw = Path(contents or folder / index["file"]).read_bytes()
     begins = {region["offset"] // 4: f"{region['unit']} {region['memory']}" for region in index["regions"]}
     port.write(CONTROL, BEGIN)
     _await(port, LOADING, limit_s)
@@ -89,7 +96,14 @@ def loading_overlay(base: type) -> type:
     """FINN's overlay class ``base`` (FINNDMAOverlay of finn-plus-driver, FINNExampleOverlay of FINN), able to load the design."""
 
     class VitOverlay(base):
-        """Call :meth:`load_design` before the first image, and after every reset."""
+        """Loads the design when it is made; call :meth:`load_design` after every reset."""
+
+        def load_runtime_weights(self, *given, **options) -> None:
+            """What finn-plus-driver calls before the first image: contents of this project go through the load port, others as in FINN."""
+            if (Path(self.runtime_weight_dir) / "load.json").is_file():
+                self.load_design(self.runtime_weight_dir)
+            else:
+                super().load_runtime_weights(*given, **options)
 
         def load_design(self, folder: str | Path, partition: str = "StreamingDataflowPartition_1", **options) -> None:
             """:func:`load` through the port that ``load.json`` names, of the partition that holds the accelerator."""

@@ -24,12 +24,13 @@ COMMANDS = {
     "A build": BUILD,
     "A part that is too small": "build --fpga-part xcmine --part-resources parts.json --synth none -o build/small",
     "The accuracy of the build": "evaluate build/digits --data digits --jobs 1",
+    "Images on a target": "run build/digits --target integers --images digits.npz --max-images 20",
     "The build again": "report build/digits",
     "Many designs": "explore digits.onnx --fpga-part U250,ZCU104 --clk-ns 4 -o explore/digits",
 }
 INTRODUCTION = """# Verdicts
 
-`build`, `report`, `import`, `explore` and `evaluate` end with a verdict of at most 12 lines. Lines that begin with `!` come first: what was
+`build`, `report`, `import`, `explore`, `evaluate` and `run` end with a verdict of at most 12 lines. Lines that begin with `!` come first: what was
 missed, does not fit or differs, then what is only an estimate. A line has a figure, how it was found (measured in a simulation of the RTL,
 synthesised, estimated, counted) and a note. `--full` prints all tables, too; the page has everything.
 

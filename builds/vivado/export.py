@@ -13,11 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from finn_vitprune import __version__, load_port
 from finn_vitprune.builds.checks.verify import Verification
-from finn_vitprune.builds.images import input_shape, to_patches
+from finn_vitprune.builds.stitched.host_side import HostSide
 from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign
+from finn_vitprune.builds.vivado.finn_driver import SETTINGS, driver_settings
 from finn_vitprune.custom_ops.op import axilite
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_folder, write_json, write_text
+from finn_vitprune.link import pynq_board
 from finn_vitprune.sim import beats
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX
@@ -163,15 +165,17 @@ def _with_mem_names(source: str) -> str:
 
 def _describe(design: StitchedDesign, folder: Path, target: VivadoTarget) -> HostDescription:
     """Write what the host example reads: the description, pixels in the order of the input stream, the project's packer."""
-    parent = design.host()
-    image = input_shape(parent)[1:]
-    order = to_patches(parent, np.arange(np.prod(image), dtype=np.int64).reshape(1, *image))[0]
+    side = HostSide.of(design)
+    image = side.shape[1:]
     load = design.loads[0].port if design.loads else None
     streams = HostStream.of("s_axis_0", design.input), HostStream.of("m_axis_0", design.output)
     described = HostDescription(TOP, image, *streams, load, target.logit_scale, design.frame_check)
     write_json(folder / "accelerator.json", asdict(described))
-    np.save(folder / "input_order.npy", order.astype(np.int32))
-    shutil.copyfile(beats.__file__, folder / "beats.py")
+    write_json(folder / SETTINGS, driver_settings(design, target.part.name, target.clk_ns))
+    np.save(folder / "input_order.npy", side.order.astype(np.int32))
+    for module in (beats, pynq_board):
+        source = Path(str(module.__file__))
+        shutil.copyfile(source, folder / source.name)
     return described
 
 

@@ -1,30 +1,26 @@
-"""One driver for every target that an accelerator runs on: its integers, its RTL in simulation, a board behind a serial port."""
+"""One driver for every target that an accelerator runs on: integers, simulations, boards, cards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
 from finn_vitprune.api.integers import Integers
-from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
-from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.api.targets import AcceleratorTarget, OnCard, OnIntegers, OnNetlist, OnRtl, OnSerial
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
-from finn_vitprune.link.exchange import Exchange, Transport
+from finn_vitprune.link.data_mover import BlockDesign, DataMover
+from finn_vitprune.link.exchange import Transport
 from finn_vitprune.link.frames import LinkStatus
+from finn_vitprune.link.pynq_board import PynqBoard
 from finn_vitprune.link.serial_port import BAUD, SerialPort
-from finn_vitprune.sim.beats import pack, unpack
-
-TARGETS = "integers, rtl, serial:/dev/ttyUSB0"
-AHEAD = {"integers": 64, "rtl": 8}
-"""Images of a stream that are run at once."""
-SERIAL = "serial:"
+from finn_vitprune.link.target_name import TargetName
+from finn_vitprune.link.xrt_card import XrtCard
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,11 @@ class AcceleratorStatus:
 
     Attributes:
         target: its name. design: the number of the design, 32 bits; None for the integers of a model file.
-        images: that this driver got logits of. resent: frames that were sent again, because they or their answers were damaged or lost.
-        board: what the board says of itself; None without one.
+        images: that this driver got logits of. resent: frames or transfers that were made again, because they or their answers were damaged
+            or lost.
+        board: what the board says of itself; None without a link to one. wrong_frames: images whose beats did not add up; None where the
+            design does not count them, or the count cannot be read.
+        contents: what was loaded in place of the build's own network.
     """
 
     target: str
@@ -42,33 +41,14 @@ class AcceleratorStatus:
     images: int
     resent: int = 0
     board: LinkStatus | None = field(default=None)
-
-
-class AcceleratorTarget(Protocol):
-    """Where the logits come from."""
-
-    @property
-    def design(self) -> int | None:
-        """The number of the design."""
-
-    def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """int32 ``[classes]`` for each image, uint8 ``[H, W, C]``."""
-
-    @property
-    def resent(self) -> int:
-        """Frames that were sent again."""
-
-    def board(self) -> LinkStatus | None:
-        """What the board says, where there is one."""
-
-    def close(self) -> None:
-        """Let go of what the target holds."""
+    wrong_frames: int | None = None
+    contents: Path | None = None
 
 
 class Accelerator:
     """An accelerator on a target. ``predict`` gives the same bits on each.
 
-    A context manager: a serial port is closed at its end.
+    A context manager: what the target holds, as a serial port, is let go at its end.
     """
 
     def __init__(
@@ -80,29 +60,58 @@ class Accelerator:
         timeout_s: float = 2.0,
         tries: int = 5,
         transport: Transport | None = None,
+        block_design: BlockDesign = BlockDesign(),
     ) -> None:
         """Open a target.
 
         Args:
-            target: ``integers`` (of a model or a build, fast), ``rtl`` (of a build, simulated in Verilator), ``serial:PORT`` (a board that
-                holds the build, behind a serial port).
+            target: ``integers`` (of a model or a build, fast), ``rtl`` (of a build, simulated in Verilator), ``netlist`` or
+                ``netlist:FOLDER`` (of the bitstream in ``bitstream`` of the build, or in FOLDER, simulated in Verilator), ``serial:PORT``
+                (a board that holds the build, behind a serial port), ``pynq:FILE.bit`` (a board with PYNQ, which this program runs on),
+                ``xrt:FILE.xclbin`` (a card with XRT).
             design: the folder of a build; for ``integers`` a QONNX file, too.
-            baud: bits a second of the serial port. timeout_s: most that the board may take for an answer. tries: how often an image is
+            baud: bits a second of the serial port. timeout_s: most that an answer of a board or card may take. tries: how often an image is
                 sent at most.
             transport: in place of the serial port, bytes to a board and back.
+            block_design: names of what is around the accelerator, for ``pynq:`` and ``xrt:``.
         Raises:
-            UserError: an unknown target; the design has no RTL; no board answers, or it holds another design.
+            UserError: an unknown target; the design has no RTL or no bitstream; no board answers, or it holds another design.
         """
+        if timeout_s <= 0 or tries < 1:
+            raise UserError(f"timeout_s {timeout_s:g} and tries {tries}: use more than 0 seconds, and 1 or more")
         self.target, self._images = target, 0
         folder = Path(design)
-        if target == "integers":
-            self._on: AcceleratorTarget = _OnIntegers(folder)
-        elif target == "rtl":
-            self._on = _OnRtl(folder)
-        elif target.startswith(SERIAL) and target != SERIAL:
-            self._on = _OnBoard(folder, transport or SerialPort(target.removeprefix(SERIAL), baud), timeout_s, tries)
-        else:
-            raise UserError(f"target {target} is not known: use one of {TARGETS}")
+        name = TargetName.of(target)
+        on_card = partial(OnCard, folder, batch=block_design.batch, timeout_s=timeout_s, tries=tries)
+        opened: dict[str, Callable[[], AcceleratorTarget]] = {
+            "integers": lambda: OnIntegers(folder),
+            "rtl": lambda: OnRtl(folder),
+            "netlist": lambda: OnNetlist(folder, Path(name.place) if name.place else None),
+            "serial": lambda: OnSerial(folder, transport or SerialPort(name.place, baud), timeout_s, tries),
+            "pynq": lambda: on_card(lambda stitched: _pynq(name.place, block_design, stitched)),
+            "xrt": lambda: on_card(lambda stitched: XrtCard(name.place, block_design, bool(stitched.loads))),
+        }
+        self._on = opened[name.kind]()
+
+    def load(self, contents: str | Path) -> None:
+        """Load another network into a loadable design: what follows are its logits.
+
+        Args:
+            contents: a file of ``finn-vitprune contents``, with the network that it wrote beside it.
+        Raises:
+            UserError: the contents are not for this design; the target, or the design, cannot be loaded; the load failed.
+        """
+        self._on.load(Path(contents))
+
+    @property
+    def integers(self) -> Integers:
+        """The integers of the network that runs: what the logits have to be."""
+        return self._on.integers
+
+    @property
+    def logit_scale(self) -> float | list[float]:
+        """What a logit of 1 is worth, one number or one a class; of the network that is loaded."""
+        return self._on.integers.logit_scale
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The logits of images.
@@ -135,7 +144,7 @@ class Accelerator:
 
     @property
     def resent(self) -> int:
-        """Frames that were sent to the board again, because they, or their answers, were damaged or lost."""
+        """Frames or transfers that were made again, because they, or their answers, were damaged or lost."""
         return self._on.resent
 
     def status(self) -> AcceleratorStatus:
@@ -144,10 +153,11 @@ class Accelerator:
         Raises:
             UserError: the board does not answer.
         """
-        return AcceleratorStatus(self.target, self._on.design, self._images, self.resent, self._on.board())
+        on = self._on
+        return AcceleratorStatus(self.target, on.design, self._images, on.resent, on.board(), on.wrong_frames, on.contents)
 
     def close(self) -> None:
-        """Close the serial port."""
+        """Let go of what the target holds."""
         self._on.close()
 
     def __enter__(self) -> Self:
@@ -157,95 +167,8 @@ class Accelerator:
         self.close()
 
 
-class _InProcess:
-    """A target that is a function of some images at once."""
-
-    resent: int = 0
-
-    def board(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class _OnIntegers(_InProcess):
-    """The integers of a model or a build."""
-
-    def __init__(self, design: Path) -> None:
-        self._integers = Integers.of(design)
-        self.design = _stitched(design).number if BuildFolder(design).stitched.is_dir() else None
-
-    def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        while batch := list(islice(images, AHEAD["integers"])):
-            yield from self._integers.logits(np.stack(batch))
-
-
-class _OnRtl(_InProcess):
-    """The RTL of a build in Verilator."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.design = folder, _stitched(folder).number
-
-    def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        while batch := list(islice(images, AHEAD["rtl"])):
-            yield from simulate(self._folder, np.stack(batch))
-
-
-class _OnBoard:
-    """A board that holds a build, behind a link."""
-
-    def __init__(self, folder: Path, transport: Transport, timeout_s: float, tries: int) -> None:
-        try:
-            self._design = _stitched(folder)
-            self.design = self._design.number
-            host = self._design.host()
-            self._shape = input_shape(host)
-            pixels = np.arange(np.prod(self._shape)).reshape(self._shape)
-            self._order = to_patches(host, pixels)[0]  # nodes of the host only move pixels
-            if self._design.loads:
-                raise UserError(f"{folder} is loaded at run time, and the link has no load port: build it without --loadable")
-            self._exchange = Exchange(transport, timeout_s, tries)
-            self._check(folder)
-        except BaseException:
-            transport.close()
-            raise
-
-    def _check(self, folder: Path) -> None:
-        board, design = self._exchange.board, self._design
-        name = self._exchange.transport.name
-        if board.design != design.number:
-            raise UserError(
-                f"the board at {name} holds design {board.design:#010x}, {folder} is {design.number:#010x}: program it with that design's bitstream"
-            )
-        sizes = tuple(stream.beats * (stream.tdata_bits // 8) for stream in (design.input, design.output))
-        if sizes != (board.image_bytes, board.logit_bytes):
-            raise UserError(
-                f"the board at {name} takes images of {board.image_bytes} bytes and gives logits of {board.logit_bytes}, "
-                f"{folder} has {sizes[0]} and {sizes[1]}: program it with that design's bitstream"
-            )
-
-    def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        stream = self._design.output
-        for answer in self._exchange.answers(map(self._payload, images)):
-            beats = np.frombuffer(answer, np.uint8).reshape(stream.beats, -1)
-            yield unpack(beats, stream).reshape(-1).astype(np.int32)
-
-    def _payload(self, image: np.ndarray) -> bytes:
-        """The beats of an image."""
-        pixels = check_pixels(np.asarray(image)[None], self._shape, "the input")
-        return pack(pixels.reshape(-1)[self._order], self._design.input).tobytes()
-
-    @property
-    def resent(self) -> int:
-        return self._exchange.resent
-
-    def board(self) -> LinkStatus:
-        return self._exchange.status()
-
-    def close(self) -> None:
-        self._exchange.close()
-
-
-def _stitched(folder: Path) -> StitchedDesign:
-    return StitchedDesign.load(BuildFolder(folder.resolve()).stitched)
+def _pynq(bitstream: str, parts: BlockDesign, design: StitchedDesign) -> DataMover:
+    """A board with the design, and its load port where it has one."""
+    if not design.loads:
+        return PynqBoard(bitstream, parts.dma)
+    return PynqBoard(bitstream, parts.dma, parts.core or "finn_design_0", 1 << design.loads[0].address_bits)

@@ -21,13 +21,15 @@ class Integers:
     logit_scale: float | list[float]
 
     @classmethod
-    def of(cls, target: Path) -> Integers:
+    def of(cls, target: Path, contents: Path | None = None) -> Integers:
         """Of a QONNX file, or the folder of a build.
 
+        Args:
+            contents: of a build, the network of this file of ``finn-vitprune contents`` in place of its own.
         Raises:
-            UserError: it is neither, or not as the build wrote it.
+            UserError: it is neither, or not as the build wrote it; the contents are not for this build.
         """
-        with integer_network(target) as network:
+        with integer_network(target, contents) as network:
             return cls(IntegerProgram(ModelWrapper(str(network.hardware))), network.logit_scale)
 
     def logits(self, images: np.ndarray) -> np.ndarray:

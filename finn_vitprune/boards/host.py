@@ -10,8 +10,8 @@ import numpy as np
 from finn_vitprune import progress
 from finn_vitprune.boards.gate import FaultAt, GateRun, GateSimulator, LineMessage, LineTimes
 from finn_vitprune.boards.netlist import LANES, StuckNet
-from finn_vitprune.errors import AnswerIsNo
-from finn_vitprune.link.frames import FrameReader, FrameType, LinkFrame
+from finn_vitprune.errors import AnswerIsNo, UserError
+from finn_vitprune.link.frames import STATUS_BYTES, FrameReader, FrameType, LinkFrame, LinkStatus
 from finn_vitprune.sim.beats import Stream, unpack
 
 WINDOW = 4
@@ -65,6 +65,19 @@ class BoardHost:
         answer = self.answer_bytes * BYTE_BITS * self.bit // 256
         image = (FRAME_BYTES + self.input.tdata_bits // 8 * self.input.beats) * BYTE_BITS * self.bit // 256
         return LineTimes(self.bit, answer, SILENCE_FRAMES * (answer + image) + max(SILENCE_CLOCKS, self.silent))
+
+    def status(self, simulator: GateSimulator) -> LinkStatus:
+        """What a board says of itself when it has just begun.
+
+        Raises:
+            UserError: it does not answer.
+        """
+        query = LinkFrame(FrameType.QUERY, 1)
+        run = simulator.run({0: [LineMessage(query.encoded)]}, {0: FRAME_BYTES + STATUS_BYTES}, self.times)
+        for frame in FrameReader({FrameType.STATUS: STATUS_BYTES}).feed(run.bytes_of(0)):
+            if frame.number == query.number:
+                return LinkStatus.decode(frame.payload)
+        raise UserError("the routed netlist does not answer over its serial line: make the bitstream again")
 
     def ask(self, simulator: GateSimulator, payloads: Sequence[bytes]) -> BoardAnswers:
         """Images dealt to all boards, one after another at each."""

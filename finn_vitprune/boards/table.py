@@ -60,10 +60,20 @@ class Board:
     pins: Mapping[str, BoardPin]
 
 
+def loader_name(board: Board) -> str | None:
+    """What openFPGALoader calls a board; None for a bare part."""
+    return _content()["loaders"].get(board.name)
+
+
+@lru_cache(maxsize=1)
+def _content() -> dict:
+    return json.loads(resources.files("finn_vitprune.boards").joinpath("boards.json").read_text())
+
+
 @lru_cache(maxsize=1)
 def boards() -> dict[str, Board]:
     """All boards, and the bare parts, by name."""
-    content = json.loads(resources.files("finn_vitprune.boards").joinpath("boards.json").read_text())
+    content = _content()
     parts = {name: Ecp5Part(name, **row) for name, row in content["parts"].items()}
     found = {}
     for name, row in content["boards"].items():

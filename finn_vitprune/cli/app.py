@@ -25,7 +25,9 @@ from finn_vitprune.cli import (
     gate_level,
     import_model,
     picture,
+    program_board,
     report,
+    run_target,
     simulate,
     sweep,
     train,
@@ -38,7 +40,8 @@ HELP = ["-h", "--help"]
 COMMANDS = {
     "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
     "build": build, "explore": explore, "contents": contents, "simulate": simulate, "evaluate": evaluate, "report": report,
-    "complexity": complexity, "bitstream": bitstream, "gate-level": gate_level, "bench-units": bench_units, "doctor": doctor,
+    "complexity": complexity, "bitstream": bitstream, "gate-level": gate_level, "program": program_board, "run": run_target,
+    "bench-units": bench_units, "doctor": doctor,
 }  # fmt: skip
 
 

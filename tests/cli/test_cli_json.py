@@ -12,10 +12,13 @@ import pytest
 import typer
 
 from finn_vitprune import progress
+from finn_vitprune.api.accelerator import AcceleratorStatus
+from finn_vitprune.api.run import TargetRun
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.boards.netlist import StuckNet
 from finn_vitprune.builds.bitstream import BoardSummary, RoutedFigures
 from finn_vitprune.builds.gate_level import GateLevel
+from finn_vitprune.builds.images import Images
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import program
 from finn_vitprune.errors import AnswerIsNo
@@ -78,6 +81,15 @@ class Made:
         self.noise()
         return GateLevel(2, 20, 0, 5, 0.1, "0" * 64, 0, 3, 2, 2, [StuckNet("cell", "F", 7, 1)])
 
+    def run_on(self, build, options):
+        self.noise()
+        images = Images(np.zeros((2, 8, 8, 1), np.uint8), np.array([1, 0]), None, "images.npz", np.arange(2), 2, 0)
+        return TargetRun(images, np.array([[1, 5], [7, 2]], np.int32), 0.5, 0.1, AcceleratorStatus("rtl", 1, 2))
+
+    def loader_command(self, build_dir, board, bitstream, flash):
+        command = [sys.executable, "-c", "print('a program talks')"]
+        return SimpleNamespace(board="ulx3s-85f", design=1, file="board.bit", words=command, run=self.noise)
+
     def evaluate(self, options):
         self.noise()
         scores = {"images": 2, "accuracy": 0.5, "accuracy_top5": 1.0, "agreement": 1.0, "cosine": 0.9, "cosine_worst": 0.8}
@@ -119,6 +131,8 @@ def made(tmp_path, monkeypatch):
         "builds.networks.contents_of": found.contents_of,
         "builds.bitstream.make_bitstream": found.make_bitstream,
         "builds.gate_level.gate_level": found.gate_level,
+        "builds.program_board.loader_command": found.loader_command,
+        "api.run.run_on": found.run_on,
         "builds.evaluate.evaluate": found.evaluate,
         "training.train.train": found.train,
         "training.train.export_checkpoint": found.export,
@@ -139,6 +153,7 @@ LINES = {
     "build": "build -o out", "simulate": "simulate built --images images.npy -o y.npy", "contents": f"contents {MODEL} --for built -o c.bin",
     "evaluate": f"evaluate {MODEL} --data digits",
     "train": "train -o run", "export": "export checkpoint.pt -o m.onnx", "explore": f"explore {MODEL} --fpga-part U250 -o ex",
+    "run": "run built --target rtl --images images.npy -o logits.npz", "program": "program built",
     "bitstream": "bitstream built", "gate-level": "gate-level built --faults 3",
     "bench-units": "bench-units --quick", "sweep": "sweep deit_digits_sweep -o runs", "check": f"check {MODEL}",
     "complexity": f"complexity {MODEL}", "doctor": "doctor",

@@ -252,6 +252,21 @@ USES = (
     planned(f"picture {SUMMARY} -o p.foo --what memory", "unknown picture type '.foo': use .png, .svg, .pdf"),
     Use(f"picture {SUMMARY} -o p.png --what nonsense", "nonsense"),
     accepted(f"report {SUMMARY}"),
+    # run, program
+    Use("run M.onnx --target gpu --images noise.npz", "target gpu is not known: use one of integers, rtl, netlist, serial:/dev/ttyUSB0"),
+    Use("run emptydir --target rtl --images noise.npz", "emptydir holds no finished build"),
+    Use("run M.onnx --target integers --images nofile.npz", "--images nofile.npz: no such file or folder"),
+    Use("run M.onnx --target integers --images noise.npz --contents nofile.bin", "nofile.bin: no such file"),
+    Use("run M.onnx --target integers --images noise.npz -o logits.txt", "-o logits.txt: give a name that ends in .npy or .npz"),
+    Use("run M.onnx --target integers --images noise.npz -o noise.npz", "-o noise.npz is there already and holds no logits of `run`"),
+    Use("run M.onnx --target integers --images noise.npz -o ok.npy", "-o ok.npy is there already and holds no logits of `run`"),
+    Use("run M.onnx --target integers --images noise.npz --baud 0", "--baud: use 1 or more"),
+    planned("run M.onnx --target integers --images wrongsize.npz -o w.npz", "the model takes [frames, 8, 8, 1]"),
+    planned(
+        "run M.onnx --target integers --images noise.npz --contents afile", "M.onnx is no build, and contents are for the design of one"
+    ),
+    accepted("run M.onnx --target integers --images noise.npz --max-images 5 -o run.npz"),
+    planned("program emptydir --board ulx3s-85f", "emptydir/bitstream has no bitstream"),
     # a packed model
     accepted("check P.xz"),
     accepted("complexity P.xz"),

@@ -37,7 +37,7 @@ LAYERS = (
 
 BESIDE = {
     ("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("pruning", "models"), ("builds", "importing"),
-    ("calibration", "models"), ("pruning", "calibration"),
+    ("calibration", "models"), ("pruning", "calibration"), ("link", "load_port"),
 }  # fmt: skip
 
 HEAVY = (
@@ -53,7 +53,9 @@ HEAVY = (
     "numpy",
     "rich",
     "accelerate",
+    "pynq",
     "pyosys",
+    "pyxrt",
     "serial",
     "distributed",
     "yaml",

@@ -40,8 +40,8 @@ class Tiny:
         return StitchedDesign.load(BuildFolder(self.folder.resolve()).stitched)
 
 
-def tiny(folder: Path, seed: int = 0) -> Tiny:
-    """Build a network in ``folder``."""
+def tiny(folder: Path, seed: int = 0, **options) -> Tiny:
+    """Build a network in ``folder``, with further options of a build."""
     model, _ = random_vit(depth=1, dim=8, heads=1, drop_at=(), seed=seed)
     model.save(str(folder / "model.onnx"))
     build(
@@ -52,6 +52,7 @@ def tiny(folder: Path, seed: int = 0) -> Tiny:
             target_fps=100_000,
             stop_step="step_stitch",
             synth="none",
+            **options,
         )
     )
     return Tiny(folder / "build", np.random.default_rng(seed).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8))

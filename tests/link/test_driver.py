@@ -103,8 +103,10 @@ def test_the_number_is_of_the_files_of_the_design(network, other, tmp_path_facto
 
 
 @pytest.mark.parametrize("target, said", [
-    ("pynq", "target pynq is not known: use one of integers, rtl, serial:/dev/ttyUSB0"), ("serial:", "target serial: is not known"),
-    ("serial:/dev/ttyNONE", "cannot open /dev/ttyNONE at 3000000 baud"),
+    ("pynq", "target pynq is not known: use one of integers, rtl, netlist, serial:/dev/ttyUSB0, pynq:design.bit, xrt:design.xclbin"),
+    ("serial:", "target serial: is not known"), ("rtl:x", "target rtl:x is not known"),
+    ("serial:/dev/ttyNONE", "cannot open /dev/ttyNONE at 3000000 baud"), ("netlist", "build/bitstream has no bitstream"),
+    ("pynq:design.bit", "the Python package pynq is missing"), ("xrt:design.xclbin", "the Python package pyxrt is missing"),
 ])  # fmt: skip
 def test_a_target_that_is_not_there_is_named(network, target, said):
     with pytest.raises(UserError) as caught:
