@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from finn_vitprune import progress
 from finn_vitprune.boards import place
 from finn_vitprune.boards.place import BoardClock, BoardDesign, RoutedDesign
-from finn_vitprune.boards.table import CELLS, Board, board_named
+from finn_vitprune.synth.boards import CELLS, DEFAULT_NS, Board, board_named
 from finn_vitprune.boards.tools import PROGRAMS, program
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
@@ -39,7 +39,7 @@ class BitstreamOptions:
     """
 
     board: str = "ulx3s-85f"
-    clk_ns: float = place.DEFAULT_NS
+    clk_ns: float = DEFAULT_NS
     seeds: int = 1
     workers: int = 1
 

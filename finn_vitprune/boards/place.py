@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
-from finn_vitprune.boards.table import CELLS, Board
+from finn_vitprune.synth.boards import CELLS, Board
 from finn_vitprune.boards.tools import RouteError, program, run_tool
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
@@ -30,8 +30,6 @@ GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
 BOX = Path(__file__).with_name("pll_box.v")
 PARTS_OF_A_CLOCK = 256
 """In which the length of a bit of the line is given."""
-DEFAULT_NS = 12.5
-"""The clock's period where nothing else is asked for."""
 TIMEOUT_S = 14_400.0
 
 LATTICE = ("setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox")
