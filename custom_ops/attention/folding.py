@@ -14,6 +14,7 @@ from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles, 
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.op.structure import Structure
 from finn_vitprune.numerics import RECIP_BITS
+from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.lost import LostCycles
 
 KV_SHARE = 0.8
@@ -87,7 +88,8 @@ def _candidates(g: AttentionFolding, interval: int, styles: Styles) -> tuple[Att
     fast = [fold for fold in all_folds(g) if sum(own.cycles for own in fold.each) <= interval]
     in_time = [fold for fold in fast if sum(own.kv_beats for own in fold.each) <= KV_SHARE * interval] or fast
     folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
-    folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
+    if styles.family == ULTRASCALE:  # elsewhere memory in LUTs is so dear that a block RAM pays where it is almost empty, too
+        folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
     return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
 
 

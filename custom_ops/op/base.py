@@ -119,11 +119,13 @@ class VitOp(TimedOp):
     def made_of(self) -> Structure:
         """What the op is made of at its present fold.
 
-        By default ``logic``, the LUTs of :meth:`resources` beside the memories, and ``bits`` of all of its streams.
+        By default ``logic``, the LUTs of :meth:`resources` beside the memories, ``bits`` of all of its streams, and the encoders that
+        share it.
         """
+        encoders = self.get_nodeattr("encoders") if "encoders" in self.get_nodeattr_types() else []
         memories, streams = self.memory_map(), [s for s in self.in_streams() + self.out_streams() if s is not TAGS]
         logic = self.resources().LUT - sum(memory.resources.LUT for memory in memories)
-        return Structure.of(self.kind, memories=memories, one=1, logic=logic, bits=sum(stream.width for stream in streams))
+        return Structure.of(self.kind, memories=memories, one=1, logic=logic, bits=sum(s.width for s in streams), shared=len(encoders))
 
     def amounts(self, family: Family) -> tuple[float, ...]:
         """What the op takes of a part of the family, in the order of its kinds."""

@@ -28,6 +28,8 @@ DPR_WORDS, DPR_WIDTH, DPR_COMB = 16, 4, 6
 """A TRELLIS_DPR16X4: its words, their bits, and what nextpnr makes of it."""
 KEPT = 1 << 14
 """Units of which the estimate is remembered."""
+MUX_WORDS = 64
+"""Words of a bit that multiplexers beside LUTs join."""
 MEMORY = "memory"
 """The row of the table with the logic beside memories."""
 
@@ -112,14 +114,15 @@ def dpr_rams(memory: UnitMemory) -> int:
 
 def memory_parts(memories: tuple[UnitMemory, ...]) -> dict[str, float]:
     """The logic beside memories: bits ``chosen`` among rows and ``rows`` of RAM in LUTs, parts of 16 words of a bit of ``rom`` in
-    LUTs, bits chosen among rows of ``block`` RAM, and bits ``read``."""
-    found = {"chosen": 0.0, "rows": 0.0, "rom": 0.0, "block": 0.0, "read": 0.0}
+    LUTs and of ``deep_rom`` those of 64 words after the first, bits chosen among rows of ``block`` RAM, and bits ``read``."""
+    found = {"chosen": 0.0, "rows": 0.0, "rom": 0.0, "deep_rom": 0.0, "block": 0.0, "read": 0.0}
     for m in memories:
         found["read"] += m.count * m.width
         if m.style == "block":
             found["block"] += m.count * m.width * (ebr_cut(m.words, m.width, not m.rom).rows - 1)
         elif m.rom:
-            found["rom"] += m.count * m.width * (-(-m.words // 16) if m.words > 1 else 0)
+            found["rom"] += m.count * m.width * (-(-m.words // DPR_WORDS) if m.words > 1 else 0)
+            found["deep_rom"] += m.count * m.width * (-(-m.words // MUX_WORDS) - 1)
         else:
             rows = -(-m.words // DPR_WORDS)
             found["chosen"] += m.count * m.width * (rows - 1)
