@@ -61,7 +61,7 @@ python -m builds.experiments.ecp5_units --write
 """
 
 EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
-    "memory": {"chosen": (1, 0), "rows": (1.5, 0), "rom": (1.2, 0), "deep_rom": (2, 0), "block": (1, 0), "read": (0, 1)},
+    "memory": {"chosen": (1, 0), "rows": (1.5, 0), "rom": (1, 0), "weights": (1.3, 0), "deep_rom": (2, 0), "block": (1, 0), "read": (0, 1)},
     "matrix": {
         "adders": (1, 1), "sums": (2, 1), "choices": (2.5, 0.3), "gates": (1.5, 0.3), "registers": (0, 1), "splits": (1, 0),
         "chosen": (1.2, 0), "chosen_q": (0.3, 1), "of_lanes": (1.2, 0), "outputs": (1.5, 1), "factors": (1.5, 3), "codes": (3, 3),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-from finn_vitprune.custom_ops.op.memory import RAMB18_SHAPES, BlockRamCut, RowRam, RowRom, UnitMemory, cheapest_cut
+from finn_vitprune.custom_ops.op.memory import RAMB18_SHAPES, BlockRamCut, Holds, RowRam, RowRom, UnitMemory, cheapest_cut
 from finn_vitprune.custom_ops.op.structure import Products, Structure
 
 EBR_COST = 128
@@ -113,15 +113,20 @@ def dpr_rams(memory: UnitMemory) -> int:
 
 
 def memory_parts(memories: tuple[UnitMemory, ...]) -> dict[str, float]:
-    """The logic beside memories: bits ``chosen`` among rows and ``rows`` of RAM in LUTs, parts of 16 words of a bit of ``rom`` in
-    LUTs and of ``deep_rom`` those of 64 words after the first, bits chosen among rows of ``block`` RAM, and bits ``read``."""
-    found = {"chosen": 0.0, "rows": 0.0, "rom": 0.0, "deep_rom": 0.0, "block": 0.0, "read": 0.0}
+    """The logic beside memories: bits ``chosen`` among rows and ``rows`` of RAM in LUTs, parts of 16 words of a bit of ``weights`` and
+    of another ``rom`` in LUTs, of ``deep_rom`` those of 64 words after the first, bits chosen among rows of ``block`` RAM, and bits
+    ``read``.
+
+    Weights are as good as random; the bits of programs and constants are not, and take fewer LUTs.
+    """
+    found = dict.fromkeys(("chosen", "rows", "rom", "weights", "deep_rom", "block", "read"), 0.0)
     for m in memories:
         found["read"] += m.count * m.width
         if m.style == "block":
             found["block"] += m.count * m.width * (ebr_cut(m.words, m.width, not m.rom).rows - 1)
         elif m.rom:
-            found["rom"] += m.count * m.width * (-(-m.words // DPR_WORDS) if m.words > 1 else 0)
+            kind = "weights" if m.holds is Holds.WEIGHTS else "rom"
+            found[kind] += m.count * m.width * (-(-m.words // DPR_WORDS) if m.words > 1 else 0)
             found["deep_rom"] += m.count * m.width * (-(-m.words // MUX_WORDS) - 1)
         else:
             rows = -(-m.words // DPR_WORDS)
