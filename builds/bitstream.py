@@ -12,12 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 from finn_vitprune import progress
 from finn_vitprune.boards import place
 from finn_vitprune.boards.place import BoardClock, BoardDesign, RoutedDesign
-from finn_vitprune.synth.boards import CELLS, DEFAULT_NS, Board, board_named
 from finn_vitprune.boards.tools import PROGRAMS, program
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_in, read_json, sha256, whole_file, write_json
+from finn_vitprune.synth.boards import CELLS, DEFAULT_NS, Board, board_named
 from finn_vitprune.synth.yosys import yosys_version
 
 SUMMARY_FILE = "board.json"

@@ -177,7 +177,9 @@ def _planned(
         design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
         if networks is None:
             return design, summary
-        planned = np.array([summary.used[kind] for kind in build.part.planned_as.kinds]) * np.maximum(room_of(build.part, within.budget).sum(0), 1)
+        planned = np.array([summary.used[kind] for kind in build.part.planned_as.kinds]) * np.maximum(
+            room_of(build.part, within.budget).sum(0), 1
+        )
         family = build.part.planned_as
         before = used_by(design.transform(InsertLoadPort(design=0)), family)
         design = _loadable(design, networks)

@@ -87,13 +87,13 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "width": {"one": (7, 8), "bits": (1, 2), "held": (0.2, 1), "shifted": (1.5, 0)},
     "registers": {"one": (7, 4), "bits": (1, 2)},
     "fifo": {"one": (5, 8), "pointer": (6, 4), "held": (0.3, 1), "later": (10, 5), "later_held": (1, 1)},
-} | dict.fromkeys(
-    (
+} | {
+    kind: {"one": (10, 10), "logic": (1, 0.8), "bits": (0.3, 0.8), "shared": (5, 5)}
+    for kind in (
         "VitAdd", "VitFork", "VitLookup", "VitSelectToken", "VitSplit", "VitSwitch", "VitMerge", "VitEngineEntry", "VitEngineExit",
         "VitLoadPort", "VitLoadEnd", "VitFrameCheck", "VitCrossing",
-    ),
-    {"one": (10, 10), "logic": (1, 0.8), "bits": (0.3, 0.8), "shared": (5, 5)},
-)  # fmt: skip
+    )
+}  # fmt: skip
 """COMB and FF of each part that are expected from the RTL; parts of which no row has any keep them."""
 
 

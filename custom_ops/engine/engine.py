@@ -18,9 +18,9 @@ from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend, chain_pins
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.op.structure import Structure
 from finn_vitprune.custom_ops.op.netlist import UnitNetlist, instance, unit_of
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
+from finn_vitprune.custom_ops.op.structure import Structure
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text

@@ -191,7 +191,13 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def made_of(self) -> Structure:
         simd = self.source.simd
-        products = (Products(simd, 16, 16), Products(simd, 27, 16), Products(simd, 12, 16), Products(self.roots, 27, 18), Products(self.roots, 27, 10))
+        products = (
+            Products(simd, 16, 16),
+            Products(simd, 27, 16),
+            Products(simd, 12, 16),
+            Products(self.roots, 27, 18),
+            Products(self.roots, 27, 10),
+        )
         return Structure.of(
             "layernorm", products, (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos()),
             one=1, simd=simd, roots=self.roots, groups=self.groups, sums=max(0, simd - 1), wide=self.sum_bits(), shared=self.shared_luts(),

@@ -83,7 +83,13 @@ class FifoFolding(Folding):
         if not words:
             return Structure.of("registers", one=1, bits=self.width)
         later = self.read_latency - 1
-        parts = {"one": 1, "pointer": max(1, (words - 1).bit_length()), "held": self.width, "later": later, "later_held": later * self.width}
+        parts = {
+            "one": 1,
+            "pointer": max(1, (words - 1).bit_length()),
+            "held": self.width,
+            "later": later,
+            "later_held": later * self.width,
+        }
         return Structure.of("fifo", memories=self.memories, **{name: self.parts * amount for name, amount in parts.items()})
 
     def attributes(self) -> Mapping[str, int | str]:

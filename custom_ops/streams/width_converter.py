@@ -9,8 +9,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.memory import Estimate
-from finn_vitprune.custom_ops.op.structure import Structure
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.structure import Structure
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 

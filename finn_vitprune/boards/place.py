@@ -18,11 +18,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
-from finn_vitprune.synth.boards import CELLS, Board
 from finn_vitprune.boards.tools import RouteError, program, run_tool
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.synth import yosys
+from finn_vitprune.synth.boards import CELLS, Board
 from finn_vitprune.synth.tool import failure
 
 TOP, LINK = "vp_board", "vp_board_uart"

@@ -113,7 +113,9 @@ class BuildRequest(Options):
     board: Annotated[
         str | None,
         Option(first="step_specialize_layers"),
-        Field(description="The ECP5 board (ulx3s-85f) or part (LFE5U-45F) of `bitstream`, in place of --fpga-part; the clock is then 80 MHz where --clk-ns does not say otherwise (docs/board.md)."),
+        Field(
+            description="The ECP5 board (ulx3s-85f) or part (LFE5U-45F) of `bitstream`, in place of --fpga-part; the clock is then 80 MHz where --clk-ns does not say otherwise (docs/board.md)."
+        ),
     ] = None
     config: Annotated[
         Path | None, BeforeValidator(_config),

@@ -43,7 +43,9 @@ ULTRASCALE = Family(
     "UltraScale+", ("LUT", "DSP", "BRAM", "URAM"), ("LUT", "FF", "DSP", "BRAM36", "URAM"), False, ("dsp48e2", "lut"),
     ("distributed", "block", "ultra"),
 )  # fmt: skip
-ECP5 = Family("ECP5", ("COMB", "MULT18", "EBR", "FF"), ("COMB", "FF", "MULT18", "EBR", ""), True, ("portable", "lut"), ("distributed", "block"))
+ECP5 = Family(
+    "ECP5", ("COMB", "MULT18", "EBR", "FF"), ("COMB", "FF", "MULT18", "EBR", ""), True, ("portable", "lut"), ("distributed", "block")
+)
 """Lattice ECP5: a TRELLIS_COMB is a LUT of four inputs."""
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from finn_vitprune import cli
 from finn_vitprune.boards import tools
-from finn_vitprune.synth.boards import board_named, boards
 from finn_vitprune.builds.bitstream import BoardSummary, read_board
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.boards import board_named, boards
 
 
 def refused(capsys, *words: str) -> str:
