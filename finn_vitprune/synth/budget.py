@@ -53,14 +53,14 @@ class Budget(BaseModel):
 
 
 class Ecp5Budget(BaseModel):
-    """The same of an ECP5, whose multipliers and block RAM are counted exactly."""
+    """The same of an ECP5, whose multipliers and block RAM are counted exactly; the serial link takes one or two of the latter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     FAMILY: ClassVar[Family] = ECP5
 
     COMB: Share = 0.8
     MULT18: Share = 1.0
-    EBR: Share = 1.0
+    EBR: Share = 0.95
     FF: Share = 0.8
 
     def __str__(self) -> str:
