@@ -44,7 +44,7 @@ def made_of(g: AttentionTiming) -> Structure:
     )  # fmt: skip
     requants = requant_products(g.logit_lanes, g.logit_acc_bits, MULT_BITS) + requant_products(g.out_lanes, g.acc_bits, RECIP_BITS)
     score = requant_products(1, g.score_quotient + 1, 8) if g.scores else ()
-    parts = {
+    parts: dict[str, float] = {
         "one": 1, "scores": int(g.scores), "logits": _dot(g.pe, g.simd, g.in_bits, g.in_bits), "values": _dot(g.simd, g.pe, g.in_bits, 8),
         "fields": 2 * (2 * logit_pairs + single_logits) * logit_field + 2 * (2 * value_pairs + single_values) * value_field,
         "splits": sum(p.count * (p.a - 18 + p.b) for p in dots if p.a > 18),
@@ -55,7 +55,7 @@ def made_of(g: AttentionTiming) -> Structure:
         "codes": g.pe * g.logit_bits + g.simd * g.out_bits + g.simd * g.in_bits, "banks": g.pe * clog2(g.kv_ram[0]),
         "exp": g.pe * 9, "counts": _issue(g) + clog2(g.kv_beats), "shared": _shared(g) if g.encoders else 0,
     }  # fmt: skip
-    return Structure.of("attention", products=(*dots, *requants, *score), memories=memories(g), **parts)
+    return Structure.of("attention", parts, (*dots, *requants, *score), memories(g))
 
 
 def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:

@@ -68,7 +68,8 @@ class VitRequant(UnaryStreamOp):
         simd, mult_bits = self.source.simd, self.get_nodeattr("mult_bits")
         products = requant_products(simd, self._acc_bits(), mult_bits)
         factors = simd * (self._acc_bits() + mult_bits)
-        return Structure.of("requant", products, self.memory_map(), one=1, factors=factors, codes=self.target.width, bits=self.source.width)
+        parts = {"one": 1, "factors": factors, "codes": self.target.width, "bits": self.source.width}
+        return Structure.of("requant", parts, products, self.memory_map())
 
 
 class VitRequant_rtl(VitRTLBackend, VitRequant):

@@ -198,10 +198,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
             Products(self.roots, 27, 18),
             Products(self.roots, 27, 10),
         )
-        return Structure.of(
-            "layernorm", products, (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos()),
-            one=1, simd=simd, roots=self.roots, groups=self.groups, sums=max(0, simd - 1), wide=self.sum_bits(), shared=self.shared_luts(),
-        )  # fmt: skip
+        parts = {
+            "one": 1, "simd": simd, "roots": self.roots, "groups": self.groups, "sums": max(0, simd - 1), "wide": self.sum_bits(),
+            "shared": self.shared_luts(),
+        }  # fmt: skip
+        memories, fifos = (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos())
+        return Structure.of("layernorm", parts, products, memories, fifos)
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""

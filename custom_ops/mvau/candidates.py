@@ -155,8 +155,8 @@ def _cycles(fold: Fold) -> int:
 def _used_in_styles(fold: Fold, styles: Styles) -> np.ndarray:
     """``[styles, kinds]``: what a fold takes with each MAC style, and the weights in each memory."""
     if styles.family != ULTRASCALE:
-        styled = [mvau_estimate.made_of(replace(fold, mac_style=mac, ram_style=ram)) for mac in styles.mac for ram in styles.ram]
-        return np.array([ecp5.estimate(unit).amounts for unit in styled])
+        each = [mvau_estimate.made_of(replace(fold, mac_style=mac, ram_style=ram)) for mac in styles.mac for ram in styles.ram]
+        return np.array([ecp5.estimate(unit).amounts for unit in each])
     rest, found = mvau_estimate.rest(fold), []
     for mac in styles.mac:
         styled = replace(fold, mac_style=mac)

@@ -171,7 +171,7 @@ def made_of(f: Fold) -> Structure:
     }  # fmt: skip
     products = tuple(replace(product, count=f.lanes * product.count) for product in f.mac.products)
     products += requant_products(step, f.sum_bits, f.mult_bits) if f.requant else ()
-    return Structure.of("matrix", products=products, memories=memories(f), **parts)
+    return Structure.of("matrix", parts, products, memories(f))
 
 
 def _fours(words: int) -> int:

@@ -125,7 +125,8 @@ class VitOp(TimedOp):
         encoders = self.get_nodeattr("encoders") if "encoders" in self.get_nodeattr_types() else []
         memories, streams = self.memory_map(), [s for s in self.in_streams() + self.out_streams() if s is not TAGS]
         logic = self.resources().LUT - sum(memory.resources.LUT for memory in memories)
-        return Structure.of(self.kind, memories=memories, one=1, logic=logic, bits=sum(s.width for s in streams), shared=len(encoders))
+        parts = {"one": 1, "logic": logic, "bits": sum(stream.width for stream in streams), "shared": len(encoders)}
+        return Structure.of(self.kind, parts, memories=memories)
 
     def amounts(self, family: Family) -> tuple[float, ...]:
         """What the op takes of a part of the family, in the order of its kinds."""

@@ -81,7 +81,7 @@ class FifoFolding(Folding):
         """Registers alone, or of each part its control, what its reads and its output hold, and one for each."""
         words = self.ram[0]
         if not words:
-            return Structure.of("registers", one=1, bits=self.width)
+            return Structure.of("registers", {"one": 1, "bits": self.width})
         later = self.read_latency - 1
         parts = {
             "one": 1,
@@ -90,7 +90,7 @@ class FifoFolding(Folding):
             "later": later,
             "later_held": later * self.width,
         }
-        return Structure.of("fifo", memories=self.memories, **{name: self.parts * amount for name, amount in parts.items()})
+        return Structure.of("fifo", {name: self.parts * amount for name, amount in parts.items()}, memories=self.memories)
 
     def attributes(self) -> Mapping[str, int | str]:
         return {"ram_style": self.style}

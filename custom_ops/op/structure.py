@@ -5,6 +5,7 @@ A family (:mod:`.family`) says what each takes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from finn_vitprune.custom_ops.op.memory import UnitMemory
@@ -38,12 +39,12 @@ class Structure:
     def of(
         cls,
         kind: str,
+        parts: Mapping[str, float],
         products: tuple[Products, ...] = (),
         memories: tuple[UnitMemory, ...] = (),
         units: tuple[Structure, ...] = (),
-        **parts: float,
     ) -> Structure:
-        """With parts by keyword."""
+        """With amounts by part."""
         return cls(kind, tuple(parts.items()), products, memories, units)
 
 

@@ -64,7 +64,7 @@ class VitWidthConverter(VitOp):
 
     def made_of(self) -> Structure:
         source, target, common = self.in_streams()[0], self.out_streams()[0], self._common() * self.in_streams()[0].dtype.bitwidth()
-        return Structure.of("width", one=1, bits=source.width, held=common, shifted=common - target.width)
+        return Structure.of("width", {"one": 1, "bits": source.width, "held": common, "shifted": common - target.width})
 
 
 class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):

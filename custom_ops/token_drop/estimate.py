@@ -337,14 +337,15 @@ class DropFolding(Folding):
     @property
     def made_of(self) -> Structure:
         if self.passes:
-            return Structure.of("registers", one=1, bits=16 * self.simd)
+            return Structure.of("registers", {"one": 1, "bits": 16 * self.simd})
         lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
         groups = self.simd // self.fuse_lanes
-        return Structure.of(
-            "drop", memories=self.memories, one=1, lanes=self.simd * lane, fused=self.fuse_lanes * self.requant_rows * (self.sizes.mult_bits + 3),
-            held=groups * self.fuse_lanes * self.acc_bits, ranking=self.ranking.luts, loaded=int(self.loaded),
-            widths=self.drop_bits + self.rank_bits + numerics.clog2(self.tokens), bits=16 * self.simd,
-        )  # fmt: skip
+        parts = {
+            "one": 1, "lanes": self.simd * lane, "fused": self.fuse_lanes * self.requant_rows * (self.sizes.mult_bits + 3),
+            "held": groups * self.fuse_lanes * self.acc_bits, "ranking": self.ranking.luts, "loaded": int(self.loaded),
+            "widths": self.drop_bits + self.rank_bits + numerics.clog2(self.tokens), "bits": 16 * self.simd,
+        }  # fmt: skip
+        return Structure.of("drop", parts, memories=self.memories)
 
 
 def reduced(mult: int, shift: int) -> tuple[int, int]:

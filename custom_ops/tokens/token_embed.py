@@ -87,7 +87,7 @@ class VitTokenEmbed(VitOp):
     def made_of(self) -> Structure:
         stream = self.out_streams()[0]
         waiting = UnitMemory(Holds.FIFO, "beats at the output", self._rom().latency + 4, stream.width, "distributed")
-        return Structure.of("embed", memories=(*self.memory_map(), waiting), one=1, bits=stream.width)
+        return Structure.of("embed", {"one": 1, "bits": stream.width}, memories=(*self.memory_map(), waiting))
 
 
 class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):

@@ -122,9 +122,8 @@ class VitTokenMean(UnaryStreamOp):
         products = () if self.shifts else requant_products(simd, self.acc_bits, bits)
         factors = simd * (self.acc_bits + (0 if self.shifts else bits))
         sums = simd * self.acc_bits
-        return Structure.of(
-            "mean", products, self.memory_map(), one=1, factors=factors, codes=self.target.width, bits=self.source.width, sums=sums
-        )
+        parts = {"one": 1, "factors": factors, "codes": self.target.width, "bits": self.source.width, "sums": sums}
+        return Structure.of("mean", parts, products, self.memory_map())
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):

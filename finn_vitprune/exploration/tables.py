@@ -46,7 +46,7 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
         lines.append(VerdictLine("fastest", f"{rate_text(fast.rate(clk_ns))} images/s", _found(fast), fast.name))
         lines.append(VerdictLine("soonest", ms_text(short.milliseconds(clk_ns)), _found(short), short.name))
         if len(parts) > 1:
-            least = min(fitting, key=lambda row: (get_part(row.part).LUT, row.found.interval_cycles))
+            least = min(fitting, key=lambda row: (get_part(row.part).LUT, -row.rate(clk_ns)))
             lines.append(VerdictLine("smallest", get_part(least.part).name, _found(least), least.name))
     if known := [row for row in fitting if row.quality is not None and row.quality.accuracy is not None]:
         best = max(known, key=lambda row: (row.quality.accuracy, -row.found.interval_cycles))
