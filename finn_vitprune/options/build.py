@@ -342,11 +342,9 @@ class BuildOptions(BuildSettings, BuildRequest):
         given = {
             field.option.key: value for field in self.fields() if field.option.key and (value := getattr(self, field.name)) is not None
         }
-        part, board = given.get("fpga_part"), self.board
-        if board is None and isinstance(part, str) and part.lower() in map(str.lower, boards()):
-            board = part
-        if board is not None:
-            given = {"synth_clk_period_ns": DEFAULT_NS} | given | {"fpga_part": board_named(board).part.name}
+        wanted = self.fpga_part if self.board is None else self.board
+        if wanted is not None and wanted.lower() in map(str.lower, boards()):
+            given = {"synth_clk_period_ns": DEFAULT_NS} | given | {"fpga_part": wanted}
         return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in given.items()}
 
 
