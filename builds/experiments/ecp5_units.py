@@ -32,7 +32,7 @@ from finn_vitprune.builds.build import EXAMPLE, build
 from finn_vitprune.custom_ops.engine.engine import engines_of, flattened
 from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.options.build import BuildOptions
@@ -234,7 +234,7 @@ def row_of(op: VitRTLBackend, cells: Mapping[str, int]) -> MappedUnit:
     )  # fmt: skip
 
 
-def _each(unit: Structure) -> list[Structure]:
+def _each(unit: UnitParts) -> list[UnitParts]:
     return [unit, *(inner for own in unit.units for inner in _each(own))]
 
 

@@ -12,7 +12,7 @@ from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.numerics import RECIP_BITS
 from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.lost import LostCycles
@@ -32,7 +32,7 @@ class AttentionFolding(AttentionTiming, Folding):
         return self.heads * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits)) + self.o_latency(self.cg)
 
     @cached_property
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         return made_of(self)
 
     @property

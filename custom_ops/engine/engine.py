@@ -20,7 +20,7 @@ from finn_vitprune.custom_ops.op.load_chain import LOAD_IN, LOAD_OUT, LoadChainB
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.op.netlist import UnitNetlist, instance, unit_of
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
@@ -39,7 +39,7 @@ class EngineFolding(Folding):
     interval: int
     taken: Estimate
     held: tuple[UnitMemory, ...]
-    units: tuple[Structure, ...]
+    units: tuple[UnitParts, ...]
 
     @property
     def cycles(self) -> int:
@@ -50,8 +50,8 @@ class EngineFolding(Folding):
         return self.taken
 
     @property
-    def made_of(self) -> Structure:
-        return Structure("engine", units=self.units)
+    def made_of(self) -> UnitParts:
+        return UnitParts("engine", units=self.units)
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
@@ -217,9 +217,9 @@ class VitEngine(VitOp):
         """Of the units, each once."""
         return sum((getCustomOp(node).resources() for node in self.structure.graph.node), Estimate())
 
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         """Of the units, each once."""
-        return Structure("engine", units=tuple(getCustomOp(node).made_of() for node in self.structure.graph.node))
+        return UnitParts("engine", units=tuple(getCustomOp(node).made_of() for node in self.structure.graph.node))
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
         return tuple(memory for node in self.structure.graph.node for memory in getCustomOp(node).memory_map())

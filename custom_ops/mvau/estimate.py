@@ -21,7 +21,7 @@ from finn_vitprune.custom_ops.op.memory import (
     mux_luts,
 )
 from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps, requant_luts
-from finn_vitprune.custom_ops.op.structure import Structure, requant_products
+from finn_vitprune.custom_ops.op.structure import UnitParts, requant_products
 from finn_vitprune.numerics import clog2
 
 RAM_STYLES = ("auto", "block", "distributed", "ultra")
@@ -156,7 +156,7 @@ def rest(f: Fold) -> Estimate:
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
-def made_of(f: Fold) -> Structure:
+def made_of(f: Fold) -> UnitParts:
     """The unit as a structure: of the lanes their arrays and choices of words, the drain, ports, programs."""
     step, factors = f.rows_per_step * f.drain_width, f.sum_bits + f.mult_bits if f.requant else 0
     words = [(f.tokens * f.simd * f.x.bitwidth(), f.x_elems // f.simd), (step * f.acc_bits, f.result_choices)]
@@ -171,7 +171,7 @@ def made_of(f: Fold) -> Structure:
     }  # fmt: skip
     products = tuple(replace(product, count=f.lanes * product.count) for product in f.mac.products)
     products += requant_products(step, f.sum_bits, f.mult_bits) if f.requant else ()
-    return Structure.of("matrix", parts, products, memories(f))
+    return UnitParts.of("matrix", parts, products, memories(f))
 
 
 def _fours(words: int) -> int:

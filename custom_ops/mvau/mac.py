@@ -13,7 +13,7 @@ from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.memory import DSP_MIN_PRODUCT, multiplier_dsps
-from finn_vitprune.custom_ops.op.structure import Products
+from finn_vitprune.custom_ops.op.structure import ProductGroup
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 
@@ -73,7 +73,7 @@ class Mac:
         ``registers`` beside those behind the adders, and of ``splits``: sums of products that take several multipliers."""
 
     @property
-    def products(self) -> tuple[Products, ...]:
+    def products(self) -> tuple[ProductGroup, ...]:
         """Its multipliers."""
         return ()
 
@@ -168,9 +168,9 @@ class PortableMac(Mac):
         return self.tokens // self.tokens_per * (packing + self.pe * per_pe)
 
     @property
-    def products(self) -> tuple[Products, ...]:
+    def products(self) -> tuple[ProductGroup, ...]:
         a = self.operand_bits if self.packed else self.x_signed_bits
-        return (Products(self.tokens // self.tokens_per * self.simd * self.pe, a, self.w_bits),)
+        return (ProductGroup(self.tokens // self.tokens_per * self.simd * self.pe, a, self.w_bits),)
 
     @property
     def parts(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ Products and memories follow Yosys' rules, so that multipliers and block RAMs ar
 - Block RAM is the cheapest of the shapes of an EBR of 18 kbit, as in :func:`.block_ram_cut`; there are no others, and no UltraRAM.
 - Other RAMs are of TRELLIS_DPR16X4, 16 words of 4 bits, which are six COMB each: four and two that write.
 
-The remaining logic is a sum over the parts of a unit (:class:`.Structure`): each has a price in COMB and in FF, in ``ecp5.json``.
+The remaining logic is a sum over the parts of a unit (:class:`.UnitParts`): each has a price in COMB and in FF, in ``ecp5.json``.
 ``builds/experiments/ecp5_units.py`` fits them to mapped units.
 """
 
@@ -19,7 +19,7 @@ from functools import lru_cache
 from importlib import resources
 
 from finn_vitprune.custom_ops.op.memory import RAMB18_SHAPES, BlockRamCut, Holds, RowRam, RowRom, UnitMemory, cheapest_cut
-from finn_vitprune.custom_ops.op.structure import Products, Structure
+from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
 
 EBR_COST = 128
 """Yosys' price of an EBR."""
@@ -62,7 +62,7 @@ def table() -> Table:
 
 
 @lru_cache(maxsize=KEPT)
-def estimate(unit: Structure) -> Ecp5Estimate:
+def estimate(unit: UnitParts) -> Ecp5Estimate:
     """What a unit takes."""
     prices = table()
     comb, ff = float(DPR_COMB * sum(map(dpr_rams, unit.memories))), 0.0
@@ -74,7 +74,7 @@ def estimate(unit: Structure) -> Ecp5Estimate:
     return sum(map(estimate, unit.units), own)
 
 
-def multipliers(products: Products) -> int:
+def multipliers(products: ProductGroup) -> int:
     """MULT18X18D of products."""
     return products.count * _pieces(products.a) * _pieces(products.b)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, Holds, UnitMemory, fifo_ram, ram_is_fast
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 
 
 def _control(words: int) -> int:
@@ -77,11 +77,11 @@ class FifoFolding(Folding):
         return self.memories[0].resources + Estimate(LUT=self.parts * control)
 
     @property
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         """Registers alone, or of each part its control, what its reads and its output hold, and one for each."""
         words = self.ram[0]
         if not words:
-            return Structure.of("registers", {"one": 1, "bits": self.width})
+            return UnitParts.of("registers", {"one": 1, "bits": self.width})
         later = self.read_latency - 1
         parts = {
             "one": 1,
@@ -90,7 +90,7 @@ class FifoFolding(Folding):
             "later": later,
             "later_held": later * self.width,
         }
-        return Structure.of("fifo", {name: self.parts * amount for name, amount in parts.items()}, memories=self.memories)
+        return UnitParts.of("fifo", {name: self.parts * amount for name, amount in parts.items()}, memories=self.memories)
 
     def attributes(self) -> Mapping[str, int | str]:
         return {"ram_style": self.style}

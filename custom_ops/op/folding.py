@@ -18,9 +18,9 @@ from onnx import AttributeProto, NodeProto
 
 from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.family import ULTRASCALE, Family
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.lost import LostCycles
 
 STREAM_SLACK = 0.8
@@ -38,7 +38,7 @@ class Styles:
 
     mac: tuple[str, ...] = ULTRASCALE.mac
     ram: tuple[str, ...] = ULTRASCALE.ram
-    family: Family = ULTRASCALE
+    family: PartFamily = ULTRASCALE
 
     @property
     def without_ultra(self) -> Styles:
@@ -61,10 +61,10 @@ class Folding(ABC):
 
     @property
     @abstractmethod
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         """What the unit is made of, from which other families tell what it takes."""
 
-    def amounts(self, family: Family) -> tuple[float, ...]:
+    def amounts(self, family: PartFamily) -> tuple[float, ...]:
         """What the unit takes of a part of the family, in the order of its kinds."""
         return self.resources.amounts if family == ULTRASCALE else ecp5.estimate(self.made_of).amounts
 
@@ -144,7 +144,7 @@ class Folding(ABC):
         raise UserError("layers without a matrix cannot share a unit: use layers with one")
 
 
-def used_by(folds: Sequence[Folding], family: Family = ULTRASCALE) -> np.ndarray:
+def used_by(folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> np.ndarray:
     """``[folds, kinds]``: what each takes of a part of the family, in the order of its kinds."""
     return np.array([fold.amounts(family) for fold in folds], dtype=float).reshape(-1, len(family.kinds))
 
@@ -198,7 +198,7 @@ class StreamFolding(Folding):
         return self._op.resources()
 
     @cached_property
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         return self._op.made_of()
 
     @property

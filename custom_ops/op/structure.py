@@ -12,7 +12,7 @@ from finn_vitprune.custom_ops.op.memory import UnitMemory
 
 
 @dataclass(frozen=True)
-class Products:
+class ProductGroup:
     """``count`` multipliers of ``a`` by ``b`` bits, signs included; those of fixed contents are none."""
 
     count: int
@@ -21,7 +21,7 @@ class Products:
 
 
 @dataclass(frozen=True)
-class Structure:
+class UnitParts:
     """A unit.
 
     Attributes:
@@ -31,26 +31,26 @@ class Structure:
 
     kind: str
     parts: tuple[tuple[str, float], ...] = ()
-    products: tuple[Products, ...] = ()
+    products: tuple[ProductGroup, ...] = ()
     memories: tuple[UnitMemory, ...] = ()
-    units: tuple[Structure, ...] = ()
+    units: tuple[UnitParts, ...] = ()
 
     @classmethod
     def of(
         cls,
         kind: str,
         parts: Mapping[str, float],
-        products: tuple[Products, ...] = (),
+        products: tuple[ProductGroup, ...] = (),
         memories: tuple[UnitMemory, ...] = (),
-        units: tuple[Structure, ...] = (),
-    ) -> Structure:
+        units: tuple[UnitParts, ...] = (),
+    ) -> UnitParts:
         """With amounts by part."""
         return cls(kind, tuple(parts.items()), products, memories, units)
 
 
-def requant_products(lanes: int, acc_bits: int, mult_bits: int) -> tuple[Products, ...]:
+def requant_products(lanes: int, acc_bits: int, mult_bits: int) -> tuple[ProductGroup, ...]:
     """Those of the lanes of a ``vp_requant``, whose accumulators are cut by ``vp_multiply``."""
     cut = 17 if mult_bits > 17 else 26
     parts = -(-(acc_bits - 1) // cut)
-    whole = (Products(lanes * (parts - 1), cut + 1, mult_bits + 1),) if parts > 1 else ()
-    return *whole, Products(lanes, acc_bits - (parts - 1) * cut, mult_bits + 1)
+    whole = (ProductGroup(lanes * (parts - 1), cut + 1, mult_bits + 1),) if parts > 1 else ()
+    return *whole, ProductGroup(lanes, acc_bits - (parts - 1) * cut, mult_bits + 1)

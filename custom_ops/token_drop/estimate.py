@@ -11,7 +11,7 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 
 RANK_SHARE = 0.01
 """Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
@@ -335,9 +335,9 @@ class DropFolding(Folding):
         return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
 
     @property
-    def made_of(self) -> Structure:
+    def made_of(self) -> UnitParts:
         if self.passes:
-            return Structure.of("registers", {"one": 1, "bits": 16 * self.simd})
+            return UnitParts.of("registers", {"one": 1, "bits": 16 * self.simd})
         lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
         groups = self.simd // self.fuse_lanes
         parts = {
@@ -345,7 +345,7 @@ class DropFolding(Folding):
             "held": groups * self.fuse_lanes * self.acc_bits, "ranking": self.ranking.luts, "loaded": int(self.loaded),
             "widths": self.drop_bits + self.rank_bits + numerics.clog2(self.tokens), "bits": 16 * self.simd,
         }  # fmt: skip
-        return Structure.of("drop", parts, memories=self.memories)
+        return UnitParts.of("drop", parts, memories=self.memories)
 
 
 def reduced(mult: int, shift: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.family import ECP5, ULTRASCALE, Family
+from finn_vitprune.synth.family import ECP5, ULTRASCALE, PartFamily
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -16,7 +16,7 @@ class Budget(BaseModel):
     """Shares of a part's resources that a plan may use; placing and routing need the rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    FAMILY: ClassVar[Family] = ULTRASCALE
+    FAMILY: ClassVar[PartFamily] = ULTRASCALE
 
     LUT: Share = 0.7
     DSP: Share = 0.8
@@ -56,7 +56,7 @@ class Ecp5Budget(BaseModel):
     """The same of an ECP5, whose multipliers and block RAM are counted exactly; the serial link takes one or two of the latter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    FAMILY: ClassVar[Family] = ECP5
+    FAMILY: ClassVar[PartFamily] = ECP5
 
     COMB: Share = 0.8
     MULT18: Share = 1.0
@@ -72,7 +72,7 @@ AnyBudget = Budget | Ecp5Budget
 BUDGETS: tuple[type[Budget], type[Ecp5Budget]] = (Budget, Ecp5Budget)
 
 
-def budget_for(family: Family, budget: AnyBudget) -> AnyBudget:
+def budget_for(family: PartFamily, budget: AnyBudget) -> AnyBudget:
     """A budget for a part of a family: that of the family where none was given.
 
     Raises:

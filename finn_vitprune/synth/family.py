@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Family:
+class PartFamily:
     """A family, as plans and reports see it.
 
     Attributes:
@@ -39,16 +39,16 @@ class Family:
         return 2 * amount if resource == "BRAM36" and self.ram18 else amount
 
 
-ULTRASCALE = Family(
+ULTRASCALE = PartFamily(
     "UltraScale+", ("LUT", "DSP", "BRAM", "URAM"), ("LUT", "FF", "DSP", "BRAM36", "URAM"), False, ("dsp48e2", "lut"),
     ("distributed", "block", "ultra"),
 )  # fmt: skip
-ECP5 = Family(
+ECP5 = PartFamily(
     "ECP5", ("COMB", "MULT18", "EBR", "FF"), ("COMB", "FF", "MULT18", "EBR", ""), True, ("portable", "lut"), ("distributed", "block")
 )
 """Lattice ECP5: a TRELLIS_COMB is a LUT of four inputs."""
 
 
-def family_named(name: str) -> Family:
+def family_named(name: str) -> PartFamily:
     """How parts of a family are planned: those of AMD all as UltraScale+."""
     return ECP5 if name == ECP5.name else ULTRASCALE

@@ -20,7 +20,7 @@ from pathlib import Path
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_yaml
 from finn_vitprune.synth.boards import Ecp5Part, boards, source
-from finn_vitprune.synth.family import ECP5, ULTRASCALE, Family, family_named
+from finn_vitprune.synth.family import ECP5, ULTRASCALE, PartFamily, family_named
 from finn_vitprune.synth.resources import Resources, total
 
 KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
@@ -114,7 +114,7 @@ class Part:
         return "" if self.family == "UltraScale+" else f"mapped for UltraScale+ primitives, the part is {self.family}"
 
     @property
-    def planned_as(self) -> Family:
+    def planned_as(self) -> PartFamily:
         """The family as which plans and estimates take it."""
         return family_named(self.family)
 
@@ -199,7 +199,7 @@ def no_text(part: str, short: Sequence[Shortfall], method: str, help: Sequence[s
     return "; ".join([f"does not fit {part}: needs {', '.join(map(str, short))} ({method})", *help])
 
 
-def smallest_part(used: Resources, family: Family = ULTRASCALE) -> str | None:
+def smallest_part(used: Resources, family: PartFamily = ULTRASCALE) -> str | None:
     """The device of the table with the fewest LUTs that has all of ``used``; None where no part of the family has."""
     return next((part.name for part in _plannable(family) if not part.lacks(used)), None)
 
@@ -209,12 +209,12 @@ def larger_parts(part: Part) -> list[Part]:
     return [p for p in _plannable(part.planned_as) if p.LUT > part.LUT and not p.lacks(part.whole)]
 
 
-def family_of(name: str) -> Family:
+def family_of(name: str) -> PartFamily:
     """As which family plans take the part of a name, known or not."""
     return ECP5 if name.lower() in map(str.lower, boards()) else ULTRASCALE
 
 
-def _plannable(family: Family) -> list[Part]:
+def _plannable(family: PartFamily) -> list[Part]:
     """The devices of a family, the smallest first."""
     if family == ECP5:
         found = [_ecp5_part(board.part) for name, board in boards().items() if name == board.part.name]

@@ -10,7 +10,7 @@ from finn_vitprune.bench.units import build_node
 from finn_vitprune.boards.place import map_unit
 from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.memory import Holds, UnitMemory
-from finn_vitprune.custom_ops.op.structure import Products, Structure
+from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
 from finn_vitprune.synth.family import ECP5, ULTRASCALE
 
 
@@ -20,7 +20,7 @@ def memory(words: int, width: int, style: str, **more) -> UnitMemory:
 
 @pytest.mark.parametrize("a, b, count", [(8, 8, 1), (18, 18, 1), (19, 8, 1), (20, 8, 2), (27, 9, 2), (36, 18, 2), (27, 27, 4), (37, 20, 4)])
 def test_products_are_cut_into_parts_of_18_bits_and_a_single_bit_takes_luts(a, b, count):
-    assert ecp5.multipliers(Products(3, a, b)) == 3 * count
+    assert ecp5.multipliers(ProductGroup(3, a, b)) == 3 * count
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_other_rams_are_of_16_words_of_4_bits(words, width, rams):
 
 def test_an_estimate_is_the_sum_of_parts_memories_and_units():
     prices = ecp5.table()
-    inner = Structure.of("registers", {"one": 1, "bits": 8})
-    unit = Structure.of("fifo", {"one": 2, "pointer": 5}, (Products(1, 20, 8),), (memory(16, 8, "distributed"),), (inner, inner))
+    inner = UnitParts.of("registers", {"one": 1, "bits": 8})
+    unit = UnitParts.of("fifo", {"one": 2, "pointer": 5}, (ProductGroup(1, 20, 8),), (memory(16, 8, "distributed"),), (inner, inner))
     found = ecp5.estimate(unit)
     comb = 2 * prices["fifo"]["one"][0] + 5 * prices["fifo"]["pointer"][0] + 2 * ecp5.DPR_COMB + 8 * prices["memory"]["read"][0]
     comb += 2 * (prices["registers"]["one"][0] + 8 * prices["registers"]["bits"][0])

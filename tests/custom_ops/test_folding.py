@@ -13,7 +13,7 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.memory import Estimate
-from finn_vitprune.custom_ops.op.structure import Structure
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.planning.fold import FoldForInterval, GraphFolding, slowest_cycles
 from finn_vitprune.transforms.planning.plan import plan
@@ -94,7 +94,7 @@ class Counted(Folding):
         self.asked.append((self.work, self.pace))
         return self.work // self.pace
 
-    made_of = Structure("counted")
+    made_of = UnitParts("counted")
 
     @property
     def resources(self):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from finn_vitprune.custom_ops.op.folding import Folding, used_by
-from finn_vitprune.synth.family import ULTRASCALE, Family
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 
 GAP = 0.01
 """How far from the best cost a solution may be, as a share."""
@@ -33,7 +33,7 @@ class Candidates:
     used: np.ndarray
 
     @classmethod
-    def of(cls, folds: Sequence[Folding], family: Family = ULTRASCALE) -> Candidates:
+    def of(cls, folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> Candidates:
         return cls(tuple(folds), used_by(folds, family))
 
     def only(self, wanted: Callable[[Folding], bool]) -> Candidates:

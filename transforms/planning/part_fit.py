@@ -9,7 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.op.memory import BRAM18_BITS, URAM_BITS, Estimate
-from finn_vitprune.synth.family import ULTRASCALE, Family
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, PartFit, smallest_part
 from finn_vitprune.synth.resources import ESTIMATE, Resources, total
 
@@ -17,7 +17,7 @@ LUT_ERROR = 0.2
 """Estimates of LUTs are within this share of what Yosys counts; those of DSP slices and memories are exact."""
 
 
-def estimated(model: ModelWrapper, family: Family = ULTRASCALE) -> dict[str, Resources]:
+def estimated(model: ModelWrapper, family: PartFamily = ULTRASCALE) -> dict[str, Resources]:
     """The ops' own estimates by node name; of an ECP5 COMB are LUT, MULT18 are DSP, and an EBR is half a BRAM36."""
     ops = {node.name: getCustomOp(node) for node in model.graph.node}
     if family == ULTRASCALE:

@@ -17,7 +17,7 @@ from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
 from finn_vitprune.synth.budget import budget_for
-from finn_vitprune.synth.family import ULTRASCALE, Family
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
@@ -82,7 +82,7 @@ def search_of(
     return EngineSearch(graph, graph.problem(room, prices_of(room), styles), latency, report)
 
 
-def shares_of(used: np.ndarray, room: np.ndarray, family: Family = ULTRASCALE) -> dict[str, float]:
+def shares_of(used: np.ndarray, room: np.ndarray, family: PartFamily = ULTRASCALE) -> dict[str, float]:
     """What of the room ``[kinds]`` is used; where there is none, as if there were one."""
     return {kind: round(float(u / max(r, 1)), 4) for kind, u, r in zip(family.kinds, used, room)}
 

@@ -18,7 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, lil_matrix
 
 from finn_vitprune.custom_ops.op.folding import Folding, thriftiest, used_by
-from finn_vitprune.synth.family import ULTRASCALE, Family
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.transforms.planning.choice import Candidates, quiet
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
 
@@ -57,7 +57,7 @@ class TimedFolds:
     delay: np.ndarray
 
     @classmethod
-    def of(cls, folds: Sequence[Folding], family: Family = ULTRASCALE) -> TimedFolds:
+    def of(cls, folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> TimedFolds:
         """Of a unit's folds, without those that are worse than another one in everything."""
         used = used_by(folds, family)
         cycles = np.array([[own.cycles for own in fold.each] for fold in folds], dtype=float)
