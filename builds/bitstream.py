@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 from finn_vitprune import progress
 from finn_vitprune.boards import place
 from finn_vitprune.boards.place import BoardClock, BoardDesign, RoutedDesign
-from finn_vitprune.boards.table import CELLS, Board, board_named
 from finn_vitprune.boards.tools import PROGRAMS, program
 from finn_vitprune.boards.units import UnitCells
 from finn_vitprune.builds.floor_plan import floor_plan
@@ -21,6 +20,7 @@ from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_in, read_json, sha256, whole_file, write_json
 from finn_vitprune.report.figures import save
+from finn_vitprune.synth.boards import CELLS, DEFAULT_NS, Board, board_named
 from finn_vitprune.synth.yosys import yosys_version
 
 SUMMARY_FILE = "board.json"
@@ -43,7 +43,7 @@ class BitstreamOptions:
     """
 
     board: str = "ulx3s-85f"
-    clk_ns: float = place.DEFAULT_NS
+    clk_ns: float = DEFAULT_NS
     seeds: int = 1
     workers: int = 1
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from finn_vitprune import progress
 from finn_vitprune.boards.place import BITSTREAM
-from finn_vitprune.boards.table import board_named, loader_name
 from finn_vitprune.boards.tools import LOADER, program
 from finn_vitprune.builds.bitstream import FOLDER, read_board
 from finn_vitprune.builds.records.folder import BuildFolder
@@ -17,6 +16,7 @@ from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.built.record import DESIGN
 from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup
+from finn_vitprune.synth.boards import board_named, loader_name
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
+from finn_vitprune.synth.budget import budget_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.engines.engine_units import bind_units
@@ -62,7 +63,7 @@ from finn_vitprune.transforms.planning.choose_engines import choose_engines
 from finn_vitprune.transforms.planning.part_fit import cannot_fit
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
-from finn_vitprune.transforms.planning.plan_options import KINDS, PlanOptions, room_of
+from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of
 from finn_vitprune.transforms.planning.slr import used_by
 from finn_vitprune.transforms.streams.edges import slr_of
 from finn_vitprune.transforms.streams.insert_frame_check import InsertFrameCheck
@@ -176,17 +177,21 @@ def _planned(
         design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
         if networks is None:
             return design, summary
-        planned = np.array([summary.used[kind] for kind in KINDS]) * np.maximum(room_of(build.part, within.budget).sum(0), 1)
-        before = used_by(design.transform(InsertLoadPort(design=0)))
+        planned = np.array([summary.used[kind] for kind in build.part.planned_as.kinds]) * np.maximum(
+            room_of(build.part, within.budget).sum(0), 1
+        )
+        family = build.part.planned_as
+        before = used_by(design.transform(InsertLoadPort(design=0)), family)
         design = _loadable(design, networks)
-        used = planned + used_by(design.transform(InsertLoadPort(design=0))) - before
+        used = planned + used_by(design.transform(InsertLoadPort(design=0)), family) - before
         fits = bool(np.all(used <= room))
         if fits or not left or not summary.fits or (less := within.less(planned, used, options.budget, build.part)) is None:
             break
         within = less
-        said = ", ".join(f"{kind} {share:.1%}" for kind, share in within.budget)
+        said = ", ".join(f"{kind} {share:.1%}" for kind, share in budget_for(family, within.budget))
         progress.line(f"what is loaded takes more than the budget: planned again within {said}")
-    found = {"budget": dict(options.budget), "used": shares_of(used, room), "fits": summary.fits and fits}
+    budget = dict(budget_for(family, options.budget))
+    found = {"budget": budget, "used": shares_of(used, room, family), "fits": summary.fits and fits}
     return design, summary.model_copy(update=found)
 
 
@@ -262,7 +267,7 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     summary = summarise(model, build)
     summary.save(build.folder.path)
     fit = planned_fit(model, build)
-    if cannot_fit(fit) or (fit.short and build.settings.synth == "none"):
+    if cannot_fit(fit) or (fit.short and not build.synthesises):
         raise DoesNotFit(f"the design {fit.text}")
     if fit.short:
         progress.line(f"by estimate the design {fit.text}; Yosys will decide")
@@ -351,12 +356,12 @@ def node_job(op: VitRTLBackend) -> NodeJob:
 
 @hardware_step
 def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """Resources and timing of every node with Yosys (``synth: none`` leaves the estimated resources, without timing).
+    """Resources and timing of every node with Yosys (``synth: none`` and an ECP5 leave the estimated resources, without timing).
 
     A warning says where the clock's period does not hold by the estimate.
     """
     build.folder.synthesis.path.unlink(missing_ok=True)
-    if build.settings.synth == "none":
+    if not build.synthesises:
         return model
     units = flattened(model)
     jobs = [node_job(getCustomOp(node)) for node in units.graph.node]

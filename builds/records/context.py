@@ -12,6 +12,7 @@ from finn_vitprune.builds.images import BuildImages, Images, input_shape, output
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.built.record import step_name
 from finn_vitprune.options.build import BuildSettings
+from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
 
@@ -53,6 +54,11 @@ class BuildContext:
     def part(self) -> Part:
         """The FPGA, as its shell leaves it."""
         return get_part(self.cfg._resolve_fpga_part(), self.settings.part_resources).with_shell(self.settings.shell)
+
+    @property
+    def synthesises(self) -> bool:
+        """Whether Yosys counts the nodes: of an ECP5 ``bitstream`` maps the design as a whole."""
+        return self.settings.synth != "none" and self.part.planned_as == ULTRASCALE
 
     @cached_property
     def plan_options(self) -> PlanOptions:

@@ -54,7 +54,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     """The summary of a build; sections whose step did not run stay empty."""
     lowering, measured = build.folder.lowering.load(), build.folder.verification.load()
     synthesis, units = build.folder.synthesis.load(), flattened(model)
-    used = synthesis.per_node if synthesis else estimated(units)
+    used = synthesis.per_node if synthesis else estimated(units, build.part.planned_as)
     fit = planned_fit(model, build, used, synthesis.tool if synthesis else ESTIMATE)
     return Summary(
         model=model_summary(layers(model), lowering),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.memory import DSP_MIN_PRODUCT, Holds, UnitMemory, multiplier_dsps, rom_luts
 from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps
+from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts, requant_products
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
 FIFO_CONTROL = 12
@@ -29,6 +30,32 @@ def lut(g: AttentionTiming) -> int:
     """Sum over the modules, without their memories."""
     common = _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
     return common + (_shared(g) if g.encoders else 0)
+
+
+def made_of(g: AttentionTiming) -> UnitParts:
+    """The unit as a structure."""
+    logit_pairs, value_pairs = g.simd * (g.pe // 2), g.pe * (g.simd // 2)
+    single_logits, single_values = g.simd * (g.pe % 2), g.pe * (g.simd % 2)
+    # a pair of products lies in fields, in each the sum of four
+    logit_field, value_field = 2 * g.in_bits + 2, g.in_bits + 10
+    dots = (
+        ProductGroup(logit_pairs, g.in_bits + logit_field + 1, g.in_bits), ProductGroup(single_logits, g.in_bits, g.in_bits),
+        ProductGroup(value_pairs, g.in_bits + value_field + 1, 9), ProductGroup(single_values, g.in_bits, 9),
+    )  # fmt: skip
+    requants = requant_products(g.logit_lanes, g.logit_acc_bits, MULT_BITS) + requant_products(g.out_lanes, g.acc_bits, RECIP_BITS)
+    score = requant_products(1, g.score_quotient + 1, 8) if g.scores else ()
+    parts: dict[str, float] = {
+        "one": 1, "scores": int(g.scores), "logits": _dot(g.pe, g.simd, g.in_bits, g.in_bits), "values": _dot(g.simd, g.pe, g.in_bits, 8),
+        "fields": 2 * (2 * logit_pairs + single_logits) * logit_field + 2 * (2 * value_pairs + single_values) * value_field,
+        "splits": sum(p.count * (p.a - 18 + p.b) for p in dots if p.a > 18),
+        "factors": g.logit_lanes * (g.logit_acc_bits + MULT_BITS) + g.out_lanes * (g.acc_bits + RECIP_BITS),
+        "divide": g.recip_bits * (2 * g.z_bits + RECIP_BITS) + (g.score_recip_bits * (2 * g.z_bits + g.score_quotient) if g.scores else 0),
+        "sums": g.pe * g.logit_acc_bits + g.simd * g.acc_bits,
+        "shift": (g.pe > g.logit_lanes) * g.pe * g.logit_acc_bits + (g.simd > g.out_lanes) * g.simd * g.acc_bits,
+        "codes": g.pe * g.logit_bits + g.simd * g.out_bits + g.simd * g.in_bits, "banks": g.pe * clog2(g.kv_ram[0]),
+        "exp": g.pe * 9, "counts": _issue(g) + clog2(g.kv_beats), "shared": _shared(g) if g.encoders else 0,
+    }  # fmt: skip
+    return UnitParts.of("attention", parts, (*dots, *requants, *score), memories(g))
 
 
 def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:

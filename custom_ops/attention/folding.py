@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
-from finn_vitprune.custom_ops.attention.cost import dsp, lut, memories
+from finn_vitprune.custom_ops.attention.cost import dsp, lut, made_of, memories
 from finn_vitprune.custom_ops.attention.sizes import division_cycles
 from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.numerics import RECIP_BITS
+from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.lost import LostCycles
 
 KV_SHARE = 0.8
@@ -28,6 +30,10 @@ class AttentionFolding(AttentionTiming, Folding):
     def delay(self) -> int:
         """The items of the last query, and the way of the last one."""
         return self.heads * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits)) + self.o_latency(self.cg)
+
+    @cached_property
+    def made_of(self) -> UnitParts:
+        return made_of(self)
 
     @property
     def macs(self) -> int:
@@ -82,8 +88,9 @@ def _candidates(g: AttentionFolding, interval: int, styles: Styles) -> tuple[Att
     fast = [fold for fold in all_folds(g) if sum(own.cycles for own in fold.each) <= interval]
     in_time = [fold for fold in fast if sum(own.kv_beats for own in fold.each) <= KV_SHARE * interval] or fast
     folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
-    folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
-    return tuple(folds[i] for i in thriftiest(used_by(folds)))
+    if styles.family == ULTRASCALE:  # elsewhere memory in LUTs is so dear that a block RAM pays where it is almost empty, too
+        folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
+    return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)

@@ -9,6 +9,7 @@ from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.op.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.op.structure import UnitParts, requant_products
 from finn_vitprune.numerics import MULT_BITS, requantise
 
 OUTPUT_PLACES = 16
@@ -62,6 +63,13 @@ class VitRequant(UnaryStreamOp):
         logic = get("SIMD") * Estimate(LUT=lane, DSP=requant_dsps(acc_bits, get("mult_bits")))
         logic += Estimate(LUT=address + credit_fifo_luts(OUTPUT_PLACES))
         return sum((memory.resources for memory in self.memory_map()), logic)
+
+    def made_of(self) -> UnitParts:
+        simd, mult_bits = self.source.simd, self.get_nodeattr("mult_bits")
+        products = requant_products(simd, self._acc_bits(), mult_bits)
+        factors = simd * (self._acc_bits() + mult_bits)
+        parts = {"one": 1, "factors": factors, "codes": self.target.width, "bits": self.source.width}
+        return UnitParts.of("requant", parts, products, self.memory_map())
 
 
 class VitRequant_rtl(VitRTLBackend, VitRequant):

@@ -20,6 +20,7 @@ from finn_vitprune.custom_ops.op.load_chain import LOAD_IN, LOAD_OUT, LoadChainB
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.op.netlist import UnitNetlist, instance, unit_of
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
@@ -38,6 +39,7 @@ class EngineFolding(Folding):
     interval: int
     taken: Estimate
     held: tuple[UnitMemory, ...]
+    units: tuple[UnitParts, ...]
 
     @property
     def cycles(self) -> int:
@@ -46,6 +48,10 @@ class EngineFolding(Folding):
     @property
     def resources(self) -> Estimate:
         return self.taken
+
+    @property
+    def made_of(self) -> UnitParts:
+        return UnitParts("engine", units=self.units)
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
@@ -177,7 +183,8 @@ class VitEngine(VitOp):
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
-        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map())
+        units = self.made_of().units
+        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map(), units)
 
     @property
     def widths(self) -> Sequence[int]:
@@ -209,6 +216,10 @@ class VitEngine(VitOp):
     def resources(self) -> Estimate:
         """Of the units, each once."""
         return sum((getCustomOp(node).resources() for node in self.structure.graph.node), Estimate())
+
+    def made_of(self) -> UnitParts:
+        """Of the units, each once."""
+        return UnitParts("engine", units=tuple(getCustomOp(node).made_of() for node in self.structure.graph.node))
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
         return tuple(memory for node in self.structure.graph.node for memory in getCustomOp(node).memory_map())

@@ -14,6 +14,7 @@ from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend, 
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.custom_ops.op.shared import SharedOp
+from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS
@@ -187,6 +188,22 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         fifos = (fifo.resources for fifo in self.fifos())
         memories = (memory.resources for memory in (*self.memories_of_codes(), self.seed_tables()))
         return sum((*fifos, *memories), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
+
+    def made_of(self) -> UnitParts:
+        simd = self.source.simd
+        products = (
+            ProductGroup(simd, 16, 16),
+            ProductGroup(simd, 27, 16),
+            ProductGroup(simd, 12, 16),
+            ProductGroup(self.roots, 27, 18),
+            ProductGroup(self.roots, 27, 10),
+        )
+        parts = {
+            "one": 1, "simd": simd, "roots": self.roots, "groups": self.groups, "sums": max(0, simd - 1), "wide": self.sum_bits(),
+            "shared": self.shared_luts(),
+        }  # fmt: skip
+        memories, fifos = (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos())
+        return UnitParts.of("layernorm", parts, products, memories, fifos)
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""

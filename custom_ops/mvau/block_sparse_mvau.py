@@ -28,6 +28,8 @@ from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import Region
+from finn_vitprune.synth.family import ULTRASCALE
+from finn_vitprune.synth.parts import Part
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
@@ -175,6 +177,12 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
     def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
         return self.own_fold().schedule
+
+    def check_part(self, part: Part) -> None:
+        super().check_part(part)
+        style, family = self.get_nodeattr("mac_style"), part.planned_as
+        usable = family == ULTRASCALE or style in family.mac
+        self.require(usable, f"mac_style {style} is not possible on {part.name}: use {' or '.join(family.mac)}")
 
     def plan(self, weights: np.ndarray) -> Schedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""

@@ -13,9 +13,11 @@ import numpy as np
 from finn_vitprune.custom_ops.mvau import estimate as mvau_estimate
 from finn_vitprune.custom_ops.mvau.balance import most_contributions
 from finn_vitprune.custom_ops.mvau.fold import TOKENS_CHOICES, Fold, Room, shared_fold, sub_block_count
+from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Styles, thriftiest
 from finn_vitprune.numerics import clog2
+from finn_vitprune.synth.family import ULTRASCALE
 
 MAX_LANES = 32
 SLACK = 1.05
@@ -127,7 +129,7 @@ def candidates(matrices: Matrices, interval: int, styles: Styles) -> tuple[Fold,
     A frame takes at most ``interval`` cycles in all matrices together, :data:`SLACK` times as many in a shared unit.
     """
     limit = SLACK * interval if matrices.shared else interval
-    folds, used = [], [np.zeros((0, 4))]
+    folds, used = [], [np.zeros((0, len(styles.family.kinds)))]
     for fold in matrices.within(interval):
         folds += [(fold, mac, ram) for mac in styles.mac for ram in styles.ram]
         used.append(_used_in_styles(fold, styles))
@@ -152,6 +154,9 @@ def _cycles(fold: Fold) -> int:
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _used_in_styles(fold: Fold, styles: Styles) -> np.ndarray:
     """``[styles, kinds]``: what a fold takes with each MAC style, and the weights in each memory."""
+    if styles.family != ULTRASCALE:
+        each = [mvau_estimate.made_of(replace(fold, mac_style=mac, ram_style=ram)) for mac in styles.mac for ram in styles.ram]
+        return np.array([ecp5.estimate(unit).amounts for unit in each])
     rest, found = mvau_estimate.rest(fold), []
     for mac in styles.mac:
         styled = replace(fold, mac_style=mac)

@@ -12,6 +12,7 @@ from finn_vitprune.custom_ops.mvau.fold import Fold, Room, shared_fold
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.lost import LostCycles
 
@@ -52,6 +53,10 @@ class MatrixFolding(Folding):
     @cached_property
     def resources(self) -> Estimate:
         return mvau_estimate.resources(self.fold)
+
+    @property
+    def made_of(self) -> UnitParts:
+        return mvau_estimate.made_of(self.fold)
 
     @property
     def macs(self) -> int:

@@ -10,8 +10,18 @@ from finn_vitprune.custom_ops.mvau.mac import Mac
 from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.op.load_chain import hop_estimate
-from finn_vitprune.custom_ops.op.memory import MATRIX_MEMORY, Estimate, Holds, UnitMemory, choose_luts, loaded_in_rows, mux_luts
+from finn_vitprune.custom_ops.op.memory import (
+    MATRIX_MEMORY,
+    Estimate,
+    Holds,
+    UnitMemory,
+    choose_cycles,
+    choose_luts,
+    loaded_in_rows,
+    mux_luts,
+)
 from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps, requant_luts
+from finn_vitprune.custom_ops.op.structure import UnitParts, requant_products
 from finn_vitprune.numerics import clog2
 
 RAM_STYLES = ("auto", "block", "distributed", "ultra")
@@ -143,6 +153,34 @@ def rest(f: Fold) -> Estimate:
     requant = requant_dsps(f.sum_bits, f.mult_bits) if f.requant else 0
     logic = Estimate(LUT=_choosers(f) + _drain(f) + _control(f), DSP=f.rows_per_step * f.drain_width * requant)
     return sum((memory.resources for memory in (*_others(f).values(), *_fifos(f))), logic)
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def made_of(f: Fold) -> UnitParts:
+    """The unit as a structure: of the lanes their arrays and choices of words, the drain, ports, programs."""
+    step, factors = f.rows_per_step * f.drain_width, f.sum_bits + f.mult_bits if f.requant else 0
+    words = [(f.tokens * f.simd * f.x.bitwidth(), f.x_elems // f.simd), (step * f.acc_bits, f.result_choices)]
+    parts = {name: f.lanes * amount for name, amount in f.mac.parts.items()} | {
+        "one": 1, "lanes": f.lanes, "rows": f.lanes * f.tokens * (2 * f.x_index_bits + f.r_word_bits),
+        "chosen": f.lanes * sum(bits * (n - 1) for bits, n in words), "chosen_q": f.lanes * sum(bits * _fours(n) for bits, n in words),
+        "of_lanes": step * f.acc_bits * (f.lanes - 1), "outputs": step * (f.acc_bits + f.sum_bits),
+        "factors": step * factors, "codes": step * f.y.bitwidth(), "entries": f.program_bits * f.program_per,
+        "ports": f.x_elems * f.x.bitwidth() + 2 * f.in_width * f.x.bitwidth() + f.out_width * f.y.bitwidth(),
+        "rows_in_order": f.out_width * f.y.bitwidth() * (f.rows_per_step - 1), "weights": f.lanes * f.simd * f.pe * f.w.bitwidth(),
+        "shared": len(f.encoders),
+    }  # fmt: skip
+    products = tuple(replace(product, count=f.lanes * product.count) for product in f.mac.products)
+    products += requant_products(step, f.sum_bits, f.mult_bits) if f.requant else ()
+    return UnitParts.of("matrix", parts, products, memories(f))
+
+
+def _fours(words: int) -> int:
+    """Registers of a bit in a choice of one of so many (``vp_choose``)."""
+    count = 0
+    for _ in range(choose_cycles(words)):
+        words = -(-words // 4)
+        count += words
+    return count
 
 
 def weight_memory_bits(f: Fold) -> int:

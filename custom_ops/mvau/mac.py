@@ -13,6 +13,7 @@ from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.memory import DSP_MIN_PRODUCT, multiplier_dsps
+from finn_vitprune.custom_ops.op.structure import ProductGroup
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 
@@ -64,6 +65,17 @@ class Mac:
     @abstractmethod
     def lut(self) -> int:
         """LUTs, shift registers included, as Yosys maps the array."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, float]:
+        """Its logic: bits of ``adders``, of ``sums`` that accumulate, of ``choices`` among several terms and of ``gates`` of one, of
+        ``registers`` beside those behind the adders, and of ``splits``: sums of products that take several multipliers."""
+
+    @property
+    def products(self) -> tuple[ProductGroup, ...]:
+        """Its multipliers."""
+        return ()
 
     @property
     def chain(self) -> int:
@@ -155,6 +167,24 @@ class PortableMac(Mac):
             packing = self.simd * (self.x_bits + 1)
         return self.tokens // self.tokens_per * (packing + self.pe * per_pe)
 
+    @property
+    def products(self) -> tuple[ProductGroup, ...]:
+        a = self.operand_bits if self.packed else self.x_signed_bits
+        return (ProductGroup(self.tokens // self.tokens_per * self.simd * self.pe, a, self.w_bits),)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        units, [products] = self.tokens // self.tokens_per, self.products
+        product, sums = products.a + self.w_bits, self.simd // self.group
+        packing = self.simd * (self.x_bits + 1) if self.packed else 0
+        upper = product + clog2(self.group) - (self.FIELD if self.packed else 0)
+        trees = sums * adder_tree(self.group, product) + adder_tree(sums, upper) + (adder_tree(sums, self.FIELD) if self.packed else 0)
+        return {
+            "adders": units * (self.pe * trees + packing), "sums": self.tokens * self.pe * self.acc_bits,
+            "registers": units * self.simd * self.x_bits + self.pe * self.simd * self.w_bits + 2 * products.count * product,
+            "splits": products.count * (product - self.FIELD) if self.packed else 0,
+        }  # fmt: skip
+
 
 class Dsp48e2Mac(Mac):
     """Cascades of DSP48E2 primitives: up to four products a slice, summed before they are taken apart.
@@ -235,6 +265,10 @@ class Dsp48e2Mac(Mac):
         sums = adder_tree(self.simd // self.chain, width) + self.acc_bits + 1
         return delays + borrows + self.tokens * self.pe * sums
 
+    @property
+    def parts(self) -> dict[str, float]:
+        raise UserError("mac_style dsp48e2 is of UltraScale+ alone: use portable or lut")
+
 
 class LutMac(Mac):
     """No multipliers: pairs of weight bits choose among activations and their sum, a cascade a weight bit."""
@@ -265,6 +299,24 @@ class LutMac(Mac):
             planes += count // 2 * (x + clog2(self.simd) + min(2 * shift, self.w_bits) - shift)
             count, shift = -(-count // 2), 2 * shift
         return self.tokens * (operands + self.pe * (self.w_bits * cascade + planes + self.acc_bits))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        x, pair, chain, bits = self.x_signed_bits, self._pair, self.chain, self.w_bits
+        widths = [x + clog2((i + 1) * pair) for i in range(chain)]
+        planes, count, shift = 0, bits, 1
+        while count > 1:
+            planes += count // 2 * (x + clog2(self.simd) + min(2 * shift, bits) - shift)
+            count, shift = -(-count // 2), 2 * shift
+        outputs = self.tokens * self.pe
+        late = sum(range(chain)) * pair * self.x_bits + chain * (3 if pair == 2 else 1) * (x + 1)
+        return {
+            "adders": self.tokens * (pair - 1) * chain * (x + 1) + outputs * (bits * sum(widths[1:]) + planes),
+            "sums": outputs * self.acc_bits,
+            "choices": outputs * bits * chain * (x + 1) if pair == 2 else 0,
+            "gates": outputs * bits * chain * (x + 1) if pair == 1 else 0,
+            "registers": self.tokens * late + self.pe * self.simd * bits + outputs * (bits * widths[0] + bits),
+        }  # fmt: skip
 
     @property
     def _lone_signs(self) -> int:

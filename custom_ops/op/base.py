@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 
 from qonnx.core.datatype import DataType
 
+from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.folding import Attributes, Folding, StreamFolding
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.custom_ops.op.timed_op import TimedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part
 
 
@@ -113,6 +116,27 @@ class VitOp(TimedOp):
         """The op's memories at its present fold; :meth:`resources` counts them by these."""
         return ()
 
+    def made_of(self) -> UnitParts:
+        """What the op is made of at its present fold.
+
+        By default ``logic``, the LUTs of :meth:`resources` beside the memories, ``bits`` of all of its streams, and the encoders that
+        share it.
+        """
+        encoders = self.get_nodeattr("encoders") if "encoders" in self.get_nodeattr_types() else []
+        memories, streams = self.memory_map(), [s for s in self.in_streams() + self.out_streams() if s is not TAGS]
+        logic = self.resources().LUT - sum(memory.resources.LUT for memory in memories)
+        parts = {"one": 1, "logic": logic, "bits": sum(stream.width for stream in streams), "shared": len(encoders)}
+        return UnitParts.of(self.kind, parts, memories=memories)
+
+    def amounts(self, family: PartFamily) -> tuple[float, ...]:
+        """What the op takes of a part of the family, in the order of its kinds."""
+        return self.resources().amounts if family == ULTRASCALE else ecp5.estimate(self.made_of()).amounts
+
+    @property
+    def kind(self) -> str:
+        """The row of the op in tables of costs."""
+        return self.onnx_node.op_type.removesuffix("_rtl")
+
     # --- the part ---
 
     def check_part(self, part: Part) -> None:
@@ -161,6 +185,9 @@ class FoldedOp(VitOp):
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
         return self.folding().memories
+
+    def made_of(self) -> UnitParts:
+        return self.folding().made_of
 
 
 class StreamOp(VitOp):

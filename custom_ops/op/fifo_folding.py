@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate, Holds, UnitMemory, fifo_ram, ram_is_fast
+from finn_vitprune.custom_ops.op.structure import UnitParts
 
 
 def _control(words: int) -> int:
@@ -75,6 +76,22 @@ class FifoFolding(Folding):
         control = _control(words) + 4 * (self.read_latency - 1)
         return self.memories[0].resources + Estimate(LUT=self.parts * control)
 
+    @property
+    def made_of(self) -> UnitParts:
+        """Registers alone, or of each part its control, what its reads and its output hold, and one for each."""
+        words = self.ram[0]
+        if not words:
+            return UnitParts.of("registers", {"one": 1, "bits": self.width})
+        later = self.read_latency - 1
+        parts = {
+            "one": 1,
+            "pointer": max(1, (words - 1).bit_length()),
+            "held": self.width,
+            "later": later,
+            "later_held": later * self.width,
+        }
+        return UnitParts.of("fifo", {name: self.parts * amount for name, amount in parts.items()}, memories=self.memories)
+
     def attributes(self) -> Mapping[str, int | str]:
         return {"ram_style": self.style}
 
@@ -85,7 +102,7 @@ class FifoFolding(Folding):
     def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[FifoFolding, ...]:
         """The FIFO in every memory."""
         folds = [replace(self, style=style) for style in styles.ram]
-        return tuple(folds[i] for i in thriftiest(used_by(folds)))
+        return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
 
     @property
     def shape(self) -> FifoFolding:

@@ -16,8 +16,11 @@ import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from onnx import AttributeProto, NodeProto
 
+from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.lost import LostCycles
 
 STREAM_SLACK = 0.8
@@ -31,10 +34,11 @@ Attributes = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Styles:
-    """What a choice may use: MAC implementations of matrix units, and places of memories."""
+    """What a choice may use: MAC implementations of matrix units, and places of memories; of which family."""
 
-    mac: tuple[str, ...] = ("dsp48e2", "lut")
-    ram: tuple[str, ...] = ("distributed", "block", "ultra")
+    mac: tuple[str, ...] = ULTRASCALE.mac
+    ram: tuple[str, ...] = ULTRASCALE.ram
+    family: PartFamily = ULTRASCALE
 
     @property
     def without_ultra(self) -> Styles:
@@ -53,7 +57,16 @@ class Folding(ABC):
     @property
     @abstractmethod
     def resources(self) -> Estimate:
-        """What the unit takes."""
+        """What the unit takes on UltraScale+."""
+
+    @property
+    @abstractmethod
+    def made_of(self) -> UnitParts:
+        """What the unit is made of, from which other families tell what it takes."""
+
+    def amounts(self, family: PartFamily) -> tuple[float, ...]:
+        """What the unit takes of a part of the family, in the order of its kinds."""
+        return self.resources.amounts if family == ULTRASCALE else ecp5.estimate(self.made_of).amounts
 
     @property
     def delay(self) -> int:
@@ -131,9 +144,9 @@ class Folding(ABC):
         raise UserError("layers without a matrix cannot share a unit: use layers with one")
 
 
-def used_by(folds: Sequence[Folding]) -> np.ndarray:
-    """``[folds, kinds]``: what each takes, in the order of :class:`.Estimate`."""
-    return np.array([fold.resources.amounts for fold in folds], dtype=float).reshape(-1, len(Estimate().amounts))
+def used_by(folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> np.ndarray:
+    """``[folds, kinds]``: what each takes of a part of the family, in the order of its kinds."""
+    return np.array([fold.amounts(family) for fold in folds], dtype=float).reshape(-1, len(family.kinds))
 
 
 def thriftiest(used: np.ndarray, admits: Callable[[int], bool] = lambda i: True) -> list[int]:
@@ -183,6 +196,10 @@ class StreamFolding(Folding):
     @cached_property
     def resources(self) -> Estimate:
         return self._op.resources()
+
+    @cached_property
+    def made_of(self) -> UnitParts:
+        return self._op.made_of()
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -418,8 +419,17 @@ class BlockRamCut(NamedTuple):
 @lru_cache(maxsize=1 << 14)
 def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
     """How a ``vp_ram``, or a ``vp_rom`` (not ``written``), in block RAM is cut: into RAMs of the cheapest shape."""
+    return cheapest_cut(words, width, written, ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)))
+
+
+def cheapest_cut(words: int, width: int, written: bool, rams: Sequence[tuple[int, int, Mapping[int, int]]]) -> BlockRamCut:
+    """The cheapest of the ways in which ``memory_libmap`` may cut a memory.
+
+    Args:
+        rams: that the family has: units of 18 Kbit, Yosys' cost, depth by width.
+    """
     choices = []
-    for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
+    for unit, cost, shapes in rams:
         for bits, depth in shapes.items():
             rows = -(-words // depth)
             if not written:

@@ -10,6 +10,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.memory import Estimate
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
@@ -60,6 +61,10 @@ class VitWidthConverter(VitOp):
         source, out_simd, common = self.in_streams()[0], self.get_nodeattr("out_simd"), self._common()
         loaded = out_simd if source.simd == out_simd else common - out_simd
         return Estimate(LUT=source.width + loaded * source.dtype.bitwidth() + 8)
+
+    def made_of(self) -> UnitParts:
+        source, target, common = self.in_streams()[0], self.out_streams()[0], self._common() * self.in_streams()[0].dtype.bitwidth()
+        return UnitParts.of("width", {"one": 1, "bits": source.width, "held": common, "shifted": common - target.width})
 
 
 class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):

@@ -11,6 +11,7 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 
 RANK_SHARE = 0.01
 """Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
@@ -332,6 +333,19 @@ class DropFolding(Folding):
         output = 5 * self.places.bit_length() + 10
         luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control + output
         return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
+
+    @property
+    def made_of(self) -> UnitParts:
+        if self.passes:
+            return UnitParts.of("registers", {"one": 1, "bits": 16 * self.simd})
+        lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
+        groups = self.simd // self.fuse_lanes
+        parts = {
+            "one": 1, "lanes": self.simd * lane, "fused": self.fuse_lanes * self.requant_rows * (self.sizes.mult_bits + 3),
+            "held": groups * self.fuse_lanes * self.acc_bits, "ranking": self.ranking.luts, "loaded": int(self.loaded),
+            "widths": self.drop_bits + self.rank_bits + numerics.clog2(self.tokens), "bits": 16 * self.simd,
+        }  # fmt: skip
+        return UnitParts.of("drop", parts, memories=self.memories)
 
 
 def reduced(mult: int, shift: int) -> tuple[int, int]:

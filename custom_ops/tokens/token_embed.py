@@ -10,6 +10,7 @@ from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.op.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, RowRom, UnitMemory, lutram_luts
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
@@ -82,6 +83,11 @@ class VitTokenEmbed(VitOp):
         places = self._rom().latency + 4
         luts += lutram_luts(places, stream.width) + credit_fifo_luts(places)
         return self.memory_map()[0].resources + Estimate(LUT=luts)
+
+    def made_of(self) -> UnitParts:
+        stream = self.out_streams()[0]
+        waiting = UnitMemory(Holds.FIFO, "beats at the output", self._rom().latency + 4, stream.width, "distributed")
+        return UnitParts.of("embed", {"one": 1, "bits": stream.width}, memories=(*self.memory_map(), waiting))
 
 
 class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):

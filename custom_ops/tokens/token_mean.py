@@ -13,6 +13,7 @@ from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.op.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.structure import UnitParts, requant_products
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
@@ -115,6 +116,14 @@ class VitTokenMean(UnaryStreamOp):
         slices = 0 if self.shifts else requant_dsps(self.acc_bits, bits)
         logic = Estimate(LUT=source.width + source.simd * lane + 20 + credit_fifo_luts(OUTPUT_PLACES), DSP=source.simd * slices)
         return sum((memory.resources for memory in self.memory_map()), logic)
+
+    def made_of(self) -> UnitParts:
+        simd, bits = self.source.simd, self.constant()[0].bit_length()
+        products = () if self.shifts else requant_products(simd, self.acc_bits, bits)
+        factors = simd * (self.acc_bits + (0 if self.shifts else bits))
+        sums = simd * self.acc_bits
+        parts = {"one": 1, "factors": factors, "codes": self.target.width, "bits": self.source.width, "sums": sums}
+        return UnitParts.of("mean", parts, products, self.memory_map())
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):

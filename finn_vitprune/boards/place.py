@@ -19,12 +19,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
-from finn_vitprune.boards.table import CELLS, Board
 from finn_vitprune.boards.tools import RouteError, program, run_tool
 from finn_vitprune.boards.units import COMB, KINDS, Tile, UnitCells, cells_by_unit, tiles_by_unit
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.synth import yosys
+from finn_vitprune.synth.boards import CELLS, Board
 from finn_vitprune.synth.tool import failure
 
 TOP, LINK = "vp_board", "vp_board_uart"
@@ -35,8 +35,6 @@ GENERATED = ("board.v", "pll.v", "pll_box.v", "board.lpf")
 BOX = Path(__file__).with_name("pll_box.v")
 PARTS_OF_A_CLOCK = 256
 """In which the length of a bit of the line is given."""
-DEFAULT_NS = 12.5
-"""The clock's period where nothing else is asked for."""
 TIMEOUT_S = 14_400.0
 
 LATTICE = ("setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox")
@@ -148,7 +146,11 @@ def _facts(design: BoardDesign) -> dict[str, object]:
 def _script(names: list[str]) -> list[str]:
     """Yosys' commands."""
     read = f"read_slang --keep-hierarchy -D VP_YOSYS -D VP_CONTENTS --top {TOP} {' '.join(names)}"
-    return [read, f"synth_lattice -family ecp5 -top {TOP} -run begin:check", *LATTICE, f"write_json {NETWORK}"]
+    return [read, *_mapping(TOP)]
+
+
+def _mapping(top: str) -> list[str]:
+    return [f"synth_lattice -family ecp5 -top {top} -run begin:check", *LATTICE, f"write_json {NETWORK}"]
 
 
 def _make_clock(folder: Path, board: Board, clk_ns: float, timeout_s: float) -> BoardClock:
@@ -167,6 +169,22 @@ def _rendered(name: str, values: dict[str, object]) -> str:
     loader = PackageLoader("finn_vitprune.boards", ".")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     return environment.get_template(f"{name}.j2").render(values)
+
+
+def map_unit(top: str, sources: Sequence[Path], folder: Path, contents: bool, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Cells of a unit that is mapped alone, as :func:`mapped_cells` has them.
+
+    Args:
+        folder: where Yosys runs, with the files of ROMs. contents: whether ROMs keep them; else they hold a fixed pattern.
+    Raises:
+        RouteError: Yosys fails.
+    """
+    words = "-D VP_YOSYS -D VP_CONTENTS" if contents else "-D VP_YOSYS"
+    read = f"read_slang --keep-hierarchy {words} --top {top} {' '.join(yosys.quote(path.resolve()) for path in sources)}"
+    (folder / "commands.ys").write_text("\n".join((read, *_mapping(top))))
+    if reason := failure("Yosys", yosys.run_script(), folder / "yosys.log", timeout_s):
+        raise RouteError(f"mapping {top}: {reason}")
+    return mapped_cells(folder)
 
 
 def mapped_cells(folder: Path) -> dict[str, int]:

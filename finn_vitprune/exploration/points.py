@@ -17,7 +17,8 @@ from finn_vitprune.exploration.space import Point
 from finn_vitprune.options.build import BuildOptions, Synth
 from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import ESTIMATE, Summary
-from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.budget import AnyBudget, Budget
+from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import NO_SHELL, get_part
 from finn_vitprune.transforms.planning.choose_engines import planned_design
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
@@ -31,7 +32,7 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clk_ns: Annotated[float, Field(gt=0)]
-    budget: Budget = Budget()
+    budget: AnyBudget = Budget()
     shell: str = NO_SHELL
 
     @classmethod
@@ -41,7 +42,10 @@ class Target(BaseModel):
 
 
 class PlannedPoint(BaseModel):
-    """What a plan says, by formula and estimate: cycles, and shares of the part by resource; ``seconds`` of processor time."""
+    """What a plan says, by formula and estimate: cycles, and shares of the part by resource; ``seconds`` of processor time.
+
+    Of an ECP5 the shares of COMB, MULT18 and EBR stand in the places of LUT, DSP and BRAM.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,7 +109,9 @@ def plan_point(job: PlanJob) -> PlannedPoint:
     part = get_part(p.part).with_shell(target.shell)
     options = PlanOptions(goal=p.goal, budget=target.budget, explain=False)
     found = planned_design(ModelWrapper(str(job.hardware)), part, options, p.engines, p.in_flight)
-    choice, shares = found.choice, {kind: round(share, 4) for kind, share in found.shares.items()}
+    kinds = {**dict(zip(part.planned_as.kinds, ULTRASCALE.kinds[:3])), "URAM": "URAM"}
+    choice = found.choice
+    shares = dict.fromkeys(ULTRASCALE.kinds, 0.0) | {kinds[k]: round(share, 4) for k, share in found.shares.items() if k in kinds}
     return PlannedPoint(
         fits=choice.fits, interval_cycles=choice.interval_cycles, latency_cycles=choice.latency_cycles, shares=shares,
         seconds=round(time.process_time() - started, 1),

@@ -10,6 +10,7 @@ from finn_vitprune.exploration.page import answers_text
 from finn_vitprune.report.quantities import accuracy_text, clock_text, ms_text, rate_text, share_text
 from finn_vitprune.report.tables import ESTIMATED, MEASURED, TextTable
 from finn_vitprune.report.verdict import Verdict, VerdictLine
+from finn_vitprune.synth.parts import get_part
 
 
 def best_table(rows: Sequence[ExploreRow], clk_ns: float) -> TextTable:
@@ -33,7 +34,7 @@ def best_table(rows: Sequence[ExploreRow], clk_ns: float) -> TextTable:
 
 
 def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
-    """The best designs: the fastest, the one of the shortest latency, the most accurate."""
+    """The best designs: the fastest, the one of the shortest latency, the fastest on the smallest of several parts, the most accurate."""
     clk_ns, fitting = found.settings.target.clk_ns, [row for row in found.rows if row.fits]
     sources, parts = (sorted({getattr(row, name) for row in found.rows}) for name in ("source", "part"))
     built = sum(row.built is not None for row in found.rows)
@@ -44,6 +45,9 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
         fast, short = (min(fitting, key=lambda row: row.found.interval_cycles), min(fitting, key=lambda row: row.found.latency_cycles))
         lines.append(VerdictLine("fastest", f"{rate_text(fast.rate(clk_ns))} images/s", _found(fast), fast.name))
         lines.append(VerdictLine("soonest", ms_text(short.milliseconds(clk_ns)), _found(short), short.name))
+        if len(parts) > 1:
+            least = min(fitting, key=lambda row: (get_part(row.part).LUT, -row.rate(clk_ns)))
+            lines.append(VerdictLine("smallest", get_part(least.part).name, _found(least), least.name))
     if known := [row for row in fitting if row.quality is not None and row.quality.accuracy is not None]:
         best = max(known, key=lambda row: (row.quality.accuracy, -row.found.interval_cycles))
         lines.append(VerdictLine("accuracy", accuracy_text(best.quality.accuracy), MEASURED, best.name))

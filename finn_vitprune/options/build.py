@@ -16,8 +16,10 @@ from finn_vitprune.files import output_path
 from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.configs import ConfigKind, config_file, step_names
 from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, ShellOption, known
-from finn_vitprune.synth.budget import Budget
-from finn_vitprune.synth.parts import NO_SHELL, get_part, shell_table
+from finn_vitprune.synth.boards import DEFAULT_NS, board_named, boards
+from finn_vitprune.synth.budget import Budget, budget_for
+from finn_vitprune.synth.family import ULTRASCALE
+from finn_vitprune.synth.parts import NO_SHELL, Part, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
 """The design in one piece, unit by unit, or what its size says."""
@@ -107,6 +109,13 @@ class BuildRequest(Options):
         str | None,
         Option(keyword="part", key="fpga_part", first="step_specialize_layers"),
         Field(description="The part (xcu250-figd2104-2L-e) or board (ZCU104); `doctor --parts` lists them. Without it the config decides."),
+    ] = None
+    board: Annotated[
+        str | None,
+        Option(first="step_specialize_layers"),
+        Field(
+            description="The ECP5 board (ulx3s-85f) or part (LFE5U-45F) of `bitstream`, in place of --fpga-part; the clock is then 80 MHz where --clk-ns does not say otherwise (docs/board.md)."
+        ),
     ] = None
     config: Annotated[
         Path | None, BeforeValidator(_config),
@@ -218,7 +227,10 @@ class BuildSettings(Options):
         Simulation, Option(first="step_simulate"),
         Field(description="Simulates the design in one piece (whole), unit by unit (units), or as its size says (auto)."),
     ] = "auto"  # fmt: skip
-    synth: Annotated[Synth, Option(first="step_check_part"), Field(description="Yosys synthesises every node, or nothing.")] = "nodes"
+    synth: Annotated[
+        Synth, Option(first="step_check_part"),
+        Field(description="Yosys synthesises every node, or nothing. For an ECP5 it is nothing: `bitstream` maps the design."),
+    ] = "nodes"  # fmt: skip
     part_resources: PartResources = None
     jobs: Jobs = 2
     seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="The seed of random and drawn images, pauses and stalls.")] = 0
@@ -263,7 +275,7 @@ class BuildOptions(BuildSettings, BuildRequest):
 
     COMMAND: ClassVar[str] = "build"
     GROUPS: ClassVar[Mapping[str, str]] = {
-        "What is built, and for what": "model to part config part_resources shell",
+        "What is built, and for what": "model to part board config part_resources shell",
         "The plan": "target_fps clk_ns engines encoders_per_engine frames_in_flight goal budget mac_style folding",
         "Other networks on the same design": "loadable reserve frame_check",
         "Images and checks": "images max_images seed simulation synth",
@@ -285,9 +297,26 @@ class BuildOptions(BuildSettings, BuildRequest):
         self._check_steps()
         if self.target_fps is not None and self.goal == "latency":
             raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
-        if self.fpga_part is not None and (self.part_resources is None or self.part_resources.is_file()):
-            get_part(self.fpga_part, self.part_resources).with_shell(self.shell)
+        if self.board is not None and self.fpga_part is not None:
+            raise UserError(f"--board {self.board} and --fpga-part {self.fpga_part}: give one of the two")
+        if self.board is not None:
+            board_named(self.board)
+        wanted = self.fpga_part if self.board is None else self.board
+        if wanted is not None and (self.part_resources is None or self.part_resources.is_file()):
+            self._check_part(get_part(wanted, self.part_resources).with_shell(self.shell))
         return self
+
+    def _check_part(self, part: Part) -> None:
+        """That the part has what the other options ask for."""
+        family = part.planned_as
+        budget_for(family, self.budget)
+        if family == ULTRASCALE:
+            return
+        if self.mac_style is not None and self.mac_style not in family.mac:
+            raise UserError(f"--mac-style {self.mac_style} is not possible on {part.name}: use {' or '.join(family.mac)}")
+        asked = {"--loadable": self.loadable, "--reserve": self.reserve, "--frame-check": self.frame_check, "--export": self.export}
+        for flag in (flag for flag, value in asked.items() if value):
+            raise UserError(f"{flag} is not possible on {part.name}, an {family.name}: leave it out, or give a part of AMD")
 
     def _check_steps(self) -> None:
         """That a step where the build begins or ends is one of its config, or of those that may follow."""
@@ -313,6 +342,9 @@ class BuildOptions(BuildSettings, BuildRequest):
         given = {
             field.option.key: value for field in self.fields() if field.option.key and (value := getattr(self, field.name)) is not None
         }
+        wanted = self.fpga_part if self.board is None else self.board
+        if wanted is not None and wanted.lower() in map(str.lower, boards()):
+            given = {"synth_clk_period_ns": DEFAULT_NS} | given | {"fpga_part": wanted}
         return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in given.items()}
 
 

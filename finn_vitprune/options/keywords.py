@@ -10,6 +10,8 @@ from typing import Literal, TypedDict
 class BuildKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune build``."""
 
+    board: str | None
+    """The ECP5 board (ulx3s-85f) or part (LFE5U-45F) of `bitstream`, in place of --fpga-part; the clock is then 80 MHz where --clk-ns does not say otherwise (docs/board.md)."""
     config: str | Path | None
     """FINN's build config (YAML), or the name of one of the package. Options here override it."""
     clk_ns: float | None
@@ -37,7 +39,7 @@ class BuildKeywords(TypedDict, total=False):
     frame_check: Literal["frame", "transfer"] | None
     """Frames whose beats do not add up are counted (docs/loading.md): the input has TLAST in the last beat of every frame, or of a transfer of frames."""
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
     shell: str
     """This is on the part, too: none or xdma (docs/slrs.md)."""
     images: str | Path | None
@@ -53,7 +55,7 @@ class BuildKeywords(TypedDict, total=False):
     simulation: Literal["auto", "whole", "units"]
     """Simulates the design in one piece (whole), unit by unit (units), or as its size says (auto)."""
     synth: Literal["nodes", "none"]
-    """Yosys synthesises every node, or nothing."""
+    """Yosys synthesises every node, or nothing. For an ECP5 it is nothing: `bitstream` maps the design."""
     part_resources: str | Path | None
     """A JSON or YAML file has the resources of other parts."""
     jobs: int
@@ -66,7 +68,7 @@ class CheckKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune check``."""
 
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
     shell: str
     """This is on the part, too: none or xdma (docs/slrs.md)."""
     part_resources: str | Path | None
@@ -179,7 +181,7 @@ class ExploreKeywords(TypedDict, total=False):
     clk_ns: float
     """The clock period in ns."""
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85."""
+    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
     shell: str
     """This is on the part, too: none or xdma (docs/slrs.md)."""
     build: str

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.options.base import Option
-from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.budget import AnyBudget, Budget
 
 
 def _budget(value: Any) -> Any:
@@ -17,9 +17,9 @@ def _budget(value: Any) -> Any:
 
 
 BudgetOption = Annotated[
-    Budget,
+    AnyBudget,
     BeforeValidator(_budget),
-    Field(description="The plan may use these shares of the part, as LUT=0.7,DSP=0.85."),
+    Field(description="The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."),
     Option(metavar="SHARES", text=True, first="step_fold"),
 ]
 ShellOption = Annotated[str, Field(description="This is on the part, too: none or xdma (docs/slrs.md)."), Option(first="step_fold")]

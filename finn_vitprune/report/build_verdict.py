@@ -18,7 +18,8 @@ from finn_vitprune.report.quantities import (
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, mark_of
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
-from finn_vitprune.synth.parts import KINDS
+from finn_vitprune.synth.family import ULTRASCALE
+from finn_vitprune.synth.parts import KINDS, family_of
 from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_KNOWN = "not known"
@@ -98,7 +99,7 @@ def fits_line(s: Summary) -> VerdictLine:
     if not shares:
         return VerdictLine("fits", NOT_KNOWN, note="no resources were counted")
     answer = "no: " if s.part.fits is False else ""
-    value = answer + "  ".join(f"{SHOWN[kind]} {share_text(share)}" for kind, share in shares.items() if kind != "FF")
+    value = answer + "  ".join(f"{shown(s, kind)} {share_text(share)}" for kind, share in shares.items() if kind != "FF")
     where, share = fullest(s)
     return VerdictLine("fits", value, mark_of(s.resources.tool), f"fullest: {where}, {share_text(share)}")
 
@@ -109,6 +110,12 @@ def part_shares(s: Summary) -> dict[str, float]:
         return {}
     pairs = {kind: (getattr(s.resources, kind), getattr(s.part, kind)) for kind in KINDS}
     return {kind: used / offer for kind, (used, offer) in pairs.items() if used is not None and offer}
+
+
+def shown(s: Summary, kind: str) -> str:
+    """What the family of the part calls a resource."""
+    family = ULTRASCALE if s.part is None else family_of(s.part.name)
+    return SHOWN[kind] if family == ULTRASCALE else family.names[kind]
 
 
 def die_shares(s: Summary) -> list[dict[str, float]]:
@@ -123,7 +130,7 @@ def die_shares(s: Summary) -> list[dict[str, float]]:
 def fullest(s: Summary) -> tuple[str, float]:
     """The resource of the part, or of a die, of which most is used, with its share."""
     dies = {f"{SHOWN[kind]} of SLR{i}": share for i, die in enumerate(die_shares(s)) for kind, share in die.items()}
-    shares = dies or {SHOWN[kind]: share for kind, share in part_shares(s).items()}
+    shares = dies or {shown(s, kind): share for kind, share in part_shares(s).items()}
     return max(shares.items(), key=lambda pair: pair[1])
 
 

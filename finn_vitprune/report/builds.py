@@ -10,7 +10,7 @@ from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
 from finn_vitprune.synth.energy import energy_fit, power
-from finn_vitprune.synth.parts import KINDS
+from finn_vitprune.synth.parts import KINDS, family_of
 from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_RUN = "not run"
@@ -179,11 +179,12 @@ def _resources(s: Summary) -> TextTable:
     mark, by = mark_of(r.tool), "" if r.tool == ESTIMATE else f"Counted by {r.tool}. "
     if p is None:
         return TextTable("Resources", ("", "used"), tuple((k, amount(getattr(r, k))) for k in KINDS), by.strip(), ("", mark))
-    rows = []
+    rows, family = [], family_of(p.name)
     for kind in KINDS:
         used, offer = getattr(r, kind), getattr(p, kind)
         share = percent(used / offer) if used and offer else ("does not fit" if used else "-")
-        rows.append((kind, amount(used), f"{offer:,}", share))
+        if name := family.names[kind]:
+            rows.append((name, *(amount(None if n is None else family.amount(kind, n)) for n in (used, offer)), share))
     doubt = f" (by {ESTIMATE})" if r.tool == ESTIMATE else ""
     fits = "" if p.fits is None else f"Fits the part{doubt}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
     note = by + " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)

@@ -9,7 +9,7 @@ from math import log
 from markupsafe import Markup
 
 from finn_vitprune.report.accuracy import Evaluation, card_table
-from finn_vitprune.report.build_verdict import SHOWN, build_verdict, estimates_text, faults, fit_text, missed_text, part_shares
+from finn_vitprune.report.build_verdict import build_verdict, estimates_text, faults, fit_text, missed_text, part_shares, shown
 from finn_vitprune.report.builds import CYCLES, FIFOS, MODEL, NODE_BY_NODE, grouped_tables
 from finn_vitprune.report.compare import ARROW, comparison, differences, facts_compared, pair_verdict
 from finn_vitprune.report.html import Bar, Card, PageSection, ReportPage, Tile
@@ -162,7 +162,7 @@ def _head(line: VerdictLine, s: Summary) -> str:
 def _bars(s: Summary) -> tuple[Bar, ...]:
     budget = s.plan.budget if s.plan else {}
     return tuple(
-        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind])) for kind, share in part_shares(s).items() if kind != "FF"
+        Bar(shown(s, kind), share, share_text(share), budget.get(shown(s, kind))) for kind, share in part_shares(s).items() if kind != "FF"
     )
 
 

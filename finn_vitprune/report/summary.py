@@ -281,7 +281,7 @@ class NodeRow(_SummarySection):
 
 
 class Amounts(_SummarySection):
-    """Resources; None is what nobody counted (estimates have no flip-flops)."""
+    """Resources; None is what nobody counted (estimates have no flip-flops, but those of an ECP5)."""
 
     LUT: Count
     FF: Count | None
@@ -309,9 +309,10 @@ class ResourceSummary(Amounts):
     def _not_estimated(self) -> Self:
         """Older files say 0 of what estimates do not have."""
         if self.tool == ESTIMATE:
-            self.FF = None
+            counted = bool(self.FF)
+            self.FF = self.FF if counted else None
             for node in self.per_node:
-                node.FF = node.LUTRAM = node.SRL = None
+                node.FF, node.LUTRAM, node.SRL = node.FF if counted else None, None, None
         return self
 
 

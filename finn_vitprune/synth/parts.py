@@ -19,6 +19,8 @@ from pathlib import Path
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_yaml
+from finn_vitprune.synth.boards import Ecp5Part, boards, source
+from finn_vitprune.synth.family import ECP5, ULTRASCALE, PartFamily, family_named
 from finn_vitprune.synth.resources import Resources, total
 
 KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
@@ -107,12 +109,23 @@ class Part:
     @property
     def note(self) -> str:
         """What a reader must know about numbers mapped for this part; empty when nothing."""
+        if self.planned_as == ECP5:
+            return "estimated for an ECP5: LUT are its COMB, DSP its MULT18, a BRAM36 two of its EBR; `bitstream` maps, places and routes"
         return "" if self.family == "UltraScale+" else f"mapped for UltraScale+ primitives, the part is {self.family}"
+
+    @property
+    def planned_as(self) -> PartFamily:
+        """The family as which plans and estimates take it."""
+        return family_named(self.family)
 
     def lacks(self, used: Resources) -> tuple[Shortfall, ...]:
         """The resources that are used beyond what the part has; empty where the design fits."""
         amounts = ((kind, getattr(used, kind), getattr(self, kind)) for kind in KINDS)
-        return tuple(Shortfall(kind, need, has) for kind, need, has in amounts if need > has)
+        family = self.planned_as
+        return tuple(
+            Shortfall(family.names[kind] or kind, family.amount(kind, need), int(family.amount(kind, has)))
+            for kind, need, has in amounts if need > has
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -163,7 +176,14 @@ def get_part(name: str, resources_file: str | Path | None = None) -> Part:
             return _own_part(full, own[key], str(resources_file))
     if (device := _device(full.lower())) is not None:
         return Part(name=full, **part_table()[device])
+    if (ecp5 := {name.lower(): found.part for name, found in boards().items()}.get(full.lower())) is not None:
+        return _ecp5_part(ecp5)
     raise UserError(_unknown(name, full, own))
+
+
+def _ecp5_part(part: Ecp5Part) -> Part:
+    """What plans know of an ECP5."""
+    return Part(part.name, part.name.lower(), ECP5.name, part.COMB, part.FF, part.MULT18, part.EBR // 2, 0, source=source())
 
 
 def known_part(name: str) -> Part | None:
@@ -179,16 +199,28 @@ def no_text(part: str, short: Sequence[Shortfall], method: str, help: Sequence[s
     return "; ".join([f"does not fit {part}: needs {', '.join(map(str, short))} ({method})", *help])
 
 
-def smallest_part(used: Resources) -> str | None:
-    """The device of the table with the fewest LUTs that has all of ``used``; None where no part has."""
-    parts = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda part: part.LUT)
-    return next((part.name for part in parts if part.family == "UltraScale+" and not part.lacks(used)), None)
+def smallest_part(used: Resources, family: PartFamily = ULTRASCALE) -> str | None:
+    """The device of the table with the fewest LUTs that has all of ``used``; None where no part of the family has."""
+    return next((part.name for part in _plannable(family) if not part.lacks(used)), None)
 
 
 def larger_parts(part: Part) -> list[Part]:
-    """UltraScale+ devices of the table that have at least as much of everything, and more LUTs, the smallest first."""
-    parts = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda other: other.LUT)
-    return [p for p in parts if p.family == "UltraScale+" and p.LUT > part.LUT and not p.lacks(part.whole)]
+    """Devices of the table, UltraScale+ or as the part an ECP5, with at least as much of everything, and more LUTs, the smallest first."""
+    return [p for p in _plannable(part.planned_as) if p.LUT > part.LUT and not p.lacks(part.whole)]
+
+
+def family_of(name: str) -> PartFamily:
+    """As which family plans take the part of a name, known or not."""
+    return ECP5 if name.lower() in map(str.lower, boards()) else ULTRASCALE
+
+
+def _plannable(family: PartFamily) -> list[Part]:
+    """The devices of a family, the smallest first."""
+    if family == ECP5:
+        found = [_ecp5_part(board.part) for name, board in boards().items() if name == board.part.name]
+    else:
+        found = [Part(name=device, **row) for device, row in part_table().items() if row["family"] == family.name]
+    return sorted(found, key=lambda part: part.LUT)
 
 
 def board_parts() -> dict[str, str]:
@@ -230,7 +262,7 @@ def _device(name: str) -> str | None:
 
 
 def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
-    names = {n.lower(): n for n in [*board_parts(), *board_parts().values(), *sorted(part_table()), *own]}
+    names = {n.lower(): n for n in [*board_parts(), *board_parts().values(), *sorted(part_table()), *boards(), *own]}
     head = full.lower().split("-")[0]
     near = [names[n] for n in difflib.get_close_matches(full.lower(), names, n=2, cutoff=0.6)]
     near += [names[n] for n in difflib.get_close_matches(head, names, n=3, cutoff=0.7) if names[n] not in near]

@@ -10,10 +10,10 @@ import pytest
 
 from finn_vitprune import Accelerator, cli
 from finn_vitprune.boards import tools
-from finn_vitprune.boards.table import board_named, boards, loader_name
 from finn_vitprune.builds.bitstream import BoardSummary, read_board
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256
+from finn_vitprune.synth.boards import board_named, boards, loader_name
 
 
 def board_json(board: str = "ulx3s-85f", **changed) -> dict[str, object]:
@@ -170,12 +170,15 @@ def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
     model, _ = random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")
     model.save(str(tmp_path / "tiny.onnx"))
     build = tmp_path / "build"
-    words = "--fpga-part ZCU104 --clk-ns 12 --target-fps 5000 --mac-style portable --synth none".split()
+    words = "--board ulx3s-85f --target-fps 5000".split()
     assert cli.run(["build", str(tmp_path / "tiny.onnx"), *words, "-o", str(build)]) == 0
     assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "20"]) == 0
     found = read_board(build / "bitstream")
     assert isinstance(found, BoardSummary) and found.routed.mhz > 50 and found.routed.MULT18 > 20
     assert sum(unit.FF for unit in found.units.values()) == found.mapped["FF"] and found.units["link"].ns > 1
+    planned = json.loads((build / "report" / "vitprune_summary.json").read_text())["resources"]
+    assert (planned["DSP"], planned["FF"]) == (found.mapped["MULT18"], pytest.approx(found.mapped["FF"], rel=0.1))
+    assert planned["LUT"] == pytest.approx(found.mapped["COMB"], rel=0.15)
     capsys.readouterr()
     assert cli.run(["gate-level", str(build), "--max-images", "70", "--faults", "100", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

@@ -13,11 +13,11 @@ from finn_vitprune.boards.gate import compile_netlist
 from finn_vitprune.boards.host import BoardHost
 from finn_vitprune.boards.netlist import LANES, RoutedNetlist
 from finn_vitprune.boards.place import BoardDesign, DesignPorts
-from finn_vitprune.boards.table import CELLS, board_named
 from finn_vitprune.builds.floor_plan import floor_plan
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.execute import golden
 from finn_vitprune.sim.beats import pack
+from finn_vitprune.synth.boards import CELLS, board_named
 
 BOARD = board_named("LFE5U-25F")
 TOKENS, ROWS, COLUMNS = 4, 8, 8

@@ -40,6 +40,7 @@ GIVEN = [
         simulation="units", synth="none", part_resources="p.json", seed=3,
     ),
     BuildOptions(output_dir="out", target_fps=300, encoders_per_engine=(2, 1), reserve=["dense"]),
+    BuildOptions(output_dir="out", board="ulx3s-85f", budget="MULT18=0.9"),
     ImportOptions(model="m.onnx", data="digits", output="x.onnx"),
     ImportOptions(
         model="m.onnx", data="npz:a.npz", output="x.onnx", score="magnitude", reconstruct=False, block_size=8, block_keep="0.50", neuron_keep=0.7,

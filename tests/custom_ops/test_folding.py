@@ -13,6 +13,7 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.memory import Estimate
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.planning.fold import FoldForInterval, GraphFolding, slowest_cycles
 from finn_vitprune.transforms.planning.plan import plan
@@ -92,6 +93,8 @@ class Counted(Folding):
     def cycles(self):
         self.asked.append((self.work, self.pace))
         return self.work // self.pace
+
+    made_of = UnitParts("counted")
 
     @property
     def resources(self):

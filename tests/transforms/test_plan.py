@@ -18,6 +18,7 @@ from finn_vitprune.custom_ops.attention.folding import KV_RAM
 from finn_vitprune.custom_ops.mvau.balance import GroupTiming, row_ends, steady_interval
 from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.memory import Estimate
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, get_part
@@ -93,6 +94,7 @@ class Fixed(Folding):
 
     used: Estimate
     cycles = 1
+    made_of = UnitParts("fixed")
 
     @property
     def resources(self):

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from finn_vitprune.custom_ops.op.folding import Folding, used_by
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 
 GAP = 0.01
 """How far from the best cost a solution may be, as a share."""
@@ -26,14 +27,14 @@ TINY = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Folds to choose from, and ``[folds, kinds]`` what each takes, in the order of :class:`.Estimate`."""
+    """Folds to choose from, and ``[folds, kinds]`` what each takes of a part of the family."""
 
     folds: tuple[Folding, ...]
     used: np.ndarray
 
     @classmethod
-    def of(cls, folds: Sequence[Folding]) -> Candidates:
-        return cls(tuple(folds), used_by(folds))
+    def of(cls, folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> Candidates:
+        return cls(tuple(folds), used_by(folds, family))
 
     def only(self, wanted: Callable[[Folding], bool]) -> Candidates:
         """Those that are ``wanted``."""

@@ -111,7 +111,7 @@ class EngineGraph:
         ops = {op.onnx_node.name: op for op in map(getCustomOp, model.graph.node)}
         for engine in engines_of(model):
             ops |= {node.name: getCustomOp(node) for node in engine.structure.graph.node}
-        return problem.used_by([ops[unit.name].resources().amounts for unit in self.units])
+        return problem.used_by([ops[unit.name].amounts(problem.styles.family) for unit in self.units])
 
 
 def _units(engine: VitEngine) -> Iterator[PlanUnit]:

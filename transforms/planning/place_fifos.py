@@ -47,7 +47,7 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
         if op.is_buffer:
             fifos[places[0]][standing(foldings[i], styles)].append(i)
         else:
-            taken = astuple(op.hop() if op.is_crossing else foldings[i].resources)
+            taken = astuple(op.hop()) if op.is_crossing else foldings[i].amounts(styles.family)
             for region in places:
                 used[region] += taken
     for region, groups in enumerate(fifos):
@@ -68,7 +68,7 @@ def standing(folding: Folding, styles: Styles) -> Candidates:
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _standing(folding: Folding, styles: Styles) -> Candidates:
-    return Candidates.of(folding.candidates(SLOWEST, styles))
+    return Candidates.of(folding.candidates(SLOWEST, styles), styles.family)
 
 
 def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
@@ -96,7 +96,7 @@ def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.
     before = np.zeros_like(left)
     for op in (getCustomOp(node) for units in hardware for node in units.graph.node):
         if op.is_buffer:
-            before += astuple(op.resources())
+            before += op.amounts(styles.family)
             fifos[standing(op.folding(), styles)].append(op)
     items = [Item(candidates, len(ops)) for candidates, ops in fifos.items()]
     choice = _chosen(items, left + before, prices)
@@ -122,7 +122,7 @@ class PlaceFifos(Transformation):
         foldings, used = place(model, self.room, prices, self.styles)
         room = self.room if len(used) > 1 else self.room.sum(0, keepdims=True)
         if np.any(used > room) and (engines := [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]):
-            for region, left in enumerate(room - used_by_region(model, len(used))):
+            for region, left in enumerate(room - used_by_region(model, len(used), self.styles.family)):
                 inside = [engine for engine in engines if len(used) == 1 or engine.get_nodeattr("slr") == region]
                 place_in_engines(inside, left, prices, self.styles)
             foldings, _ = place(model, self.room, prices, self.styles)

@@ -16,11 +16,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
+from finn_vitprune.synth.budget import budget_for
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
 from finn_vitprune.transforms.planning.plan_engines import EngineSearch
-from finn_vitprune.transforms.planning.plan_options import KINDS, PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.planning.plan_options import PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.planning.plan_pipeline import PipelineSearch, units_of
 from finn_vitprune.transforms.planning.plan_problem import Paces, Plan, PlanUnit, Problem, When, mixed, solve
 
@@ -55,9 +57,9 @@ def plan(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable
     goal = "target" if target is not None else "throughput" if alone else options.goal
     said = Planned(
         goal=goal, interval_cycles=found.interval, fits=found.fits, gap=None if found.gap is None else round(found.gap, 4),
-        shell=part.shell, budget=dict(options.budget),
-        used=shares_of(found.used.sum(0), found.room.sum(0)),
-        slrs=[shares_of(u, r) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [],
+        shell=part.shell, budget=dict(budget_for(part.planned_as, options.budget)),
+        used=shares_of(found.used.sum(0), found.room.sum(0), part.planned_as),
+        slrs=[shares_of(u, r, part.planned_as) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [],
         next_interval_cycles=int(found.interval / FASTER) if alone and found.fits else found.interval,
     )  # fmt: skip
     if not options.explain:
@@ -80,9 +82,9 @@ def search_of(
     return EngineSearch(graph, graph.problem(room, prices_of(room), styles), latency, report)
 
 
-def shares_of(used: np.ndarray, room: np.ndarray) -> dict[str, float]:
+def shares_of(used: np.ndarray, room: np.ndarray, family: PartFamily = ULTRASCALE) -> dict[str, float]:
     """What of the room ``[kinds]`` is used; where there is none, as if there were one."""
-    return {kind: round(float(u / max(r, 1)), 4) for kind, u, r in zip(KINDS, used, room)}
+    return {kind: round(float(u / max(r, 1)), 4) for kind, u, r in zip(family.kinds, used, room)}
 
 
 # --- changes of a problem ---
@@ -145,17 +147,19 @@ def _binding(search: PipelineSearch, interval: int, kept: bool) -> tuple[tuple[s
     whole = search.problem.whole
     if (least := whole.pick(interval, mixed)) is None:
         return (), {}
-    needs = shares_of(least.used[0], whole.room[0])
+    family = whole.styles.family
+    needs = shares_of(least.used[0], whole.room[0], family)
     if solve(whole, interval) is not None:
         possible = search.dies == 1 or (kept and search.dealt(interval) is not None)
         return (() if possible else ("SLR",)), needs
-    more = {kind: replace(whole, room=np.maximum(whole.room, extra)) for kind, extra in zip(KINDS, np.diag([1e9] * len(KINDS)))}
+    extras = zip(family.kinds, np.diag([1e9] * len(family.kinds)))
+    more = {kind: replace(whole, room=np.maximum(whole.room, extra)) for kind, extra in extras}
     return tuple(kind for kind, problem in more.items() if solve(problem, interval) is not None), needs
 
 
 def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOptions, binding: tuple[str, ...]) -> Iterator[str]:
     """Changes that make a shorter interval possible, or a plan at all, each planned for the part as a whole."""
-    problem, target = search.problem, options.interval
+    problem, target, budget = search.problem, options.interval, budget_for(part.planned_as, options.budget)
 
     def reached(changed: Problem, target: int | None = target) -> int | None:
         """The interval of the changed problem, None where it is no better than what was found."""
@@ -166,8 +170,8 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         least = other.bound(COARSE, found.interval if found.fits else None)
         return least if least is not None and (not found.fits or least < found.interval) else None
 
-    def on(part: Part, **budget: float) -> Problem:
-        return problem.with_room(room_of(part, options.budget.model_copy(update=budget)), options.styles(part))
+    def on(part: Part, **shares: float) -> Problem:
+        return problem.with_room(room_of(part, budget.model_copy(update=shares)), options.styles(part))
 
     if not found.fits and target is not None and (cycles := reached(problem, None)) is not None:
         yield f"{cycles:,} cycles are as few as fit"
@@ -175,7 +179,7 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         share = _largest_share(lambda share: reached(_fewer_blocks(problem, share)) is not None)
         if share is not None and share < FEWER_BLOCKS:
             yield _fits_with(share)
-    partly = [kind for kind in binding if dict(options.budget).get(kind, 1) < 1]
+    partly = [kind for kind in binding if dict(budget).get(kind, 1) < 1]
     for text, changed in (
         *((f"all of the part's {kind} (--budget {kind}=1)", on(part, **{kind: 1.0})) for kind in partly),
         (FEWER_BITS_TEXT, _fewer_bits(problem)), (f"{FEWER_BLOCKS:g} of the kept blocks", _fewer_blocks(problem, FEWER_BLOCKS)),

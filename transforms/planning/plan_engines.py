@@ -174,11 +174,12 @@ class EngineSearch:
         slrs = len(problem.room)
         model = graph.written(solved, shape.before, slrs)
         slower = standing.slower if self.latency else max(e.get_exp_cycles() for e in engines_of(model)) / solved.interval
-        chosen = problem.used_by([folding.resources.amounts for folding in solved.foldings])
-        used, outer = used_by_region(model, slrs), standing.outer
+        family = problem.styles.family
+        chosen = problem.used_by([folding.amounts(family) for folding in solved.foldings])
+        used, outer = used_by_region(model, slrs, family), standing.outer
         if outer is None:
             whole = model.transform(InsertStreams()).transform(InsertLoadPort(design=0), make_deepcopy=False)
-            outer = used_by_region(whole, slrs) - used
+            outer = used_by_region(whole, slrs, family) - used
         beside = used + outer - (chosen if problem.units == graph.units else graph.held(model, problem))
         used = beside + chosen
         self.standing = Standing(np.maximum(0, beside), standing.fifos, slower, outer)

@@ -8,11 +8,13 @@ from typing import Literal, Self
 import numpy as np
 
 from finn_vitprune.custom_ops.op.folding import Styles
-from finn_vitprune.synth.budget import Budget
+from finn_vitprune.errors import UserError
+from finn_vitprune.synth.budget import AnyBudget, Budget, budget_for
+from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import Part
 
-KINDS = ("LUT", "DSP", "BRAM", "URAM")
-"""Names of the resources, in the order of :class:`.Estimate`; BRAM in units of 18 Kbit."""
+KINDS = ULTRASCALE.kinds
+"""Names of the resources of AMD's parts, in the order of :class:`.Estimate`; BRAM in units of 18 Kbit."""
 LUT_WEIGHT = 1.3
 """Weight of the LUTs' share in a price: control, routing and what estimates leave out need them too."""
 
@@ -30,16 +32,24 @@ class PlanOptions:
 
     interval: int | None = None
     goal: Literal["throughput", "latency"] = "throughput"
-    budget: Budget = field(default_factory=Budget)
+    budget: AnyBudget = field(default_factory=Budget)
     mac_style: str | None = None
     explain: bool = True
 
     def styles(self, part: Part) -> Styles:
-        """What units may use on the part."""
-        every = Styles()
-        return Styles(mac=(self.mac_style,) if self.mac_style else every.mac, ram=every.ram if part.URAM else every.without_ultra.ram)
+        """What units may use on the part.
 
-    def less(self, planned: np.ndarray, used: np.ndarray, budget: Budget, part: Part) -> Self | None:
+        Raises:
+            UserError: it has no such MAC implementation.
+        """
+        family = part.planned_as
+        if self.mac_style == "dsp48e2" and family != ULTRASCALE:
+            raise UserError(f"--mac-style dsp48e2 is of UltraScale+, and {part.name} is of {family.name}: use {' or '.join(family.mac)}")
+        every = Styles(family.mac, family.ram, family)
+        ram = every.ram if part.URAM else every.without_ultra.ram
+        return replace(every, mac=(self.mac_style,) if self.mac_style else every.mac, ram=ram)
+
+    def less(self, planned: np.ndarray, used: np.ndarray, budget: AnyBudget, part: Part) -> Self | None:
         """The same with less to use, so that what came on top of a plan may fit ``budget``; None where nothing would be left.
 
         Each resource loses what was too much of it. Where that is RAM, both kinds shrink as RAM has grown: memories that no longer fit
@@ -49,24 +59,31 @@ class PlanOptions:
             planned: ``[kinds]`` of the last plan with these options; used: the same with what came on top.
         """
         offers = np.maximum(offers_of(part).sum(0), 1)
-        within, wanted = (np.array([share for _, share in shares]) for shares in (self.budget, budget))
+        within, wanted = (np.array([share for _, share in budget_for(part.planned_as, shares)]) for shares in (self.budget, budget))
         over = np.maximum(used / offers - wanted, 0)
         shares = within - over
-        ram = [KINDS.index("BRAM"), KINDS.index("URAM")]
+        ram = list(part.planned_as.ram_kinds)
         if over[ram].any():
             growth = (used / offers)[ram].sum() / max(1e-9, (planned / offers)[ram].sum())
             shares[ram] = np.minimum(shares[ram], wanted[ram] / growth)
-        return replace(self, budget=Budget(**dict(zip(KINDS, shares.tolist())))) if shares.min() > 0 else None
+        if shares.min() <= 0:
+            return None
+        return replace(self, budget=type(budget_for(part.planned_as, budget))(**dict(zip(part.planned_as.kinds, shares.tolist()))))
 
 
 def offers_of(part: Part) -> np.ndarray:
     """``[slrs, kinds]``: what each SLR of a part has."""
-    return np.array([[o.LUT, o.DSP, 2 * o.BRAM36, o.URAM] for o in part.slr_offers()], dtype=float)
+    last = "URAM" if part.planned_as == ULTRASCALE else "FF"
+    return np.array([[o.LUT, o.DSP, 2 * o.BRAM36, getattr(o, last)] for o in part.slr_offers()], dtype=float)
 
 
-def room_of(part: Part, budget: Budget) -> np.ndarray:
-    """``[slrs, kinds]``: what a plan may use of each SLR of a part."""
-    return np.floor(offers_of(part) * [share for _, share in budget])
+def room_of(part: Part, budget: AnyBudget) -> np.ndarray:
+    """``[slrs, kinds]``: what a plan may use of each SLR of a part.
+
+    Raises:
+        UserError: the budget names resources of another family.
+    """
+    return np.floor(offers_of(part) * [share for _, share in budget_for(part.planned_as, budget)])
 
 
 def prices_of(room: np.ndarray) -> np.ndarray:

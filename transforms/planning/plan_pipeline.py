@@ -18,6 +18,7 @@ from onnx import GraphProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.op.folding import used_by
 from finn_vitprune.transforms.planning.choice import TINY, Candidates
 from finn_vitprune.transforms.planning.fold import SLOWEST, GraphFolding
 from finn_vitprune.transforms.planning.place_fifos import place, standing
@@ -136,7 +137,7 @@ class PipelineSearch:
         found = self._counted(folding, (-1,) * len(folding.nodes))
         if self.dies == 1 or not found.fits:
             return found
-        used = np.array([node.resources.amounts for node in folding.nodes], dtype=float)
+        used = used_by(folding.nodes, self.problem.styles.family)
         dealt = cut(used, self.problem.room, np.zeros(len(used) - 1)).slrs(len(used))
         return self._counted(folding, tuple(map(int, dealt)))
 
@@ -211,7 +212,8 @@ class PipelineSearch:
         for slr in range(int(slrs.max()) + 1):
             own = np.flatnonzero(slrs == slr)
             parts = [self.chain.parts[i] for i in own]
-            used = [found.foldings[p].resources.amounts if isinstance(p, int) else p.used[0] for p in parts]
+            family = self.problem.styles.family
+            used = [found.foldings[p].amounts(family) if isinstance(p, int) else p.used[0] for p in parts]
             costs = np.array(used, dtype=float) @ self.problem.prices
             share = float(np.max(found.used[slr] / np.maximum(room[slr], 1)))
             weights[own] = costs / max(costs.sum(), 1e-12) * share * capacity[slr]

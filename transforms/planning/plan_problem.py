@@ -115,7 +115,8 @@ class Catalogue:
         key = tuple(unit.name for unit in units), interval, styles
         if key not in self.known:
             found, members = units[0].candidates(interval, styles), [unit.folding for unit in units]
-            self.known[key] = Candidates.of([fold.with_room_for(members) for fold in found] if units[0].alike else found)
+            folds = [fold.with_room_for(members) for fold in found] if units[0].alike else found
+            self.known[key] = Candidates.of(folds, styles.family)
         late = self.late[interval]
         return self.known[key].only(lambda fold: fold not in late) if late else self.known[key]
 

@@ -10,6 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.op.memory import Estimate
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.transforms.streams.edges import slr_of, stream_edges
 
 SLACK = 0.02
@@ -99,14 +100,14 @@ def used_by_slr(model: ModelWrapper, slrs: int) -> list[Estimate]:
     return used
 
 
-def used_by(model: ModelWrapper) -> np.ndarray:
-    """``[kinds]``: what all nodes take together, by estimate."""
-    return np.array(astuple(sum((getCustomOp(node).resources() for node in model.graph.node), Estimate())), dtype=float)
+def used_by(model: ModelWrapper, family: PartFamily = ULTRASCALE) -> np.ndarray:
+    """``[kinds]``: what all nodes take together of a part of the family, by estimate."""
+    return np.array([getCustomOp(node).amounts(family) for node in model.graph.node], dtype=float).sum(0)
 
 
-def used_by_region(model: ModelWrapper, regions: int) -> np.ndarray:
+def used_by_region(model: ModelWrapper, regions: int, family: PartFamily = ULTRASCALE) -> np.ndarray:
     """``[regions, kinds]``: what all nodes take, in their SLRs, where there are several regions."""
-    return used_by(model)[None] if regions == 1 else np.array([astuple(own) for own in used_by_slr(model, regions)], dtype=float)
+    return used_by(model, family)[None] if regions == 1 else np.array([astuple(own) for own in used_by_slr(model, regions)], dtype=float)
 
 
 def slrs_of(model: ModelWrapper, node: NodeProto) -> list[int]:

@@ -18,6 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, lil_matrix
 
 from finn_vitprune.custom_ops.op.folding import Folding, thriftiest, used_by
+from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.transforms.planning.choice import Candidates, quiet
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
 
@@ -56,9 +57,9 @@ class TimedFolds:
     delay: np.ndarray
 
     @classmethod
-    def of(cls, folds: Sequence[Folding]) -> TimedFolds:
+    def of(cls, folds: Sequence[Folding], family: PartFamily = ULTRASCALE) -> TimedFolds:
         """Of a unit's folds, without those that are worse than another one in everything."""
-        used = used_by(folds)
+        used = used_by(folds, family)
         cycles = np.array([[own.cycles for own in fold.each] for fold in folds], dtype=float)
         delay = np.array([sum(own.delay for own in fold.each) for fold in folds], dtype=float)
         kept = thriftiest(np.column_stack([used, cycles, delay]))
@@ -82,7 +83,7 @@ def timed_folds(problem: Problem, near: Solved | None = None, slower: float = 1.
             [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
             for unit, folding in zip(problem.units, near.foldings, strict=True)
         ]
-    return tuple(map(TimedFolds.of, folds)) if all(folds) else None
+    return tuple(TimedFolds.of(own, problem.styles.family) for own in folds) if all(folds) else None
 
 
 def _share(unit: PlanUnit) -> float:

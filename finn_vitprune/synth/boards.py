@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 from finn_vitprune.errors import UserError
 
 CELLS = {"COMB": "TRELLIS_COMB", "FF": "TRELLIS_FF", "MULT18": "MULT18X18D", "EBR": "DP16KD"}
 """What a part is judged by, and nextpnr's cells of it."""
 PINS = ("clk", "rst", "rx", "tx")
+DEFAULT_NS = 12.5
+"""Period of the clock that the PLL makes where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ def boards() -> dict[str, Board]:
         found[name] = Board(name, **{**row, "part": parts[row["part"]], "pins": pins})
     bare = {name: Board(name, part, "CABGA381", 6, 25.0, 3_000_000, "LVCMOS33", {}) for name, part in parts.items()}
     return found | bare
+
+
+def source() -> str:
+    """Where the data of boards and parts are from."""
+    return _content()["source"]
+
+
+@lru_cache(maxsize=1)
+def _content() -> dict[str, Any]:
+    return json.loads(resources.files("finn_vitprune.synth").joinpath("boards.json").read_text())
 
 
 def board_named(name: str) -> Board:
