@@ -22,8 +22,7 @@ from qonnx.custom_op.registry import getCustomOp
 from scipy.optimize import lsq_linear
 
 import finn_vitprune.plugin  # noqa: F401
-from builds.experiments.route import rtl_digest
-from builds.experiments.study import Only, Study, start
+from builds.experiments.study import Only, Study, rtl_digest, start
 from builds.experiments.timing_units import Made, attention, drop, matrix, norm, requant, stream
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node

@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from finn_vitprune import jobs
+from finn_vitprune.custom_ops.op.rtl_sources import RTL_DIR
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file, write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.sim.toolchain import digest
 
 S, R = TypeVar("S"), TypeVar("R")
 
@@ -118,3 +120,8 @@ def start(program: Callable[[], None]) -> None:
 def _run(run: Callable[[S], R], named: tuple[str, S]) -> R:
     """A call for a named setting, in any process."""
     return run(named[1])
+
+
+def rtl_digest() -> str:
+    """Digest of all RTL sources: rows of other RTL are not shown beside those of this one."""
+    return digest(*(path.read_bytes() for path in sorted(RTL_DIR.rglob("*.sv"))))
