@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ class EngineFolding(Folding):
     interval: int
     taken: Estimate
     held: tuple[UnitMemory, ...]
-    units: tuple[UnitParts, ...]
+    engine: VitEngine = field(compare=False, repr=False)
 
     @property
     def cycles(self) -> int:
@@ -51,7 +51,7 @@ class EngineFolding(Folding):
 
     @property
     def made_of(self) -> UnitParts:
-        return UnitParts("engine", units=self.units)
+        return self.engine.made_of()
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
@@ -183,8 +183,7 @@ class VitEngine(VitOp):
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
-        units = self.made_of().units
-        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map(), units)
+        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map(), self)
 
     @property
     def widths(self) -> Sequence[int]:

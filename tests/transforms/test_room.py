@@ -160,7 +160,7 @@ def test_a_plan_counts_what_room_takes(monkeypatch):
 
     monkeypatch.setattr(steps, "_plan", plan)
     monkeypatch.setattr(steps, "_loadable", load)
-    monkeypatch.setattr(steps, "used_by", lambda model: taken["planned"])
+    monkeypatch.setattr(steps, "used_by", lambda model, family: taken["planned"])
     model = ModelWrapper(helper.make_model(helper.make_graph([], "none", [], [])))
     _, summary = steps._planned(model, [], SimpleNamespace(part=part), options)
     assert [budget.LUT for budget in within] == pytest.approx([0.5, 0.45], abs=0.001) and within[-1].DSP == 0.4
