@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from finn_vitprune.boards.units import LINK, Tile
-from finn_vitprune.report.figures import NOTE, RULE, TITLE, bare
+from finn_vitprune.report.figures import QUIET, RULE, TITLE, bare
 
 COLOURS = {
     "matrix units": "#2f5d8c", "attention": "#8a8d3f", "LayerNorm": "#5b9a8b", "token drop": "#a8577e", "other units": "#b9c3cd",
@@ -37,15 +37,15 @@ def floor_plan(tiles: Mapping[str, Mapping[Tile, int]], title: str) -> Figure:
     columns, rows = (max(tile[axis] for tile in cells) + 1 for axis in (0, 1))
     names = list(COLOURS)
     picture = np.zeros((rows, columns), int)
-    for (x, y), of in cells.items():
-        picture[y, x] = 1 + names.index(max(names, key=lambda kind: of[kind]))
+    for (x, y), kinds in cells.items():
+        picture[y, x] = 1 + names.index(max(names, key=lambda kind: kinds[kind]))
     figure = Figure(figsize=(7.4, 7.4 * rows / columns + 1.2), layout="constrained")
     axis = figure.add_subplot()
     axis.imshow(picture, cmap=ListedColormap([EMPTY, *COLOURS.values()]), vmin=0, vmax=len(names), interpolation="nearest")
     bare(axis)
     axis.spines[:].set(visible=True, color=RULE)
-    axis.set_xlabel(f"{columns} x {rows} tiles; a tile has the colour of the units with most cells in it", **NOTE)
-    present = [kind for kind in names if any(of[kind] for of in cells.values())]
+    axis.set_xlabel(f"{columns} x {rows} tiles; a tile has the colour of the units with most cells in it", fontsize=8, color=QUIET)
+    present = [kind for kind in names if any(kinds[kind] for kinds in cells.values())]
     handles = [Patch(color=COLOURS[kind], label=kind) for kind in present]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(title, **TITLE)

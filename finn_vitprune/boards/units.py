@@ -77,7 +77,8 @@ def tiles_by_unit(mapped: Mapping[str, Any], routed: Mapping[str, Any]) -> dict[
     """
     [module] = [module for module in mapped["modules"].values() if "top" in module["attributes"]]
     [placed] = routed["modules"].values()
-    units, found = unit_of_cells(module), defaultdict(Counter)
+    units = unit_of_cells(module)
+    found: dict[str, Counter[Tile]] = defaultdict(Counter)
     for name, cell in placed["cells"].items():
         if (at := _TILE.match(cell["attributes"].get("NEXTPNR_BEL", ""))) is not None:
             found[_packed_from(name, units)][int(at[1]), int(at[2])] += 1

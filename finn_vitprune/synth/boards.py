@@ -69,11 +69,6 @@ def loader_name(board: Board) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _content() -> dict:
-    return json.loads(resources.files("finn_vitprune.boards").joinpath("boards.json").read_text())
-
-
-@lru_cache(maxsize=1)
 def boards() -> dict[str, Board]:
     """All boards, and the bare parts, by name."""
     content = _content()
