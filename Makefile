@@ -1,4 +1,5 @@
-# setup: .venv with everything installed; demo: the bundled example, end to end; lint: ruff, mypy, vulture, Verilator and slang on the
+# setup: .venv with everything installed; demo: the bundled example, end to end; bitstream: the same for a Lattice ECP5
+# board, its netlist simulated (docs/board.md); lint: ruff, mypy, vulture, Verilator and slang on the
 # RTL; test: the test suite,
 # with WHOLE=1 all of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
@@ -23,7 +24,7 @@ endif
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo lint test docs example-report prove mutants sweep random-builds engines notebooks clean
+.PHONY: setup demo bitstream lint test docs example-report prove mutants sweep random-builds engines notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -38,6 +39,13 @@ $(STAMP): pyproject.toml
 
 demo: setup
 	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
+
+# On two cores an hour, with the simulation of the netlist.
+bitstream: setup
+	$(BIN)/finn-vitprune build builds/example/deit_digits.onnx --images builds/example/images.npz --fpga-part ZCU104 --clk-ns 12 \
+	    --folding builds/example/deit_digits_ulx3s.json --synth none -o build/board
+	$(BIN)/finn-vitprune bitstream build/board --board ulx3s-85f --clk-ns 13.333
+	$(BIN)/finn-vitprune gate-level build/board --max-images 100 --faults 100
 
 lint: setup
 	$(BIN)/ruff check

@@ -26,6 +26,7 @@ PROMISES = {
     "5_engines": ("has the shortest latency", 2),
     "6_finn_step_configs": ("the RTL equals the golden model: True", 0),
     "7_exploring_designs": ("0 values differ", 1),
+    "8_open_fpga": ("0 differ from the integers of the network", 2),
 }
 """Text that a notebook prints, and the number of its pictures."""
 LONG = "012357"
