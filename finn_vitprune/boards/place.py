@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
 from finn_vitprune.boards.tools import RouteError, program, run_tool
-from finn_vitprune.boards.units import COMB, KINDS, Tile, UnitCells, cells_by_unit, tiles_by_unit
+from finn_vitprune.boards.units import COMB, KINDS, Tile, UnitCells, cells_by_unit, tiles_by_unit, top_module, unit_of_cells
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.synth import yosys
@@ -189,7 +189,7 @@ def map_unit(top: str, sources: Sequence[Path], folder: Path, contents: bool, ti
 
 def mapped_cells(folder: Path) -> dict[str, int]:
     """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them: a carry is two COMB, 16 x 4 bits of RAM are six."""
-    [module] = [m for m in json.loads((folder / NETWORK).read_text())["modules"].values() if "top" in m["attributes"]]
+    module = top_module(json.loads((folder / NETWORK).read_text()))
     counted = dict.fromkeys(CELLS, 0)
     for cell in module["cells"].values():
         counted["COMB"] += COMB.get(cell["type"], 0)
@@ -270,9 +270,10 @@ def placed_units(mapped: Path, routed: RoutedDesign) -> PlacedUnits:
     def make(folder: Path) -> None:
         ends = json.loads(gzip.decompress((routed.folder / ENDS).read_bytes()))
         netlist = json.loads((mapped / NETWORK).read_bytes())
-        tiles = tiles_by_unit(netlist, json.loads(gzip.decompress((routed.folder / NETLIST).read_bytes())))
+        units = unit_of_cells(top_module(netlist))
+        tiles = tiles_by_unit(json.loads(gzip.decompress((routed.folder / NETLIST).read_bytes())), units)
         content = {
-            "cells": {name: asdict(unit) for name, unit in cells_by_unit(netlist, ends).items()},
+            "cells": {name: asdict(unit) for name, unit in cells_by_unit(netlist, units, ends).items()},
             "tiles": {name: [[*tile, count] for tile, count in sorted(of.items())] for name, of in sorted(tiles.items())},
         }
         (folder / UNITS).write_text(json.dumps(content))

@@ -44,14 +44,20 @@ class UnitCells:
     estimated_ns: float = 0.0
 
 
-def cells_by_unit(netlist: Mapping[str, Any], ends: Mapping[str, float]) -> dict[str, UnitCells]:
+def top_module(netlist: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The top of what Yosys' ``write_json`` wrote."""
+    [module] = [module for module in netlist["modules"].values() if "top" in module["attributes"]]
+    return module
+
+
+def cells_by_unit(netlist: Mapping[str, Any], units: Mapping[str, str], ends: Mapping[str, float]) -> dict[str, UnitCells]:
     """Cells, and nanoseconds, of each unit of a mapped design.
 
     Args:
-        netlist: what Yosys' ``write_json`` wrote. ends: nanoseconds of the slowest path to a cell, by the cell's name.
+        netlist: what Yosys' ``write_json`` wrote. units: of its cells (:func:`unit_of_cells`). ends: nanoseconds of the slowest path to a
+            cell, by the cell's name.
     """
-    [module] = [module for module in netlist["modules"].values() if "top" in module["attributes"]]
-    units = unit_of_cells(module)
+    module = top_module(netlist)
     counted: dict[str, Counter[str]] = defaultdict(Counter)
     for name, cell in module["cells"].items():
         if (kind := KINDS.get(cell["type"])) is not None:
@@ -69,15 +75,13 @@ def cells_by_unit(netlist: Mapping[str, Any], ends: Mapping[str, float]) -> dict
     }
 
 
-def tiles_by_unit(mapped: Mapping[str, Any], routed: Mapping[str, Any]) -> dict[str, Counter[Tile]]:
+def tiles_by_unit(routed: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Counter[Tile]]:
     """How many cells of each unit lie in each tile of the part.
 
     Args:
-        mapped: what Yosys' ``write_json`` wrote. routed: what nextpnr's ``--write`` wrote.
+        routed: what nextpnr's ``--write`` wrote. units: of the cells that it was made of (:func:`unit_of_cells`).
     """
-    [module] = [module for module in mapped["modules"].values() if "top" in module["attributes"]]
     [placed] = routed["modules"].values()
-    units = unit_of_cells(module)
     found: dict[str, Counter[Tile]] = defaultdict(Counter)
     for name, cell in placed["cells"].items():
         if (at := _TILE.match(cell["attributes"].get("NEXTPNR_BEL", ""))) is not None:

@@ -12,20 +12,25 @@ from finn_vitprune.synth.family import ECP5, ULTRASCALE, PartFamily
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Budget(BaseModel):
-    """Shares of a part's resources that a plan may use; placing and routing need the rest."""
+class _Shares(BaseModel):
+    """Shares of resources, by the names of a family of parts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __str__(self) -> str:
+        """As :meth:`Budget.parse` and ``--budget`` take it."""
+        return ",".join(f"{kind}={share:g}" for kind, share in self)
+
+
+class Budget(_Shares):
+    """Shares of a part's resources that a plan may use; placing and routing need the rest."""
+
     FAMILY: ClassVar[PartFamily] = ULTRASCALE
 
     LUT: Share = 0.7
     DSP: Share = 0.8
     BRAM: Share = 0.8
     URAM: Share = 0.8
-
-    def __str__(self) -> str:
-        """As :meth:`parse` and ``--budget`` take it."""
-        return ",".join(f"{kind}={share:g}" for kind, share in self)
 
     @staticmethod
     def parse(text: str) -> AnyBudget:
@@ -52,20 +57,15 @@ class Budget(BaseModel):
         return found[0](**shares)
 
 
-class Ecp5Budget(BaseModel):
+class Ecp5Budget(_Shares):
     """The same of an ECP5, whose multipliers and block RAM are counted exactly; the serial link takes one or two of the latter."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     FAMILY: ClassVar[PartFamily] = ECP5
 
     COMB: Share = 0.8
     MULT18: Share = 1.0
     EBR: Share = 0.95
     FF: Share = 0.8
-
-    def __str__(self) -> str:
-        """As :meth:`Budget.parse` takes it."""
-        return ",".join(f"{kind}={share:g}" for kind, share in self)
 
 
 AnyBudget = Budget | Ecp5Budget

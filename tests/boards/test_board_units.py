@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finn_vitprune.boards.units import UnitCells, cells_by_unit
+from finn_vitprune.boards.units import UnitCells, cells_by_unit, top_module, unit_of_cells
 
 PORTS = {"TRELLIS_FF": ("DI", "Q"), "LUT4": ("A", "Z"), "CCU2C": ("A0", "S0"), "TRELLIS_DPR16X4": ("RAD", "DO"), "MULT18X18D": ("A0", "P0")}
 """An input and an output of cells."""
@@ -43,7 +43,11 @@ NETLIST = {
 
 
 def test_cells_go_by_the_names_of_their_nets_and_logic_by_what_it_drives():
-    found = cells_by_unit(NETLIST, {"$a$4": 2.5, "$a$1": 3.0, "accelerator.inst_A_rtl_1.inst.ram.0$DPRAM_COMB2": 1.25, "unknown": 0.5})
+    found = cells_by_unit(
+        NETLIST,
+        unit_of_cells(top_module(NETLIST)),
+        {"$a$4": 2.5, "$a$1": 3.0, "accelerator.inst_A_rtl_1.inst.ram.0$DPRAM_COMB2": 1.25, "unknown": 0.5},
+    )
     assert found == {
         "A_rtl_1": UnitCells(COMB=6, ns=1.25),
         "B_rtl_0": UnitCells(COMB=4, FF=2, ns=3.0, estimated_ns=3.027),  # a register, two LUTs and their wires
@@ -56,5 +60,5 @@ def test_cells_go_by_the_names_of_their_nets_and_logic_by_what_it_drives():
 def test_a_design_without_names_is_of_no_unit(nets):
     module = NETLIST["modules"]["vp_board"] | {"netnames": nets}
     module["cells"] = {name: of for name, of in module["cells"].items() if name.startswith("$a")}
-    found = cells_by_unit({"modules": {"vp_board": module}}, {})
+    found = cells_by_unit({"modules": {"vp_board": module}}, unit_of_cells(module), {})
     assert found == {"other": UnitCells(COMB=3, FF=2, MULT18=1, estimated_ns=3.027)}
