@@ -33,7 +33,8 @@ Tile = tuple[int, int]
 
 @dataclass(frozen=True)
 class UnitCells:
-    """A unit on a board: cells as nextpnr counts them; ``ns``: of the slowest routed path that ends in it, 0 without one;
+    """A unit on a board: cells as nextpnr counts them; ``ns``: of the slowest routed path to an end in it, without the set-up
+    of the end, 0 without one;
     ``estimated_ns``: of the slowest by the estimate of the mapped netlist, before it is placed."""
 
     COMB: int = 0
