@@ -19,13 +19,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="Run the tests, too, of which others of the same kind run always.")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``whole``, unless ``--whole`` asks for it. Long tests come first, so that workers end together."""
+    """Leave out what is marked ``whole``, unless ``--whole`` asks for it. Long tests come first, so that workers end together.
+
+    Tests of a module that share a fixture run in one process: it is made once.
+    """
     if not config.getoption("--whole"):
         left = [item for item in items if "whole" in item.keywords]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if "whole" not in item.keywords]
+    for item in items:
+        if _shares_a_fixture(item) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: "slow" not in item.keywords)
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture that its module makes once."""
+    module, definitions = item.nodeid.partition("::")[0], item._fixtureinfo.name2fixturedefs.values()
+    return any(found[-1].scope == "module" and found[-1].baseid == module for found in definitions)
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def test_a_wheel_estimates_explores_and_reports_outside_of_the_checkout(installe
     estimated = said("finn-vitprune", "build", "--estimate-only", "-o", "estimated")
     assert "2.31" in estimated, "pruning's share of the operations"
     model = str(Path(place) / "example" / "deit_digits.onnx")
-    explored = said("finn-vitprune", "explore", model, "--fpga-part", "ZCU104", "-o", "explored")
+    explored = said("finn-vitprune", "explore", model, "--fpga-part", "ZCU104", "--engines", "pipeline", "-o", "explored")
     assert "ZCU104" in explored and (tmp_path / "explored" / "explore.html").is_file()
     again = said("finn-vitprune", "report", "estimated", "--html", "page.html")
     assert "2.31" in again + (tmp_path / "page.html").read_text()

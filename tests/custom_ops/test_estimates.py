@@ -15,6 +15,7 @@ import pytest
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.benches.helper import PART, build_node
 from tests.rtl.benches.shared_helper import Use, generate_shared
+from tests.sampling import spread
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 SHARE, SMALL = 0.2, 10
@@ -251,7 +252,7 @@ SHARED_CASES = [
 ]
 
 
-@pytest.mark.parametrize("name,seed", CASES)
+@pytest.mark.parametrize("name,seed", spread(CASES, 2, several=True))
 def test_estimate_agrees_with_yosys(name, seed, tmp_path):
     op_type = name.split()[0]
     attrs, initialisers = DRAWS[name][0](np.random.default_rng(seed))

@@ -110,6 +110,7 @@ def test_engines_are_asked_for_in_the_settings_of_the_folder(user):
     assert "engine of encoders 1 to 2, QKV" in {node["layer"] for node in found}
 
 
+@pytest.mark.whole
 def test_worker_processes_have_the_ops_and_the_simulator(user):
     """FINN spawns them, so they start without what the program did; the step is the user's, beside the config."""
     shape = {"tokens": 2, "channels": 4, "SIMD": 2}
@@ -145,6 +146,7 @@ def step_run(model, cfg):
     assert "the RTL forks: True" in user(*PROGRAM, "my.yaml", "fork.onnx", NUM_DEFAULT_WORKERS="2")
 
 
+@pytest.mark.whole
 def test_a_wrong_input_ends_finns_program_with_one_line_and_exit_code_1(user):
     settings(user.folder / "build" / "accelerator", images="absent.npz")
     shutil.copy(DEFAULT_CONFIG, user.folder / "my.yaml")

@@ -33,6 +33,7 @@ def test_latency_of_a_small_build_is_what_simulation_shows(small_build):
     assert formula == pytest.approx(simulated, rel=ERROR)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "target_fps", "folding"),

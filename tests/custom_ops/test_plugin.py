@@ -23,7 +23,7 @@ assert settings.get_settings().finn_build_dir.is_dir() and finn.xsi.is_available
 
 
 @pytest.mark.parametrize(
-    "module", spread(["plugin", "custom_ops", "custom_ops.op.base", "custom_ops.elementwise.lookup", "transforms.lowering.lower"], 3)
+    "module", spread(["plugin", "custom_ops", "custom_ops.op.base", "custom_ops.elementwise.lookup", "transforms.lowering.lower"], 6)
 )
 def test_one_import_is_enough(module):
     check = CHECK.format(module=f"finn_vitprune.{module}")

@@ -104,9 +104,11 @@ def test_a_folder_of_image_files_is_read_as_evaluate_does(tmp_path):
     assert some.text == "2 of 5 images, drawn with seed 3, of pictures" and np.array_equal(some.pixels, found.pixels[some.index])
 
 
-def test_other_contents_or_names_of_a_folder_are_other_images(tmp_path):
+def test_other_contents_or_names_of_a_folder_are_other_images(small_build, tmp_path):
     def recorded(folder: Path) -> str:
-        options = BuildOptions(model=MODEL, output_dir=tmp_path / "out", fpga_part="ZCU104", images=folder, stop_step="step_tidy_up")
+        options = BuildOptions(
+            model=small_build.model, output_dir=tmp_path / "out", fpga_part="ZCU104", images=folder, stop_step="step_tidy_up"
+        )
         return record_of(build(options)).options["images"]
 
     folder = folder_of_images(tmp_path / "a" / "pictures")

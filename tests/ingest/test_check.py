@@ -275,7 +275,7 @@ ODD = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", spread(ODD, 3))
+@pytest.mark.parametrize("case", spread(ODD, 6))
 @pytest.mark.parametrize("fps", sampled(["400000", "2000"], 1))
 def test_a_file_of_odd_sizes_that_passes_is_built_to_hdl(tmp_path, case, fps):
     path = tmp_path / "model.onnx"

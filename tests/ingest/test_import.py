@@ -365,6 +365,7 @@ def test_fine_tuning_chooses_the_residual_scale_anew_and_keeps_ranges_and_shares
     assert cosines_of["recovered"] > cosines_of["pruned"]
 
 
+@pytest.mark.whole
 def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
     np.savez(tmp_path / "images.npz", images=pixels(40))
     results = {}

@@ -82,7 +82,7 @@ def test_sample_takes_operators_in_turn(name):
     assert {m.file for m in sampled} >= set(unit.also) and set(strata.get(WRITTEN, ())) <= set(sampled)
 
 
-ALWAYS = ("token drop", "attention", "load", "engine", "FIFO", "switch")
+ALWAYS = ("attention", "engine", "FIFO", "switch")
 """Units of which a mutant is judged without ``--whole``, too."""
 
 

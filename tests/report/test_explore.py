@@ -339,6 +339,7 @@ def test_another_model_under_the_same_name_is_planned_anew(explored, tmp_path):
         source.write_bytes(before)
 
 
+@pytest.mark.whole
 def test_a_float_model_is_imported_at_all_bits_and_its_commands_make_it_again(tmp_path, capsys):
     model = export(small_timm(), tmp_path / "float.onnx")
     out = tmp_path / "out"

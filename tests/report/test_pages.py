@@ -24,6 +24,7 @@ from finn_vitprune.report.token_picture import token_picture
 from tests.browser import chromium, measured, needs_chromium, open_all, opened
 from tests.conftest import PART
 from tests.explored import explored_page
+from tests.sampling import spread
 from tests.summaries import summary
 from tests.vit_models import random_vit
 
@@ -78,7 +79,7 @@ def browser():
 
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", spread(PAGES, 4))
 def test_no_text_covers_another_and_no_line_strikes_a_label(pages, browser, name, width):
     """Folded and with every part open, in light and in dark; all is in the window, large enough and of enough contrast; four screens folded."""
     with opened(browser, pages[name], width) as page:

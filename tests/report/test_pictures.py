@@ -87,7 +87,7 @@ def tracked(model: PrunedViT, images: np.ndarray) -> tuple[dict[int, np.ndarray]
 
 
 @pytest.mark.parametrize("prefix", [1, 2])
-@pytest.mark.parametrize("keep, drop_at", spread([("0.6", (1, 3)), ("0.7", (1, 2, 3)), ("0.3", (2, 3, 4))], 3, several=True))
+@pytest.mark.parametrize("keep, drop_at", spread([("0.6", (1, 3)), ("0.7", (1, 2, 3)), ("0.3", (2, 3, 4))], 6, several=True))
 def test_kept_patches_equal_a_token_by_token_tracking_with_ties(keep, drop_at, prefix):
     ties = 0
     for seed in range(3):
@@ -342,7 +342,7 @@ def one_line(capsys, arguments) -> str:
 
 @pytest.mark.parametrize(
     "what, suffix",
-    spread([("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")], several=True),
+    spread([("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")], 4, several=True),
 )
 def test_the_command_writes_whole_pictures_the_same_each_time(finished, what, suffix, tmp_path, capsys):
     for name in ("a", "b"):

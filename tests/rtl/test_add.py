@@ -16,7 +16,7 @@ def inputs(tokens, channels, simd, dtype):
     return "VitAdd", attrs, [random_stream(s, 3, seed) for seed, s in enumerate(op.in_streams())]
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 4), ids=str)
 def test_add_equals_golden_model(shape):
     check_op(*inputs(*shape))
 

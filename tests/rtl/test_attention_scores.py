@@ -45,7 +45,7 @@ def tight_pairs(z_width: int) -> tuple[np.ndarray, np.ndarray]:
     return e[rows, 0], z[columns]
 
 
-@pytest.mark.parametrize("z_width, stages", spread([(9, 1), (10, 3), (13, 1), (16, 5)], 3, several=True))
+@pytest.mark.parametrize("z_width, stages", spread([(9, 1), (10, 3), (13, 1), (16, 5)], 6, several=True))
 def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, stages, tmp_path):
     """2**P / Z rounded up, P = 24 + Z_WIDTH: less precision, or another rounding, is wrong at some pair of these.
 

@@ -173,14 +173,14 @@ BODY_CASES = {
 
 
 @pytest.mark.parametrize("mac_style", ["dsp48e2", "lut"])
-@pytest.mark.parametrize("name", spread(BODY_CASES, 6, first=3))
+@pytest.mark.parametrize("name", spread(BODY_CASES, 12, first=3))
 def test_rtl_with_every_mac_style_equals_golden_model(name, mac_style):
     case = BODY_CASES[name]
     case = replace(case, more=case.more | {"mac_style": mac_style})
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
-@pytest.mark.parametrize("name", spread(CASES, 6))
+@pytest.mark.parametrize("name", spread(CASES, 12))
 def test_rtl_equals_golden_model(name):
     case = CASES[name]
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -217,7 +217,7 @@ def test_rounding_takes_ties_to_even():
     assert golden[0, :, 0].tolist() == [-4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4]
 
 
-@pytest.mark.parametrize("group, lanes", spread(product([1, 2, 4], [1, 2, 3]), 4, several=True))
+@pytest.mark.parametrize("group, lanes", spread(product([1, 2, 4], [1, 2, 3]), 8, several=True))
 def test_no_bubble_between_groups(lanes, group):
     """With ample ports the interval is ceil(N / TOKENS) rows of blocks (b / SIMD) (b / PE), to the cycle.
 
@@ -290,7 +290,7 @@ MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", spread(MUTATIONS, several=True), ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
+@pytest.mark.parametrize("file, good, bad", spread(MUTATIONS, 4, several=True), ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
 def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     for source in rtl_sources.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
@@ -368,7 +368,7 @@ def ultra(case: Case) -> Case:
     return replace(case, more=case.more | {"ram_style": "ultra"})
 
 
-@pytest.mark.parametrize("name", spread(ULTRA_CASES, 4))
+@pytest.mark.parametrize("name", spread(ULTRA_CASES, 8))
 def test_weights_in_uram_equal_golden_model(name):
     case = ultra(ULTRA_CASES[name])
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -404,7 +404,7 @@ def one_step(style: str, words: int) -> Case:
 
 @pytest.mark.parametrize(
     "style, words, latency, mac_style",
-    spread([(*memory, mac_style) for memory in sorted(READ_LATENCIES) for mac_style in ("portable", "dsp48e2", "lut")], 7, several=True),
+    spread([(*memory, mac_style) for memory in sorted(READ_LATENCIES) for mac_style in ("portable", "dsp48e2", "lut")], 14, several=True),
 )
 def test_weights_are_read_ahead_of_their_step(mac_style, style, words, latency):
     """At every read latency."""
@@ -464,7 +464,7 @@ def test_a_unit_in_uram_keeps_the_words_of_its_region(name):
     check_load(build_op(OP, case.attributes(), case.initialisers()), case.stream())
 
 
-@pytest.mark.parametrize("name", spread(ULTRA_CASES, 3))
+@pytest.mark.parametrize("name", spread(ULTRA_CASES, 6))
 def test_memories_filled_from_files_equal_loaded_ones(name):
     """Without a load, at once; without the files not at all."""
     case = ultra(ULTRA_CASES[name])
@@ -530,7 +530,7 @@ ULTRA_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", spread(ULTRA_MUTATIONS, 3, several=True), ids=range(len(ULTRA_MUTATIONS)))
+@pytest.mark.parametrize("file, good, bad", spread(ULTRA_MUTATIONS, 6, several=True), ids=range(len(ULTRA_MUTATIONS)))
 def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     case = ultra(Case(keep=0.8))
@@ -604,7 +604,7 @@ def uses(cases: list[Case]) -> list[Use]:
     return [Use(case.attributes(), tuple(case.initialisers())) for case in cases]
 
 
-@pytest.mark.parametrize("name", spread(SHARED_CASES, 4))
+@pytest.mark.parametrize("name", spread(SHARED_CASES, 8))
 def test_encoders_share_a_unit(name):
     check_shared(OP, uses(SHARED_CASES[name]), patterns=TRAFFIC)
 
@@ -698,7 +698,7 @@ SHARED_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", spread(SHARED_MUTATIONS, 4, several=True), ids=range(len(SHARED_MUTATIONS)))
+@pytest.mark.parametrize("file, good, bad", spread(SHARED_MUTATIONS, 8, several=True), ids=range(len(SHARED_MUTATIONS)))
 def test_a_broken_shared_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     cases = [

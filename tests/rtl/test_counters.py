@@ -17,7 +17,7 @@ COMMON = """
 """
 
 
-@pytest.mark.parametrize("count, free", spread([(1, 1), (1, 0), (2, 2), (2, 0), (5, 5), (8, 3)], several=True))
+@pytest.mark.parametrize("count, free", spread([(1, 1), (1, 0), (2, 2), (2, 0), (5, 5), (8, 3)], 4, several=True))
 def test_credits_say_in_every_cycle_whether_one_is_free(tmp_path, count, free):
     body = f"""{COMMON}
     vp_credits #(.COUNT({count}), .FREE({free})) dut (
@@ -39,7 +39,7 @@ def test_credits_say_in_every_cycle_whether_one_is_free(tmp_path, count, free):
     assert outputs(sim, np.array(data, np.uint8)).tolist() == want
 
 
-@pytest.mark.parametrize("count", spread([1, 2, 3, 8, 100]))
+@pytest.mark.parametrize("count", spread([1, 2, 3, 8, 100], 4))
 def test_counter_counts_and_flags_its_last_step(tmp_path, count):
     body = f"""{COMMON}
     vp_counter #(.COUNT({count})) dut (

@@ -24,7 +24,7 @@ def inputs(stages, simd, dtype):
     return "VitCrossing", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_crossing_equals_golden_model(case):
     """And one frame takes its beats and a cycle for every register on the way."""
     checked = check_op(*inputs(*case))
@@ -40,14 +40,14 @@ def check_capacity(built):
     assert len(result.in_cycles["in0_V"]) == 2 * built.op.get_nodeattr("stages")
 
 
-@pytest.mark.parametrize("stages", spread([1, 2, 4]))
+@pytest.mark.parametrize("stages", spread([1, 2, 4], 4))
 def test_every_stage_holds_two_beats(stages):
     check_capacity(build_op(*inputs(stages, 4, "INT8")[:2]))
 
 
 @pytest.mark.parametrize("stages, simd, tokens", spread([
     (1, 12, 1), (2, 12, 2), (2, 6, 1), (3, 6, 2), (8, 1, 1), (13, 1, 2),
-], several=True))  # fmt: skip
+], 4, several=True))  # fmt: skip
 def test_tokens_inside_when_the_first_one_leaves(stages, simd, tokens):
     """Counted in simulation: tokens of which some beat is in when the last beat of the first one is out."""
     built = build_op(*inputs(stages, simd, "INT8")[:2])

@@ -45,7 +45,7 @@ def as_bytes(values, size):
     return np.array([list(int(v).to_bytes(size, "little")) for v in values], np.uint8)
 
 
-@pytest.mark.parametrize("stages", spread([1, 2, 3, 14], 3))
+@pytest.mark.parametrize("stages", spread([1, 2, 3, 14], 6))
 def test_quotients_and_cycles(stages, tmp_path):
     (tmp_path / "divide_top.sv").write_text(TOP.format(num=NUM, den=DEN, quot=QUOT, stages=stages))
     sources = [*rtl_sources("vp_divide"), *rtl_sources("vp_credit_fifo"), tmp_path / "divide_top.sv"]

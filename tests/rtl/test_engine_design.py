@@ -8,12 +8,12 @@ from tests.rtl.benches.engine_design import ENDS, SHAPES
 from tests.sampling import spread
 
 
-@pytest.mark.parametrize("name", spread(SHAPES))
+@pytest.mark.parametrize("name", spread(SHAPES, 4))
 def test_images_pass_all_encoders_in_order(name):
     engine_design.check_engine(engine_design.build(SHAPES[name]))
 
 
-@pytest.mark.parametrize("name", spread(ENDS))
+@pytest.mark.parametrize("name", spread(ENDS, 4))
 def test_an_end_deals_frames_as_the_tags_say(name):
     engine_design.check_end(ENDS[name], simulator_of(ENDS[name].op))
 

@@ -29,7 +29,7 @@ def inputs(depth, style, simd, dtype):
     return "VitFIFO", attrs, [random_stream(op.in_streams()[0], 2, 1)]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_fifo_equals_golden_model(case):
     check_op(*inputs(*case))
 
@@ -46,6 +46,7 @@ def check_depth(built):
     "depth, style",
     spread(
         [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"), (40960, "block")],
+        4,
         several=True,
     ),
 )
@@ -56,7 +57,7 @@ def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
 @pytest.mark.parametrize("depth, style, latency, parts", spread([
     (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2), (49153, "ultra", 3, 4),
     (1024, "block", 2, 1), (9000, "block", 2, 3), (1000, "distributed", 1, 1), (1100, "distributed", 1, 2),
-], 3, several=True))  # fmt: skip
+], 6, several=True))  # fmt: skip
 def test_deep_fifos_read_ahead(depth, style, latency, parts):
     """Rows of RAMs, and parts: a beat every cycle, and the same beats in bursts that fill and empty it."""
     _, attrs, _ = inputs(depth, style, 6, "INT8")

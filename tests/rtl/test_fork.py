@@ -17,6 +17,6 @@ def inputs(tokens, channels, simd, dtype):
     return "VitFork", attrs, [random_stream(op.in_streams()[0], 4, 1)]
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 4), ids=str)
 def test_fork_equals_golden_model(shape):
     check_op(*inputs(*shape), patterns=UNEVEN)

@@ -25,7 +25,7 @@ from tests.rtl.benches.load_design import BUS, INPUT, OUTPUT, two_matrices
 from tests.sampling import spread
 
 
-@pytest.mark.parametrize("name", spread(CHECKS))
+@pytest.mark.parametrize("name", spread(CHECKS, 4))
 def test_whole_frames_leave_and_wrong_ones_are_counted(name):
     op, _, keep = generate_op("VitFrameCheck", CHECKS[name].attributes)
     bits = op.in_streams()[0].tdata_bits, op.out_streams()[0].tdata_bits

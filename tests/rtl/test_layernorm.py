@@ -65,7 +65,7 @@ def inputs(tokens, channels, simd, out, frames=3, **given):
     return "VitLayerNorm", shape, [tokens_of_all_spreads(frames, tokens, channels)]
 
 
-@pytest.mark.parametrize("tokens,channels,simd,out,roots", spread(CASES, 3, first=2))
+@pytest.mark.parametrize("tokens,channels,simd,out,roots", spread(CASES, 6, first=2))
 def test_equals_golden_model_at_its_interval(tokens, channels, simd, out, roots):
     checked = check_op(*inputs(tokens, channels, simd, out, roots=roots))
     op = checked.built.op
@@ -83,7 +83,7 @@ def scaled_inputs(eps, inverse):
     return inputs(4, 16, 4, "INT8", eps=eps, inverse=inverse)
 
 
-@pytest.mark.parametrize("name", spread(SCALES))
+@pytest.mark.parametrize("name", spread(SCALES, 4))
 def test_every_eps_and_output_scale(name):
     check_op(*scaled_inputs(*SCALES[name]))
 
@@ -184,7 +184,7 @@ SHARED = [
 ]
 
 
-@pytest.mark.parametrize("channels, simd, out, encoders", spread(SHARED))
+@pytest.mark.parametrize("channels, simd, out, encoders", spread(SHARED, 4))
 def test_encoders_share_a_unit(channels, simd, out, encoders):
     check_shared(*shared(channels, simd, out, encoders))
 

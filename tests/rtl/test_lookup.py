@@ -28,7 +28,7 @@ def inputs(source, target, simd, style):
     return "VitLookup", attrs, [codes], [table]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_lookup_equals_golden_model_for_every_code(case):
     check_op(*inputs(*case))
 
@@ -42,7 +42,7 @@ def test_lookup_by_hand_and_wrong_table_size():
         build_op("VitLookup", attrs, [np.arange(15)])
 
 
-@pytest.mark.parametrize("case", spread(CASES[:2], first=1), ids=str)
+@pytest.mark.parametrize("case", spread(CASES[:2], 4, first=1), ids=str)
 def test_encoders_share_a_lookup(case):
     check_shared(*shared(*case))
 

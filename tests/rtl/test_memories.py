@@ -33,7 +33,7 @@ def outputs(sim, data, folder=None):
     return sim.run({"in0_V": data}, {"out0_V": len(data)}, data_dir=folder).outputs["out0_V"][:, 0]
 
 
-@pytest.mark.parametrize("style, latency", spread(product(["distributed", "block", "ultra"], [1, 2, 3, 4]), 3, several=True))
+@pytest.mark.parametrize("style, latency", spread(product(["distributed", "block", "ultra"], [1, 2, 3, 4]), 6, several=True))
 def test_ram_moves_words_as_its_enables_say(tmp_path, latency, style):
     body = f"""
     logic valid_q;
@@ -64,7 +64,7 @@ def test_ram_moves_words_as_its_enables_say(tmp_path, latency, style):
 @pytest.mark.parametrize("style, depth, row", spread([
     ("distributed", 11, 11), ("block", 11, 11), ("block", 11, 4), ("block", 27, 4), ("ultra", 11, 11), ("ultra", 11, 4),
     ("ultra", 27, 4), ("block", 9, 8),
-], 3, several=True))  # fmt: skip
+], 6, several=True))  # fmt: skip
 def test_rows_of_ram_are_one_memory(tmp_path, style, depth, row):
     """Every word read is what was written last, in the cycles that RowRam promises."""
     body = f"""
@@ -96,7 +96,7 @@ def test_rows_of_ram_are_one_memory(tmp_path, style, depth, row):
     assert len(known) > 2400 and [int(got[i]) for i in known] == [want[i] for i in known]
 
 
-@pytest.mark.parametrize("latency", spread([1, 2, 3, 4], 3))
+@pytest.mark.parametrize("latency", spread([1, 2, 3, 4], 6))
 def test_rom_moves_words_as_its_enables_say(tmp_path, latency):
     body = f"""
     logic valid_q;
@@ -137,7 +137,7 @@ def test_other_latencies_stop_the_elaboration(tmp_path, kind, latency):
         compile_top("top", [*rtl_sources(f"vp_{kind}"), top], [Port("in0_V", 8)], [Port("out0_V", 8)])
 
 
-@pytest.mark.parametrize("words", spread([1, 2, 3, 4, 5, 16, 17, 48, 65], 4))
+@pytest.mark.parametrize("words", spread([1, 2, 3, 4, 5, 16, 17, 48, 65], 8))
 def test_one_of_several_words_is_chosen(tmp_path, words):
     """Others of them change meanwhile; the estimate knows how many cycles it takes."""
     width = max(1, (words - 1).bit_length())

@@ -37,7 +37,7 @@ def inputs(source, target, simd, shift, per_channel, mult_bits):
     return "VitRequant", attrs, [random_stream(op.in_streams()[0], 3, 1)], [mult]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_requant_equals_golden_model(case):
     check_op(*inputs(*case))
 

@@ -17,7 +17,7 @@ def inputs(tokens, channels, index, simd):
     return "VitSelectToken", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 4), ids=str)
 def test_select_token_equals_golden_model(shape):
     check_op(*inputs(*shape))
 
@@ -35,6 +35,6 @@ def shared(encoders, channels, simd):
     return "VitSelectToken", [Use(inputs(tokens, channels, index, simd)[1]) for tokens, index in encoders]
 
 
-@pytest.mark.parametrize("case", spread(SHARED), ids=str)
+@pytest.mark.parametrize("case", spread(SHARED, 4), ids=str)
 def test_encoders_share_a_selection(case):
     check_shared(*shared(*case))

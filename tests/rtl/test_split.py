@@ -36,12 +36,12 @@ def inputs(tokens, channels, first, simd, dtype, first_tokens):
     return "VitSplit", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES, 3), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 6), ids=str)
 def test_split_equals_golden_model(shape):
     check_op(*inputs(*shape))
 
 
-@pytest.mark.parametrize("simd, dtype, encoders", spread(SHARED, 2, several=True), ids=str)
+@pytest.mark.parametrize("simd, dtype, encoders", spread(SHARED, 4, several=True), ids=str)
 def test_encoders_share_a_split(simd, dtype, encoders):
     check_shared(*shared(simd, dtype, encoders))
 

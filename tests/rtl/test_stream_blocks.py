@@ -61,7 +61,7 @@ FIFO_LEAVES = ["vp_skid", "vp_ram", "vp_fifo"]
             (100, "distributed"),
             (40, "ultra"),
         ],
-        3,
+        6,
         several=True,
     ),
 )
@@ -69,7 +69,7 @@ def test_fifo_keeps_order_holds_its_depth_and_never_bubbles(tmp_path, depth, sty
     check_fifo(tmp_path, depth, style)
 
 
-@pytest.mark.parametrize("latency", spread([1, 2, 3, 4], 3))
+@pytest.mark.parametrize("latency", spread([1, 2, 3, 4], 6))
 @pytest.mark.parametrize("style, depths", [("block", (6, 7, 65)), ("ultra", (6, 40)), ("distributed", (3, 9))])
 def test_fifo_reads_ahead_at_every_latency(tmp_path, style, depths, latency):
     for depth in depths:
@@ -92,7 +92,7 @@ def check_fifo(folder, depth, style, latency=2):
     assert len(full.in_cycles["in0_V"]) == max(depth, 2)
 
 
-@pytest.mark.parametrize("in_elems, out_elems", spread([(1, 1), (1, 4), (4, 1), (3, 12), (12, 3), (1, 7), (7, 1)], 3, several=True))
+@pytest.mark.parametrize("in_elems, out_elems", spread([(1, 1), (1, 4), (4, 1), (3, 12), (12, 3), (1, 7), (7, 1)], 6, several=True))
 def test_width_change_keeps_element_order(tmp_path, in_elems, out_elems):
     parameters = f".IN_ELEMS({in_elems}), .OUT_ELEMS({out_elems}), .ELEM_WIDTH(8)"
     sim = simple(tmp_path, "vp_width", parameters, ["vp_skid", "vp_width"], 8 * in_elems, 8 * out_elems)
@@ -163,7 +163,7 @@ REQUANT = [
 ]
 
 
-@pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed, span", spread(REQUANT, 3, several=True))
+@pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed, span", spread(REQUANT, 6, several=True))
 def test_requantiser_rounds_half_to_even_and_saturates(tmp_path, acc_bits, mult_bits, shift, out_bits, signed, span):
     lanes = 2
     padded = -(-lanes * out_bits // 8) * 8
@@ -211,7 +211,7 @@ def test_requantiser_rounds_half_to_even_and_saturates(tmp_path, acc_bits, mult_
     assert len(wrong) == 0, [(acc[tuple(w)], mult[tuple(w)], got[tuple(w)], expected[tuple(w)]) for w in wrong[:3]]
 
 
-@pytest.mark.parametrize("a_bits, b_bits", spread([(27, 18), (12, 7), (40, 18), (30, 27), (60, 20)], several=True))
+@pytest.mark.parametrize("a_bits, b_bits", spread([(27, 18), (12, 7), (40, 18), (30, 27), (60, 20)], 4, several=True))
 def test_products_of_any_signs_are_exact(tmp_path, a_bits, b_bits):
     """In one slice, and cut into parts, with the ends of the ranges."""
     bits, pad = a_bits + b_bits, -(-(a_bits + b_bits) // 8) * 8

@@ -61,7 +61,7 @@ def check(op, simulator, folder):
 
 
 @pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
-@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 4), ids=str)
 def test_frames_pass_on_their_branches_in_order(kind, shape):
     op, _, keep = generated(kind, *shape)
     check(op, simulator_of(op), Path(keep.name))

@@ -70,7 +70,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("tokens,channels,simd,k,heads,ranking,cycles", spread(CASES))
+@pytest.mark.parametrize("tokens,channels,simd,k,heads,ranking,cycles", spread(CASES, 4))
 def test_equals_golden_model_at_its_interval(tokens, channels, simd, k, heads, ranking, cycles):
     shape = attrs(tokens, channels, simd, k, heads, ranking)
     op, _ = build_node("VitTokenDrop", shape)
@@ -111,7 +111,7 @@ def tied_scores(n, heads, k):
             (60, 30, 1, "histogram"),
             (60, 7, 1, "histogram"),
         ],
-        4,
+        8,
         several=True,
     ),
 )
@@ -144,7 +144,7 @@ def half_frames(heads):
     return [x, np.array([0, half, half // 2, half // 2])[None, :, None]]
 
 
-@pytest.mark.parametrize("heads", spread([1, 2, 4]))
+@pytest.mark.parametrize("heads", spread([1, 2, 4], 4))
 def test_fused_token_rounds_half_to_even(heads):
     built, feed = build_op("VitTokenDrop", attrs(4, 16, 4, 1, heads)), half_frames(heads)
     assert_ok(built.run(feed), built, feed, Stimulus())
@@ -184,7 +184,7 @@ def check_pace(built):
 FOLDS = [(4, 8), (4, 15), (12, 15), (24, 12), (48, 15), (48, 8), (1, 3), (2, 5), (2, 1)]
 
 
-@pytest.mark.parametrize("simd,k", spread(FOLDS, 8, several=True))
+@pytest.mark.parametrize("simd,k", spread(FOLDS, 16, several=True))
 def test_interval_does_not_depend_on_the_kept_tokens(simd, k):
     """Nor does the FIFO that output_fifo_tokens() asks for ever overflow before a slower consumer."""
     check_pace(build_op("VitTokenDrop", attrs(17, 48, simd, k)))
@@ -312,6 +312,7 @@ def _synthesised(shape, folder):
     return op, synth_node(op.get_rtl_file_list(abspath=True), "unit")
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.parametrize("k", sampled([99, 138], 1))
 def test_deit_small_takes_2100_luts_and_no_dsp(k, tmp_path):

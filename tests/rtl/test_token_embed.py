@@ -36,7 +36,7 @@ def loaded_inputs():
 
 
 @pytest.mark.parametrize("loaded", [0, 1], ids=["built in", "loaded"])
-@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES, 4), ids=str)
 def test_token_embed_equals_golden_model(shape, loaded):
     check_op(*inputs(*shape, loaded))
 

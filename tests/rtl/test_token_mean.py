@@ -46,7 +46,7 @@ def inputs(*case, **more):
     return "VitTokenMean", attrs, [random_stream(op.in_streams()[0], 4, 1)]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_rtl_equals_golden_model(case):
     check_op(*inputs(*case))
 

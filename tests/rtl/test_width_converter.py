@@ -26,6 +26,6 @@ def inputs(in_simd, out_simd, channels, dtype):
     return "VitWidthConverter", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("case", spread(CASES), ids=str)
+@pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_width_converter_equals_golden_model(case):
     check_op(*inputs(*case))

@@ -113,13 +113,13 @@ def test_reference_count_gives_the_published_table(block, block_keep, token_keep
 
 @pytest.mark.parametrize("block_keep, heads, published", [("1", 0, 21.975), ("0.5", 5, 14.395), ("0.5", 6, 14.297), ("0.5", 11, 13.804)])
 def test_reference_parameters_are_exact_to_the_last_digit(block_keep, heads, published):
-    assert round(spread(block_keep, "1", heads)[0] / 1e6, 3) == published
+    assert round(spread(block_keep, 11, heads)[0] / 1e6, 3) == published
 
 
 def test_published_parameters_at_rate_seven_tenths_have_one_neuron_more():
     """int(.7 x 1536) = 1075; the table fits 1076 in each of 12 encoders, in both of its rows."""
     for heads, published in ((1, 17.631), (4, 17.336)):
-        params = spread("0.7", "1", heads)[0]
+        params = spread("0.7", 11, heads)[0]
         assert round(params / 1e6, 3) != published
         assert round((params + 12 * (2 * 384 + 1)) / 1e6, 3) == published
 

@@ -129,6 +129,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_an_unbroken_one(folder, tmp_path_fac
     assert (whole / "model.onnx").read_bytes() == (folder / "runs/half-0/model.onnx").read_bytes()
 
 
+@pytest.mark.whole
 def test_a_failing_run_is_named_and_nothing_is_written(folder):
     broken = SWEEP | {"rows": [{"name": "wide", "set": ["prune.block_size=64"]}], "baseline": None, "seeds": [0]}
     (folder / "sweep.yaml").write_text(yaml.safe_dump(broken))
@@ -204,6 +205,7 @@ CHOOSING = SWEEP | {
 }  # fmt: skip
 
 
+@pytest.mark.whole
 def test_a_row_takes_the_change_that_is_best_on_held_out_training_images(folder):
     (folder / "sweep.yaml").write_text(yaml.safe_dump(CHOOSING))
     code, output = finish(start(folder, "--row", "float", "--jobs", "2"))

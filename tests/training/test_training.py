@@ -170,7 +170,8 @@ def test_the_same_seed_gives_the_same_network(finished, tmp_path):
     assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("stop_after", spread([1, 2, 4], 3, first=2))
+@pytest.mark.whole
+@pytest.mark.parametrize("stop_after", spread([1, 2, 4], 6, first=2))
 def test_a_stopped_run_resumes_to_the_same_network(finished, tmp_path, monkeypatch, stop_after):
     """Stopped in the teacher's phase, between the phases, and in the student's."""
     folder, _ = finished
@@ -258,6 +259,7 @@ def test_a_run_is_never_overwritten(finished):
     assert (folder / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.whole
 def test_teacher_alone_and_student_from_its_weights(tmp_path):
     steps = TINY | {"batch_size": 32, "student": {"epochs": 5, "warmup_epochs": 1, "hold_epochs": 2}}
     alone = parse_config(steps | {"student": {"epochs": 0}})

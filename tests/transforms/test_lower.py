@@ -87,6 +87,7 @@ def test_narrowing_and_forks_change_no_bit_and_leave_one_token_in_the_last_encod
             assert len(model.find_consumers(tensor) or [None]) == 1, f"{tensor} has several readers"
 
 
+@pytest.mark.whole
 def test_lowering_takes_one_pass_and_its_time_grows_with_the_nodes():
     times = {}
     for depth in (2, 12):

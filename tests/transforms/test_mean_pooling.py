@@ -97,7 +97,7 @@ def test_the_snapped_scale_is_a_multiplier_and_a_shift():
     assert pool.quant.scale.number == pytest.approx(0.0123, rel=1e-5)
 
 
-@pytest.mark.parametrize("options", spread(KINDS, 3), ids=str)
+@pytest.mark.parametrize("options", spread(KINDS, 6), ids=str)
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     model, batch = frozen(options)
     graph = to_qonnx(model)
@@ -120,7 +120,7 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     assert (after.reshape(len(pixels), -1).argmax(1) == top1).all()
 
 
-@pytest.mark.parametrize("options", spread(KINDS, 3), ids=str)
+@pytest.mark.parametrize("options", spread(KINDS, 6), ids=str)
 def test_the_last_encoder_runs_for_every_token(options):
     source, _ = random_vit(drop_at=(), token_keep="1", **options)
     hardware = lower(source).model.transform(TidyLowered())

@@ -195,7 +195,7 @@ def in_one_engine(mlp_ratio: float):
     return model, specialised, engine, name
 
 
-@pytest.mark.parametrize("interval", spread([60, 100, 200, 1_000]))
+@pytest.mark.parametrize("interval", spread([60, 100, 200, 1_000], 4))
 def test_what_works_on_neurons_is_as_wide_as_a_port(interval):
     """96 neurons in blocks of 8 pass ports of 1, 2, 4, 8, 16 or 32 neurons; 24, which is enough for one of the intervals, is none."""
     _, _, engine, name = in_one_engine(2)
@@ -214,7 +214,7 @@ def test_a_network_whose_rows_pass_no_whole_beats_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
-@pytest.mark.parametrize("frames", spread([1, 2], first=1))
+@pytest.mark.parametrize("frames", spread([1, 2], 4, first=1))
 def test_a_plan_for_a_target_keeps_it_with_less_for_a_longer_one(specialised, frames):
     used = []
     for interval in (6_000, 12_000):

@@ -77,7 +77,7 @@ def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
         op.verify_node()
 
 
-@pytest.mark.parametrize("share", sampled([0.1, 0.5, 3.0], 2))
+@pytest.mark.parametrize("share", sampled([0.1, 0.5, 3.0], 1))
 def test_a_share_more_is_between_the_network_and_the_dense_one(share, tmp_path):
     own = hardware(tmp_path, keep="0.5", seed=1)
     before = own.model.SerializeToString()
