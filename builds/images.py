@@ -109,14 +109,12 @@ class BuildImages:
         files = image_files(path)
         if not files:
             raise UserError(f"images folder {path} has no image files: use {', '.join(EXTENSIONS)}")
-        if shape.channels not in (1, 3):
-            raise UserError(f"--images {path}: the model takes {shape.channels} channels, image files have 1 or 3: use an .npz file")
         source = FileImages(f"--images {path}", files, None, shape)
         index = draw(_few_enough(path, len(files), self.most), self.most, self.seed)
         pixels, damaged = source.read(index)
         if damaged:
-            more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-            raise UserError(f"cannot read image {source.image_name(damaged[0])}{more}: remove or replace it")
+            source.open(damaged[0])  # says why it cannot be read
+            raise UserError(f"image {source.image_name(damaged[0])} changed while it was read: start again")
         return Images(pixels, None, None, path.name, index, len(files), self.seed)
 
     def check(self, model: ModelWrapper) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS, sha256
@@ -92,7 +93,7 @@ class FileImages(ImageSource):
 
     def __init__(self, name: str, files: Sequence[bytes], labels: np.ndarray | None, shape: NetworkShape, note: str = "") -> None:
         if shape.channels not in (1, 3):
-            raise UserError(f"{name}: the network takes {shape.channels} channels, image files have 1 or 3: use npz:FILE")
+            raise UserError(f"{name}: the network takes {shape.channels} channels, image files have 1 or 3: use an .npz file")
         self.name, self.files, self.labels, self.shape, self.note = name, np.array(files), labels, shape, note
         self.normalisation = imagenet_mean_std(shape.channels)
 
@@ -101,6 +102,14 @@ class FileImages(ImageSource):
 
     def image_name(self, index: int) -> str:
         return os.fsdecode(self.files[index])
+
+    def open(self, index: int) -> Image.Image:
+        """An image as it is in its file.
+
+        Raises:
+            UserError: it cannot be read; the text says why.
+        """
+        return open_image(self.files[index], "L" if self.shape.channels == 1 else "RGB")
 
     @cached_property
     def _transform(self):
@@ -115,8 +124,7 @@ class FileImages(ImageSource):
         pixels = np.zeros((len(indices), s.height, s.width, s.channels), np.uint8)
         for row, index in enumerate(indices):
             try:
-                image = self._transform(open_image(self.files[index], "L" if s.channels == 1 else "RGB"))
-                pixels[row] = np.asarray(image).transpose(1, 2, 0)
+                pixels[row] = np.asarray(self._transform(self.open(index))).transpose(1, 2, 0)
             except UserError:
                 damaged.append(int(index))
         return pixels, damaged
