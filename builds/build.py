@@ -57,7 +57,7 @@ def build(options: BuildOptions) -> Path:
     config["fpga_part"] = part.name
     check_op_types(ModelWrapper(source))
     beside = (model.with_suffix(".npz"), *([EXAMPLE / "images.npz"] if options.model is None else ()))
-    settings = options.settings(images=next(filter(Path.is_file, beside), None))
+    settings = options.settings(images=next(filter(Path.is_file, beside), None), shell=part.shell)
     BuildImages(settings.images, settings.max_images, settings.seed).check(ModelWrapper(source))
     reservation = Reservation(settings.reserve, settings.loadable)
     reservation.check()

@@ -45,8 +45,8 @@ with {images} random images back to back; the logits are compared with those of 
 The design takes {use} of the part, by estimate.
 """
 COMMANDS = """python -m builds.experiments.deit models --models DIR
-finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part U250 --clk-ns 3.333 --engines 1 --goal latency \\
-    --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 4 \\
+finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 3.333 \\
+    --engines 1 --goal latency --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 4 \\
     --folding builds/results/deit_engines/w8a8_engine1_latency_folding.json -o BUILD
 python -m builds.experiments.deit loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
 

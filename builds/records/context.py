@@ -53,7 +53,8 @@ class BuildContext:
     @cached_property
     def part(self) -> Part:
         """The FPGA, as its shell leaves it."""
-        return get_part(self.cfg._resolve_fpga_part(), self.settings.part_resources).with_shell(self.settings.shell)
+        name = self.cfg.fpga_part or self.cfg.board or self.cfg._resolve_fpga_part()
+        return get_part(name, self.settings.part_resources).with_shell(self.settings.shell)
 
     @property
     def synthesises(self) -> bool:

@@ -26,6 +26,7 @@ from finn_vitprune.options.base import command_line
 from finn_vitprune.options.build import BuildOptions, engines_text
 from finn_vitprune.options.configs import ConfigKind, bundled
 from finn_vitprune.recorded import RECORD, check_recorded
+from finn_vitprune.synth.parts import NO_SHELL
 
 FILE = RECORD
 PREVIOUS = "previous-"
@@ -84,7 +85,7 @@ class BuildRecord(BaseModel):
             "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
             "target": f"{target:,} images/s" if isinstance(target := given.get("target_fps"), int | float) else None,
             "engines": engines_text(given),
-            "budget": given.get("budget"), "shell": given.get("shell"),
+            "budget": given.get("budget"), "shell": given.get("shell") or NO_SHELL,
             "versions": ", ".join(f"{name} {version}" for name, version in self.versions.items()),
         }  # fmt: skip
         if self.stopped:

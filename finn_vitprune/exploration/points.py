@@ -19,7 +19,7 @@ from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import ESTIMATE, Summary
 from finn_vitprune.synth.budget import AnyBudget, Budget
 from finn_vitprune.synth.family import ULTRASCALE
-from finn_vitprune.synth.parts import NO_SHELL, get_part
+from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.planning.choose_engines import planned_design
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
 
@@ -33,7 +33,7 @@ class Target(BaseModel):
 
     clk_ns: Annotated[float, Field(gt=0)]
     budget: AnyBudget = Budget()
-    shell: str = NO_SHELL
+    shell: str | None = None
 
     @classmethod
     def of(cls, options: ExploreOptions) -> Target:

@@ -199,7 +199,7 @@ class BuildSettings(Options):
                           "or of a transfer of frames."),
     ] = None  # fmt: skip
     budget: BudgetOption = Budget()
-    shell: ShellOption = NO_SHELL
+    shell: ShellOption = None
     images: Annotated[
         Path | None,
         Option(file=True, folder=True, first="step_lower"),
@@ -292,7 +292,7 @@ class BuildOptions(BuildSettings, BuildRequest):
             raise UserError(
                 f"output {output} is in the folder of --images {self.images}, so the build would be among its images: give another one"
             )
-        if self.shell not in (names := (NO_SHELL, *shell_table())):
+        if self.shell is not None and self.shell not in (names := (NO_SHELL, *shell_table())):
             raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
         self._check_steps()
         if self.target_fps is not None and self.goal == "latency":
@@ -329,10 +329,10 @@ class BuildOptions(BuildSettings, BuildRequest):
                         f"{flag} {step} is unknown: " + (f"did you mean {near[0]}?" if near else f"steps are {', '.join(known)}")
                     )
 
-    def settings(self, images: Path | None = None) -> BuildSettings:
-        """What steps read of them, files with their full paths; ``images`` where none are given."""
+    def settings(self, images: Path | None = None, shell: str | None = None) -> BuildSettings:
+        """What steps read of them, files with their full paths; ``images`` where none are given, the ``shell`` of the part as it is."""
         chosen: dict[str, Any] = {name: getattr(self, name) for name in BuildSettings.model_fields}
-        chosen["images"] = self.images or images
+        chosen |= {"images": self.images or images, "shell": None if shell == NO_SHELL else shell}
         chosen["reserve"] = tuple(value.resolve() if isinstance(value, Path) else value for value in self.reserve)
         return BuildSettings(**{name: value.resolve() if isinstance(value, Path) else value for name, value in chosen.items()})
 

@@ -11,7 +11,6 @@ from pydantic import Field
 from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.shared import BudgetOption, PartResources, ShellOption
 from finn_vitprune.synth.budget import Budget
-from finn_vitprune.synth.parts import NO_SHELL
 
 
 class CheckOptions(Options):
@@ -26,6 +25,6 @@ class CheckOptions(Options):
         Field(description="A QONNX file must fit this part or board; of other files the weights are compared with it."),
     ] = None  # fmt: skip
     budget: BudgetOption = Budget()
-    shell: ShellOption = NO_SHELL
+    shell: ShellOption = None
     part_resources: PartResources = None
     nodes: Annotated[bool, Field(description="Prints a row a node, not a row a part of the network.")] = False

@@ -17,7 +17,6 @@ from finn_vitprune.options.shared import BudgetOption, Jobs, ShellOption
 from finn_vitprune.options.texts import Ints, pair_of_bits
 from finn_vitprune.pruning.choices import Share, check_drops
 from finn_vitprune.synth.budget import Budget
-from finn_vitprune.synth.parts import NO_SHELL
 
 PIPELINE: Final = "pipeline"
 """Hardware for every encoder, in place of a number of engines."""
@@ -163,7 +162,7 @@ class ExploreOptions(Options):
     ] = None
     clk_ns: Annotated[float, Field(ge=0.1, allow_inf_nan=False, description="The clock period in ns.")] = 3.333
     budget: BudgetOption = Budget()
-    shell: ShellOption = NO_SHELL
+    shell: ShellOption = None
     build: Annotated[
         str, BeforeValidator(_built), Option(text=True, metavar="best:N|pareto"),
         Field(description="Builds and simulates the N best designs, or all that no other beats."),

@@ -40,8 +40,8 @@ class BuildKeywords(TypedDict, total=False):
     """Frames whose beats do not add up are counted (docs/loading.md): the input has TLAST in the last beat of every frame, or of a transfer of frames."""
     budget: str
     """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
-    shell: str
-    """This is on the part, too: none or xdma (docs/slrs.md)."""
+    shell: str | None
+    """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     images: str | Path | None
     """The images to verify with: a folder of image files, or an .npz file with `images`, uint8 [frames, H, W, C], and if there are `labels`, integers [frames]. Without it MODEL.npz beside the model, else random images."""
     max_images: int | None
@@ -69,8 +69,8 @@ class CheckKeywords(TypedDict, total=False):
 
     budget: str
     """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
-    shell: str
-    """This is on the part, too: none or xdma (docs/slrs.md)."""
+    shell: str | None
+    """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     part_resources: str | Path | None
     """A JSON or YAML file has the resources of other parts."""
 
@@ -182,8 +182,8 @@ class ExploreKeywords(TypedDict, total=False):
     """The clock period in ns."""
     budget: str
     """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
-    shell: str
-    """This is on the part, too: none or xdma (docs/slrs.md)."""
+    shell: str | None
+    """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     build: str
     """Builds and simulates the N best designs, or all that no other beats."""
     synth: Literal["nodes", "none"]

@@ -22,7 +22,13 @@ BudgetOption = Annotated[
     Field(description="The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."),
     Option(metavar="SHARES", text=True, first="step_fold"),
 ]
-ShellOption = Annotated[str, Field(description="This is on the part, too: none or xdma (docs/slrs.md)."), Option(first="step_fold")]
+ShellOption = Annotated[
+    str | None,
+    Field(
+        description="This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."
+    ),
+    Option(first="step_fold"),
+]
 PartResources = Annotated[
     Path | None,
     Field(description="A JSON or YAML file has the resources of other parts."),

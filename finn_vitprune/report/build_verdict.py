@@ -19,7 +19,7 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, mark_of
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 from finn_vitprune.synth.family import ULTRASCALE
-from finn_vitprune.synth.parts import KINDS, family_of
+from finn_vitprune.synth.parts import KINDS, NO_SHELL, family_of
 from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_KNOWN = "not known"
@@ -37,8 +37,15 @@ def build_verdict(
             comes next; without it :func:`next_step`.
     """
     lines = (fits_line(s), rate_line(s), latency_line(s), bits_line(s), accuracy_line(s, evaluation), clock_line(s), operations_line(s))
-    title = model_title(s.model.model_dump(), s.part and s.part.name)
+    title = model_title(s.model.model_dump(), s.part and part_title(s))
     return Verdict(title, place, tuple(warnings(s, facts)), lines, page, following or next_step(s, facts, evaluation, place))
+
+
+def part_title(s: Summary) -> str:
+    """The part, and the shell that is on it, too."""
+    assert s.part is not None
+    shell = NO_SHELL if s.plan is None else s.plan.shell
+    return s.part.name if shell == NO_SHELL else f"{s.part.name} beside its {shell.upper()} shell"
 
 
 def warnings(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:

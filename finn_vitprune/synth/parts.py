@@ -28,6 +28,8 @@ KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
 
 NO_SHELL = "none"
 """The shell of a part that holds nothing but the accelerator."""
+CARD_SHELL = "xdma"
+"""The shell of an accelerator card."""
 
 _PACKAGE = re.compile(r"[a-z]{4}[0-9]{3,4}$")
 
@@ -50,7 +52,7 @@ class Part:
 
     ``source`` is the document the numbers are from; ``slrs`` the number of super logic regions; ``dies`` what each of
     them has, from SLR0 on, empty where that is not known; ``dies_source`` how it is known. ``shell``: what else is on
-    the part; the resources are then those that it leaves.
+    the part; the resources are then those that it leaves. ``board``: of which it is the part, where it was asked for so.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Part:
     dies: tuple[Resources, ...] = ()
     dies_source: str = ""
     shell: str = NO_SHELL
+    board: str = ""
 
     @property
     def whole(self) -> Resources:
@@ -86,15 +89,17 @@ class Part:
         """What the part has for the accelerator: the sum of :meth:`slr_offers`."""
         return total(self.slr_offers(shell))
 
-    def with_shell(self, shell: str) -> Part:
-        """The part with what ``shell`` leaves of it; itself for "none".
+    def with_shell(self, shell: str | None) -> Part:
+        """The part with what ``shell`` leaves of it; itself for "none". None: the shell that a card has, where the part is that of one.
 
         Raises:
             UserError: there are no figures of ``shell`` for this part.
         """
+        rows = shell_table()
+        if shell is None:
+            shell = CARD_SHELL if self.board and self.device in rows[CARD_SHELL] else NO_SHELL
         if shell in (NO_SHELL, self.shell):
             return self
-        rows = shell_table()
         if shell not in rows:
             raise UserError(f"unknown shell {shell}: use {', '.join([NO_SHELL, *rows])}")
         if (row := rows[shell].get(self.device)) is None:
@@ -175,7 +180,7 @@ def get_part(name: str, resources_file: str | Path | None = None) -> Part:
         if key in own:
             return _own_part(full, own[key], str(resources_file))
     if (device := _device(full.lower())) is not None:
-        return Part(name=full, **part_table()[device])
+        return Part(name=full, board="" if full == name else name, **part_table()[device])
     if (ecp5 := {name.lower(): found.part for name, found in boards().items()}.get(full.lower())) is not None:
         return _ecp5_part(ecp5)
     raise UserError(_unknown(name, full, own))

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from finn_vitprune.synth.budget import Share
+from finn_vitprune.synth.parts import NO_SHELL
 
 Count = Annotated[int, Field(ge=0)]
+SHELL_MEAN = 0.7
+"""Share of DSP, BRAM and URAM, on average, up to which FINN takes a build on a card to close."""
 
 
 class EngineChoice(BaseModel):
@@ -99,6 +102,11 @@ class Planned(BaseModel):
     def lines(self) -> list[str]:
         """Why the plan is no faster, in sentences."""
         lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
+        if self.shell != NO_SHELL:
+            shares = [self.used[kind] * self.budget[kind] for kind in ("DSP", "BRAM", "URAM")]
+            lines.append(
+                f"Of what the shell leaves, DSP, BRAM and URAM take {sum(shares) / 3:.2f} on average; FINN asks for {SHELL_MEAN} at most."
+            )
         if not self.fits:
             lines.append("The plan does not fit the budget.")
         if self.missed:

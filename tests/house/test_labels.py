@@ -135,7 +135,10 @@ def test_a_folder_without_images_or_with_a_damaged_one_is_refused_by_name(tmp_pa
     folder = folder_of_images(tmp_path / "pictures")
     (folder / "4.png").write_bytes(b"no picture")
     (tmp_path / "empty").mkdir()
-    for path, text in ((folder, "cannot read image .*4.png: .+: remove or replace it"), (tmp_path / "empty", "empty has no image files: use .jpg")):
+    for path, text in (
+        (folder, "cannot read image .*4.png: .+: remove or replace it"),
+        (tmp_path / "empty", "empty has no image files: use .jpg"),
+    ):
         with pytest.raises(UserError, match=text):
             loaded(path)
         with pytest.raises(UserError, match=text):

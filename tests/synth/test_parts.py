@@ -117,6 +117,15 @@ def test_a_shell_without_figures_is_refused_with_the_parts_that_have_them():
     assert get_part("xczu7ev").with_shell("none").shell == "none"
 
 
+@pytest.mark.parametrize("name, shell", [
+    ("U250", "xdma"), ("u55c", "xdma"), ("xcu250-figd2104-2L-e", "none"), ("xcu250", "none"), ("ZCU104", "none"), ("ulx3s-85f", "none"),
+])  # fmt: skip
+def test_a_card_by_its_name_has_its_shell(name, shell):
+    part = get_part(name)
+    assert part.with_shell(None).shell == shell and part.with_shell("none").shell == "none"
+    assert (part.with_shell(None).LUT < part.LUT) is (shell == "xdma")
+
+
 @pytest.mark.parametrize("name", ["xczu3eg", "xczu3eg-sfvc784-2-e", "XCZU3EG-SBVA484-1-I", "xczu3egsbva484-1"])
 def test_package_and_grade_do_not_matter(name):
     assert get_part(name).device == "xczu3eg"

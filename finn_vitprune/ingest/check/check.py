@@ -14,7 +14,7 @@ from finn_vitprune.synth.budget import AnyBudget, Budget
 
 
 def check(
-    path: Path, fpga_part: str | None = None, budget: AnyBudget = Budget(), shell: str = parts.NO_SHELL, part_resources: Path | None = None
+    path: Path, fpga_part: str | None = None, budget: AnyBudget = Budget(), shell: str | None = None, part_resources: Path | None = None
 ) -> Checked:
     """Look at every node of an ONNX file.
 
@@ -22,11 +22,11 @@ def check(
         path: float, QDQ or QONNX.
         fpga_part: a QONNX file must fit it, by the estimates of the plan that fills it; of another file the weights are
             compared with it (a note).
-        budget: shares of the part that a plan may use. shell: what else is on it. part_resources: file of other parts.
+        budget: shares of the part that a plan may use. shell: what else is on it, None: what a card has. part_resources: file of other parts.
     Raises:
         UserError: the file cannot be read or is not a sound graph, or the part is unknown or missing.
     """
-    if fpga_part is None and (shell != parts.NO_SHELL or budget != Budget() or part_resources is not None):
+    if fpga_part is None and (shell is not None or budget != Budget() or part_resources is not None):
         raise UserError("--budget, --shell and --part-resources say something of a part: give --fpga-part too")
     part = None if fpga_part is None else parts.get_part(fpga_part, part_resources).with_shell(shell)
     proto = read_proto(path)
