@@ -19,7 +19,7 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, mark_of
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 from finn_vitprune.synth.family import ULTRASCALE
-from finn_vitprune.synth.parts import KINDS, NO_SHELL, family_of
+from finn_vitprune.synth.parts import KINDS, NO_SHELL, board_parts, family_of
 from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_KNOWN = "not known"
@@ -42,10 +42,12 @@ def build_verdict(
 
 
 def part_title(s: Summary) -> str:
-    """The part, and the shell that is on it, too."""
+    """The bare part, or the card with its shell."""
     assert s.part is not None
-    shell = NO_SHELL if s.plan is None else s.plan.shell
-    return s.part.name if shell == NO_SHELL else f"{s.part.name} beside its {shell.upper()} shell"
+    if s.plan is None or s.plan.shell == NO_SHELL:
+        return s.part.name
+    cards = {part: board for board, part in board_parts().items()}
+    return f"{cards.get(s.part.name, s.part.name)} with its shell"
 
 
 def warnings(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
