@@ -12,6 +12,8 @@ from finn_vitprune.numerics import kept_tokens, tokens_after_drop
 
 PIXEL_BITS = 8
 RESIDUAL_BITS = 16
+ENTRY_BITS = 8
+"""Of the codes and of the weights of the LayerNorm before the encoders, whatever other layers have."""
 LOGIT_BITS = 8
 
 
@@ -61,7 +63,8 @@ class ViTConfig:
     latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
-    classifier, None: ``weight_bits``. ``activation``: of all MLPs.
+    classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
+    the first encoder, on the residual stream (CLIP).
     """
 
     image_size: int
@@ -79,6 +82,7 @@ class ViTConfig:
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
     activation: MlpActivation = MlpActivation.GELU
+    norm_pre: bool = False
 
     @classmethod
     def dense(

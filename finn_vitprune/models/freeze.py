@@ -28,7 +28,7 @@ def freeze(model: PrunedViT) -> PrunedViT:
     frozen = PrunedViT(model.config)
     frozen.load_state_dict({k: v.float() for k, v in model.state_dict().items()})
     frozen.eval()
-    residual = frozen.residual_scale.number
+    residual, embedded = frozen.residual_scale.number, frozen.embed_scale.number
     for module in frozen.modules():
         if isinstance(module, IntLayerNorm):
             _, mult, shift = module.constants()
@@ -37,7 +37,10 @@ def freeze(model: PrunedViT) -> PrunedViT:
         frozen.pool.snap(frozen.norm.quant.scale.number)
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
-    _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
+    _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, embedded))
+    if model.config.norm_pre:
+        entry = frozen.norm_pre
+        _freeze_linear("norm_pre", entry.scale, entry.norm.quant.scale.number, np.full(model.config.dim, residual))
     for i, block in enumerate(frozen.blocks):
         attn, mlp = block.attn, block.mlp
         fix_logit_scale(attn)
@@ -52,7 +55,7 @@ def freeze(model: PrunedViT) -> PrunedViT:
         _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, out)
     _freeze_linear("head", frozen.head, frozen.head_quant.scale.number, None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
-        parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
+        parameter.copy_(to_grid(parameter, embedded, RESIDUAL_BITS))
     return frozen
 
 

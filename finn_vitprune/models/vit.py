@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import DropTokens, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
+from finn_vitprune.models.layers import DropTokens, EntryNorm, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -137,10 +137,11 @@ class PrunedViT(nn.Module):
         self.patch_embed = PrunedLinear(config.patch_dim, config.dim, outer_bits)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.prefix, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, config.dim))
-        self.patch_quant = ResidualQuant(self.residual_scale)
-        self.prefix_quant = ResidualQuant(self.residual_scale)
-        self.pos_quant = ResidualQuant(self.residual_scale)
-        self.embed_quant = ResidualQuant(self.residual_scale)
+        if config.norm_pre:
+            self.entry_scale = ActScale(2.0**-10, learned=False)
+        self.patch_quant, self.prefix_quant, self.pos_quant, self.embed_quant = (ResidualQuant(self.embed_scale) for _ in range(4))
+        if config.norm_pre:
+            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale)
         self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
         if config.pooling is not Pooling.CLASS:
@@ -165,7 +166,8 @@ class PrunedViT(nn.Module):
             if images.shape[0] != 1:
                 prefix = prefix.expand(images.shape[0], -1, -1)
             x = torch.cat([prefix, x], dim=1)
-        return self.embed_quant(x + self.pos_quant(self.pos_embed))
+        x = self.embed_quant(x + self.pos_quant(self.pos_embed))
+        return self.norm_pre(x) if self.config.norm_pre else x
 
     def forward(self, images: Tensor, masks: Iterable[EncoderMask] | None = None) -> Tensor:
         x = self.embed(images)
@@ -179,6 +181,11 @@ class PrunedViT(nn.Module):
         if self.config.pooling is Pooling.CLASS:
             return self.norm(x[:, :1])
         return self.norm(self.pool(x)) if self.config.norm_after_pooling else self.pool(self.norm(x))
+
+    @property
+    def embed_scale(self) -> ActScale:
+        """The scale of the embedded tokens: the residual stream's, unless a LayerNorm stands between the two."""
+        return self.entry_scale if self.config.norm_pre else self.residual_scale
 
     @property
     def head_quant(self) -> ActQuant:
@@ -214,7 +221,7 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> None:
-        """Set every activation scale from float values of ``images``; residual scale = max|x| / 2^14."""
+        """Set every activation scale from float values of ``images``; INT16 scales as :meth:`calibrate_residual`."""
         with self._observed(ActQuant) as observed:
             for name in [n for n in observed if n.endswith(("pixel_quant", "exp_quant"))]:
                 observed.pop(name).observing = False
@@ -224,12 +231,13 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate_residual(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> float:
-        """Set the residual scale to max|x| / 2^14 over ``images``, at the scales of everything else."""
+        """Set the residual scale, and :attr:`embed_scale`, to max|x| / 2^14 over ``images``, at the scales of everything else."""
         with self._observed(ResidualQuant) as observed:
             for start in range(0, len(images), batch):
                 self(images[start : start + batch], masks)
-        largest = max(q.largest for q in observed.values())
-        self.residual_scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
+        for scale in {self.embed_scale, self.residual_scale}:
+            largest = max(q.largest for q in observed.values() if q.scale is scale)
+            scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
         return self.residual_scale.number
 
     @contextmanager

@@ -39,7 +39,7 @@ class ModelSection(ConfigSection):
     """The network; image size, channels and classes come from the data set.
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
-    others are not used; ``pretrained`` loads its weights.
+    others are not used; ``pretrained`` loads its weights. ``norm_pre``: a LayerNorm before the encoders, as CLIP has it.
     """
 
     timm: str | None = None
@@ -51,6 +51,7 @@ class ModelSection(ConfigSection):
     heads: Count = 4
     mlp_ratio: Positive = 4.0
     activation: MlpActivation = MlpActivation.GELU
+    norm_pre: bool = False
 
 
 class QuantSection(ConfigSection):

@@ -46,6 +46,7 @@ from finn_vitprune.transforms.streams.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
+from finn_vitprune.transforms.streams.node_names import INITIAL_NORM, node_names
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 TOKEN_SCORES = Mapped(ATTENTION, "token scores")
@@ -202,6 +203,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         encoders=tuple(EncoderShape(a.get_nodeattr("heads"), w) for a, w in zip(attention, widths)),
         prefix=prefix,
         pooling=pooling,
+        norm_pre=any(name.layer == INITIAL_NORM for name in node_names(model).values()),
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
 
@@ -217,7 +219,8 @@ def _size(source: ModelWrapper, lowered: Lowered, model: ModelWrapper, found: St
     except (UserError, ValueError, LookupError, TypeError):
         tokens = tuple((n, n) for n in found.tokens)
         loads = dense_loads(found.config)
-        dense = (macs_of(found.config, loads), params_of(found.config, loads))
+        block = getCustomOp(model.get_nodes_by_op_type("BlockSparseMVAU")[0]).get_nodeattr("block")
+        dense = (macs_of(found.config, loads, block), params_of(found.config, loads, block))
     params = graph.weights + graph.biases
     heads = tuple(e.heads for e in found.config.encoders)
     return Complexity(dense[0], every_token.macs, graph.macs, dense[1], params, index_bits, tokens, heads)

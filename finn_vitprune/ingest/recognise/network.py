@@ -133,9 +133,13 @@ class Classifier:
 
 @dataclass(frozen=True)
 class FoundNetwork:
-    """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
+    """The matched parts, in the order of the data; ``output`` names the graph output that was followed.
+
+    entry: the LayerNorm before the encoders, None where there is none.
+    """
 
     embedding: Embedding
+    entry: Norm | None
     encoders: tuple[tuple[AttentionBranch, MlpBranch], ...]
     classifier: Classifier
     output: str

@@ -68,11 +68,12 @@ def recognise(normalised: Normalised) -> Recognition:
 def _network(normalised: Normalised) -> FoundNetwork:
     output, view = _logits(normalised)
     classifier, x = _classifier(view)
-    blocks, embedded = _blocks(x)
+    blocks, start = _blocks(x)
     if not blocks:
-        raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
+        raise NotRecognised.at(start, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
-    return FoundNetwork(match_embedding(embedded), encoders, classifier, output)
+    embedded, entry = _entry(start)
+    return FoundNetwork(match_embedding(embedded), entry, encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -182,20 +183,27 @@ def _what(term: Term) -> str:
 # --- the encoders --------------------------------------------------------------------------------
 
 
-def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Embedded]:
-    """Residual branches from the last to the first, and the embedded tokens before them."""
+def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Term]:
+    """Residual branches from the last to the first, and what the first encoder reads."""
     found: list[AttentionBranch | MlpBranch] = []
     while isinstance(x, Sum):
         branch, rest = _branch(x)
         found.append(branch)
         x = rest
+    return found, x
+
+
+def _entry(x: Term) -> tuple[Embedded, Norm | None]:
+    """The embedded tokens that the first encoder reads, and the LayerNorm between the two."""
     if isinstance(x, Embedded):
-        return found, x
+        return x, None
     if isinstance(x, Linear) and isinstance(x.x.term, Patches):
         raise NotRecognised.at(x, "patches enter the first encoder without positions", "use a model with a position embedding")
     if isinstance(x, Norm):
-        if isinstance(x.x.term, (Embedded, Linear)):
-            raise NotRecognised.at(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
+        if isinstance(x.x.term, Embedded) and x.x.rows is None:
+            return x.x.term, x
+        if isinstance(x.x.term, Linear):
+            raise NotRecognised.at(x, "a LayerNorm stands on the patches, which have no positions", "use a model with a position embedding")
         raise NotRecognised.at(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     raise NotRecognised.at(x, f"the residual stream comes from {_what(x)}", PLAIN)
 

@@ -21,6 +21,8 @@ def gather(network: FoundNetwork) -> RecognisedViT:
     """
     e, c = network.embedding, network.classifier
     weights = _embedding_weights(network)
+    if network.entry is not None:
+        _norm(weights, "norm_pre", network.entry)
     shapes = []
     for i, (attention, mlp) in enumerate(network.encoders):
         shapes.append(_attention(weights, f"blocks.{i}", attention))
@@ -42,6 +44,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
+        norm_pre=network.entry is not None,
         activation=_same([ACTIVATIONS[m.activation.name] for _, m in pairs], network, "activation"),
     )
     return RecognisedViT(
@@ -77,6 +80,7 @@ def _same(values: list, network: FoundNetwork, what: str):
 
 def _same_eps(network: FoundNetwork) -> float:
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
+    norms += [] if network.entry is None else [network.entry]
     for norm in norms:
         if norm.eps != norms[0].eps:
             raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
