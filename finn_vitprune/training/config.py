@@ -215,10 +215,10 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
-    if (m := config.model).timm is not None and m.activation is not MlpActivation.GELU:
-        raise UserError(
-            f"{source}: model.activation {m.activation.value} is for networks of given sizes, {m.timm} has its own: leave it out"
-        )
+    for name, usual in (("activation", MlpActivation.GELU), ("norm_pre", False)):
+        if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
+            text = str(getattr(given, "value", given)).lower()
+            raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")
     return config
 
 

@@ -69,11 +69,10 @@ def _network(normalised: Normalised) -> FoundNetwork:
     output, view = _logits(normalised)
     classifier, x = _classifier(view)
     blocks, start = _blocks(x)
+    embedded, entry = _entry(start)
     if not blocks:
         raise NotRecognised.at(start, "no encoder stands between the patches and the classifier", PLAIN)
-    encoders = _pairs(blocks)
-    embedded, entry = _entry(start)
-    return FoundNetwork(match_embedding(embedded), entry, encoders, classifier, output)
+    return FoundNetwork(match_embedding(embedded), entry, _pairs(blocks), classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
