@@ -82,10 +82,10 @@ def _complexity(small: ViTConfig, macs_dense: int, macs: int, params_dense: int,
 def _totals(config: ViTConfig) -> tuple[int, int]:
     """Operations and parameters."""
     loads = encoder_loads(config, all_blocks(config), 1)
-    entry = int(config.norm_pre)
-    normed = entry * config.tokens + loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
+    entry, final = int(config.norm_pre), int(config.final_norm)
+    normed = entry * config.tokens + final * loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
     macs = outer_macs(config) + NORM_OPERATIONS * config.dim * normed + sum(e.linear_macs for e in loads)
-    params = outer_params(config) + (1 + entry) * 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
+    params = outer_params(config) + (entry + final) * 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
     return macs, params
 
 

@@ -84,6 +84,12 @@ class DiagonalLinear(PrunedLinear):
         return super().forward(x, mask if beside_is_zero else self.diagonal, bias_mask)
 
 
+def snap_scale(quant: ActQuant, s_in: float) -> None:
+    """Fix the scale s of a quantiser that codes of scale ``s_in`` are requantised to, so that s_in / s = M 2^-S."""
+    mult, shift = numerics.snap_ratio(s_in / quant.scale.number)
+    quant.scale.fix(s_in * 2.0**shift / int(mult))
+
+
 class IntLayerNorm(nn.Module):
     """LayerNorm without gamma and beta: :func:`numerics.layernorm` forward, float LayerNorm backward.
 
@@ -137,7 +143,7 @@ class TokenMean(nn.Module):
     """Mean over the tokens from ``first`` on, quantised (:func:`numerics.token_mean`).
 
     Of the INT16 residual stream (``residual_scale`` given) the mean's scale is s 2^S / N with 2^S the power of
-    two at or above N tokens, so that hardware shifts the sum; it cannot saturate. Of a LayerNorm's codes the
+    two at or above N tokens, so that hardware shifts the sum; it cannot saturate. Of codes that the classifier reads, the
     scale is learned, and export snaps it (:meth:`snap`).
     """
 
@@ -152,8 +158,7 @@ class TokenMean(nn.Module):
 
     def snap(self, s_in: float) -> None:
         """Fix the scale so that s_in / (N s) = M 2^-S."""
-        mult, shift = numerics.snap_ratio(s_in / (self.count * self.quant.scale.number))
-        self.quant.scale.fix(s_in * 2.0**shift / (self.count * int(mult)))
+        snap_scale(self.quant, s_in / self.count)
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[B, N, D]`` -> ``[B, 1, D]``."""

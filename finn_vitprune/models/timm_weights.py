@@ -49,6 +49,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         activation=activation,
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
+        final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         **bits,
     )
 
@@ -169,7 +170,7 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
-    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm")
+    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")

@@ -148,7 +148,10 @@ class PrunedViT(nn.Module):
             of_residual = self.residual_scale if config.norm_after_pooling else None
             self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
-        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+        if config.final_norm:
+            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+        elif config.pooling is Pooling.CLASS:
+            self.class_quant = ActQuant(config.act_bits)
         self.head = PrunedLinear(config.dim, config.classes, outer_bits, per_channel=False)
 
     def patchify(self, images: Tensor) -> Tensor:
@@ -178,9 +181,12 @@ class PrunedViT(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """The last residual sum ``[B, N, D]`` to what the classifier reads ``[B, 1, D]``."""
-        if self.config.pooling is Pooling.CLASS:
-            return self.norm(x[:, :1])
-        return self.norm(self.pool(x)) if self.config.norm_after_pooling else self.pool(self.norm(x))
+        c = self.config
+        if c.pooling is Pooling.CLASS:
+            return self.norm(x[:, :1]) if c.final_norm else self.class_quant(x[:, :1])
+        if c.norm_after_pooling:
+            return self.norm(self.pool(x))
+        return self.pool(self.norm(x) if c.final_norm else x)
 
     @property
     def embed_scale(self) -> ActScale:
@@ -191,7 +197,9 @@ class PrunedViT(nn.Module):
     def head_quant(self) -> ActQuant:
         """The quantiser of what the classifier reads."""
         c = self.config
-        return self.norm.quant if c.pooling is Pooling.CLASS or c.norm_after_pooling else self.pool.quant
+        if c.pooling is not Pooling.CLASS and not c.norm_after_pooling:
+            return self.pool.quant
+        return self.norm.quant if c.final_norm else self.class_quant
 
     # --- switches of training ---
 

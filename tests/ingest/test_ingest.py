@@ -100,6 +100,16 @@ def test_a_norm_before_the_encoders_is_recognised_with_its_gamma_and_beta(tmp_pa
     assert_same_logits(path, vit)
 
 
+@pytest.mark.parametrize("options", [{}, {"global_pool": "avg"}, {"pre_norm": True}], ids=str)
+@pytest.mark.parametrize("opset", [14, 20])
+def test_a_network_without_a_norm_before_the_classifier_is_recognised(tmp_path, opset, options):
+    model = small_timm(final_norm=False, **options)
+    path = export(model, tmp_path / "model.onnx", opset)
+    vit = recognised(path)
+    assert not vit.config.final_norm and not any(name.startswith(("norm.", "fc_norm.")) for name in vit.weights)
+    assert_same_logits(path, vit)
+
+
 @pytest.mark.parametrize("opset", [14, 17])
 def test_layer_scale_is_folded(tmp_path, opset):
     path = export(small_timm(init_values=0.1), tmp_path / "model.onnx", opset)

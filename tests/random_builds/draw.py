@@ -56,6 +56,7 @@ class Drawn:
     target_fps: int | None
     activation: str = "gelu"
     norm_pre: bool = False
+    final_norm: bool = True
 
     @property
     def config(self) -> ViTConfig:
@@ -64,7 +65,7 @@ class Drawn:
             self.image_size, self.channels, self.patch_size, self.heads * self.head_dim, self.heads, self.depth,
             self.classes, prefix=self.prefix, weight_bits=self.weight_bits, act_bits=self.act_bits,
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
-            activation=MlpActivation(self.activation), norm_pre=self.norm_pre,
+            activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -148,9 +149,11 @@ def draw_activation(seed: int) -> DrawnDesign:
 
 
 def draw_norm(seed: int) -> DrawnDesign:
-    """A LayerNorm before the encoders, which are on engines at even seeds and have hardware each at odd ones."""
+    """A LayerNorm before the encoders, none after them, or both; the encoders are on engines at even seeds and have hardware each at odd ones."""
     design = draw_network(seed) if seed % 2 else draw_engines(seed)
-    return replace(design, network=replace(design.network, norm_pre=True))
+    final = seed % 3 == 0
+    after = design.network.norm_after_pooling and final
+    return replace(design, network=replace(design.network, norm_pre=seed % 3 != 1, final_norm=final, norm_after_pooling=after))
 
 
 def draw_design(seed: int) -> DrawnDesign:

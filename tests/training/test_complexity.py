@@ -167,7 +167,7 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
         config = config.with_token_drop(rate, drops)
     else:
         config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
-    config = replace(config, norm_pre=pick(False, False, True))
+    config = replace(config, norm_pre=pick(False, False, True), final_norm=config.norm_after_pooling or pick(True, True, False))
     return config, PruneConfig(block, keep, neuron_keep), rng
 
 
@@ -294,7 +294,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
     (2, 1, (), (1, 0), 32, 4, 4, Pooling.PATCHES, True),
     (2, 0, (), (0, 1), 32, 2, 8, Pooling.PATCHES, False),
     (1, 2, (), (1,), 32, 2, 8, Pooling.ALL, True),
-    (2, 1, (1,), (1, 0), 32, 4, 4, Pooling.CLASS, False, True),
+    (2, 1, (1,), (1, 0), 32, 4, 4, Pooling.CLASS, False, True, False),
 ]
 
 
@@ -302,7 +302,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
 def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
     depth, prefix, drops, removed, dim, heads, block, *pooling = request.param
-    options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling", "norm_pre"), pooling))
+    options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling", "norm_pre", "final_norm"), pooling))
     config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, **options)
     config = config.with_token_drop("0.5", drops) if drops else config
     dense, small = pruned_by_score(config, PruneConfig(block, "0.5", "0.5"), removed)

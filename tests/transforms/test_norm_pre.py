@@ -121,9 +121,10 @@ def test_the_configuration_of_training_has_it():
         parse_config(content | {"model": {"norm_pre": "perhaps"}}, "c.yaml")
 
 
-@pytest.mark.parametrize("seed", sampled([2, 1], 1))
+@pytest.mark.parametrize("seed", sampled([6, 2, 3], 1))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
-    """On engines and with hardware for every encoder."""
+    """On engines, with hardware for every encoder, and without a LayerNorm after them."""
+    assert NORMS.design(seed).network.norm_pre
     found = check_seed(NORMS, seed)
     assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
 
@@ -134,5 +135,8 @@ def test_random_networks_agree():
     assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [NORMS.design(seed) for seed in outcomes]
-    assert {bool(d.encoders_per_engine) for d in drawn} == {False, True} and all(d.network.norm_pre for d in drawn)
+    assert {(bool(d.encoders_per_engine), d.network.norm_pre, d.network.final_norm) for d in drawn} == {
+        (engine, *norms) for engine in (False, True) for norms in ((True, True), (True, False), (False, False))
+    }
+    assert {d.network.pooling == "class" for d in drawn if not d.network.final_norm} == {False, True}
     assert {(4, 8), (8, 8)} <= {(d.network.weight_bits, d.network.act_bits) for d in drawn}

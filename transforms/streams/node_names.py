@@ -19,8 +19,8 @@ UNITS = {
     "VitRequant": "requantisation", "VitTokenEmbed": "token embedding", "VitTokenMean": "mean of tokens",
 }  # fmt: skip
 """Words for ops that are not called by their op type in words."""
-INITIAL_NORM = "initial LayerNorm"
-"""The one before the encoders."""
+INITIAL_NORM, FINAL_NORM = "initial LayerNorm", "final LayerNorm"
+"""Those outside the encoders."""
 INPUTS = {("PrunedAttention", 0): "Q", ("PrunedAttention", 1): "KV", ("VitTokenDrop", 1): "score"}
 """Words for inputs of an op that has several."""
 
@@ -159,7 +159,7 @@ class _Naming:
         """Of a node after the last block."""
         if not self.blocks:
             return word_of(kind)
-        return {"BlockSparseMVAU": "classifier", "VitLayerNorm": "final LayerNorm"}.get(kind, word_of(kind))
+        return {"BlockSparseMVAU": "classifier", "VitLayerNorm": FINAL_NORM}.get(kind, word_of(kind))
 
     def _layer(self, block: _Block, node: NodeProto, kind: str) -> str:
         """Of a unit in a block."""

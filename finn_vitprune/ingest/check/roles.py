@@ -83,7 +83,8 @@ def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
         yield from _attention_parts(i, attention)
         yield from _mlp_parts(i, mlp)
     c = network.classifier
-    yield c.norm, Role(CLASSIFIER, UNITS[Norm])
+    if c.norm is not None:
+        yield c.norm, Role(CLASSIFIER, UNITS[Norm])
     if c.mean is not None:
         yield c.mean, Role(CLASSIFIER, UNITS[Mean])
     yield c.heads[0], Role(CLASSIFIER, matrix(c.heads[0], "classifier"))

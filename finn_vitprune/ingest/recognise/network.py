@@ -122,9 +122,9 @@ class MlpBranch:
 
 @dataclass(frozen=True)
 class Classifier:
-    """From the last residual sum to the logits; ``mean`` None: the class token is picked."""
+    """From the last residual sum to the logits; ``mean`` None: the class token is picked; ``norm`` None: there is none."""
 
-    norm: Norm
+    norm: Norm | None
     heads: tuple[Linear, ...]
     mean: Mean | None
     norm_after_pooling: bool

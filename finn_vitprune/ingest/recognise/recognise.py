@@ -115,14 +115,15 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
     elif isinstance(x.term, Norm) and isinstance(x.term.x.term, Mean):
         mean = x.term.x.term
         return Classifier(x.term, heads, mean, True, probabilities), mean.x.term
-    norm = x.term
-    if not isinstance(norm, Norm):
-        raise NotRecognised.at(head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm")
+    read = x.term
+    if not isinstance(read, (Norm, Sum)):
+        raise NotRecognised.at(head, f"the classifier reads {_what(read)}, not a LayerNorm or the last encoder", "export a whole network")
+    norm = read if isinstance(read, Norm) else None
     if mean is None:
-        rows = norm.x.rows if norm.x.rows is not None else x.rows
+        rows = norm.x.rows if norm is not None and norm.x.rows is not None else x.rows
         if rows != (0,):
             raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
-    return Classifier(norm, heads, mean, False, probabilities), norm.x.term
+    return Classifier(norm, heads, mean, False, probabilities), read if norm is None else norm.x.term
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:
