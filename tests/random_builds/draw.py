@@ -149,11 +149,15 @@ def draw_activation(seed: int) -> DrawnDesign:
 
 
 def draw_norm(seed: int) -> DrawnDesign:
-    """A LayerNorm before the encoders, none after them, or both; the encoders are on engines at even seeds and have hardware each at odd ones."""
+    """A LayerNorm before the encoders, none after them, or both; the encoders are on engines at even seeds and have hardware each at odd ones.
+
+    A design of every sixth seed, with both LayerNorms, is loaded with another network.
+    """
     design = draw_network(seed) if seed % 2 else draw_engines(seed)
     final = seed % 3 == 0
     after = design.network.norm_after_pooling and final
-    return replace(design, network=replace(design.network, norm_pre=seed % 3 != 1, final_norm=final, norm_after_pooling=after))
+    network = replace(design.network, norm_pre=seed % 3 != 1, final_norm=final, norm_after_pooling=after)
+    return replace(design, network=network, loads="" if seed % 6 else "another")
 
 
 def draw_design(seed: int) -> DrawnDesign:
