@@ -150,11 +150,11 @@ def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.n
 
     y_i = clip(round_half_even(n_i rc 2**-(8 + e + shift))) with n_i = D X_i - S1,
     v = D S2 - S1**2 + eps, (r, e) = reciprocal_sqrt(v), rc = (r mult) >> 16, where
-    1 / s_out = mult 2**-shift. For INT16 codes and D <= 1024: n 27 bits, v 51 bits, rc 25 bits.
+    1 / s_out = mult 2**-shift. For INT16 codes and D <= 1664: n 28 bits, v 52 bits, rc 25 bits, their product 53 bits.
 
     Args:
         x: codes ``[..., D]`` of the residual stream.
-        eps: max(1, round(D**2 eps_float / s_in**2)).
+        eps: max(1, round(D**2 eps_float / s_in**2)), at most :func:`layernorm_largest_eps`.
         mult: 17-bit multiplier of 1 / s_out.
         shift: shift of 1 / s_out, >= 0.
         bits: width of the signed output codes.
@@ -166,6 +166,14 @@ def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.n
     n = d * x - s1
     r, e = reciprocal_sqrt(d * s2 - s1 * s1 + eps)
     return requantise(n, (r * mult) >> 16, 8 + e + shift, bits)
+
+
+def layernorm_largest_eps(d: int) -> int:
+    """The largest eps of :func:`layernorm` over ``d`` INT16 codes: it has 51 bits, and v stays below 2**52.
+
+    D S2 - S1**2 is the sum of the squared differences of all pairs of codes, and largest where half of them are at each end.
+    """
+    return min((1 << 51) - 1, (1 << 52) - 1 - d // 2 * (d - d // 2) * ((1 << 16) - 1) ** 2)
 
 
 def layernorm_constants(d: int, eps: float, s_in: float, s_out: float) -> tuple[int, int, int]:

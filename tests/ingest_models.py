@@ -74,7 +74,10 @@ def timm_of(vit) -> nn.Module:
             class_token=vit.config.prefix == 1,
             global_pool="token" if vit.config.pooling == "class" else "avg",
             fc_norm=vit.config.norm_after_pooling,
+            pre_norm=vit.config.norm_pre,
+            final_norm=vit.config.final_norm,
         )
+        model.patch_embed.proj.register_parameter("bias", nn.Parameter(torch.zeros(vit.config.dim)))  # timm leaves out CLIP's
     state = {k: torch.tensor(np.ascontiguousarray(v)) for k, v in vit.weights.items()}
     if "dist_token" in state and "head_dist.weight" not in state:
         state |= {"head_dist.weight": state["head.weight"], "head_dist.bias": state["head.bias"]}

@@ -35,7 +35,7 @@ module vp_layernorm #(
     input  wire logic [33:0]         load_in,
     output      logic [33:0]         load_out
 );
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
+    if (D < 2 || D > 1664 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);

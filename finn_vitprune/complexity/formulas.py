@@ -20,8 +20,8 @@ from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 FORMULAS = {
     "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M",
     "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M",
-    "MACs besides": "patches patch_dim D + D classes",
-    "parameters besides": "(patch_dim + 1) D + (D + 1) classes",
+    "MACs besides": "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders)",
+    "parameters besides": "(patch_dim + 1) D + (D + 1) classes (+ (b + 1) D)",
     "an encoder in the paper": ("2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) + 2 N' D M_all alpha_mlp"),
 }
 SYMBOLS = (
@@ -182,14 +182,16 @@ def outer_params(config: ViTConfig) -> int:
     return (config.patch_dim + 1) * config.dim + (config.dim + 1) * config.classes
 
 
-def macs_of(config: ViTConfig, loads: Sequence[EncoderLoad]) -> int:
-    """Products of one frame."""
-    return outer_macs(config) + sum(e.macs for e in loads)
+def macs_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
+    """Products of one frame; a LayerNorm before the encoders has its gamma in the blocks on the diagonal."""
+    entry = config.tokens * block * config.dim if config.norm_pre else 0
+    return outer_macs(config) + entry + sum(e.macs for e in loads)
 
 
-def params_of(config: ViTConfig, loads: Sequence[EncoderLoad]) -> int:
+def params_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
     """Weights and biases of all matrices."""
-    return outer_params(config) + sum(e.params for e in loads)
+    entry = (block + 1) * config.dim if config.norm_pre else 0
+    return outer_params(config) + entry + sum(e.params for e in loads)
 
 
 def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> Complexity:
@@ -206,11 +208,11 @@ def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], b
         for e, s in zip(kept, small.encoders, strict=True)
     )
     return Complexity(
-        macs_dense=macs_of(dense, before),
-        macs_pruned=macs_of(small, after),
-        macs=macs_of(small, as_performed(small, after)),
-        params_dense=params_of(dense, before),
-        params=params_of(small, after),
+        macs_dense=macs_of(dense, before, block),
+        macs_pruned=macs_of(small, after, block),
+        macs=macs_of(small, as_performed(small, after), block),
+        params_dense=params_of(dense, before, block),
+        params=params_of(small, after, block),
         index_bits=index,
         tokens=tuple(small.token_counts()),
         heads=tuple(s.heads for s in small.encoders),

@@ -25,7 +25,7 @@ from fractions import Fraction
 from finn_vitprune.complexity.formulas import Complexity, all_blocks, encoder_loads, outer_macs, outer_params, unpruned, without_heads
 from finn_vitprune.complexity.modules import tokens_seen
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
+from finn_vitprune.models.layers import DiagonalLinear, IntLayerNorm, PrunedLinear
 from finn_vitprune.models.vit import PrunedViT
 
 FORMULAS = {
@@ -82,9 +82,10 @@ def _complexity(small: ViTConfig, macs_dense: int, macs: int, params_dense: int,
 def _totals(config: ViTConfig) -> tuple[int, int]:
     """Operations and parameters."""
     loads = encoder_loads(config, all_blocks(config), 1)
-    normed = loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
+    entry, final = int(config.norm_pre), int(config.final_norm)
+    normed = entry * config.tokens + final * loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
     macs = outer_macs(config) + NORM_OPERATIONS * config.dim * normed + sum(e.linear_macs for e in loads)
-    params = outer_params(config) + 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
+    params = outer_params(config) + (entry + final) * 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
     return macs, params
 
 
@@ -94,6 +95,8 @@ def _walk(model: PrunedViT) -> tuple[int, int]:
     seen["norm"] = seen[f"blocks.{len(model.blocks) - 1}.mlp.fc2"]  # every token, not the class token alone
     macs = params = 0
     for name, module in model.named_modules():
+        if isinstance(module, DiagonalLinear):
+            continue  # gamma and beta of a LayerNorm, which counts them
         if isinstance(module, PrunedLinear):
             macs += seen[name] * module.weight.numel()
             params += module.weight.numel() + module.bias.numel()

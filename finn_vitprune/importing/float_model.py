@@ -160,7 +160,7 @@ def _classify(network: PrunedViT, vit: RecognisedViT, x: Tensor) -> Tensor:
         return logits
     w = {k: torch.from_numpy(np.array(v, np.float32)).to(x.device) for k, v in vit.weights.items()
          if k.startswith(("norm.", "head_dist."))}  # fmt: skip
-    second = network.norm(x[:, 1]) * w["norm.weight"] + w["norm.bias"]
+    second = network.norm(x[:, 1]) * w["norm.weight"] + w["norm.bias"] if network.config.final_norm else x[:, 1]
     return (logits + F.linear(second, w["head_dist.weight"], w["head_dist.bias"])) / 2
 
 

@@ -12,6 +12,8 @@ from finn_vitprune.numerics import kept_tokens, tokens_after_drop
 
 PIXEL_BITS = 8
 RESIDUAL_BITS = 16
+ENTRY_BITS = 8
+"""Of the codes and of the weights of the LayerNorm before the encoders, whatever other layers have."""
 LOGIT_BITS = 8
 
 
@@ -61,7 +63,12 @@ class ViTConfig:
     latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
-    classifier, None: ``weight_bits``. ``activation``: of all MLPs.
+    classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
+    the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
+    the residual stream.
+
+    Raises:
+        ValueError: the last LayerNorm reads the mean, and there is none.
     """
 
     image_size: int
@@ -79,6 +86,12 @@ class ViTConfig:
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
     activation: MlpActivation = MlpActivation.GELU
+    norm_pre: bool = False
+    final_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.norm_after_pooling and not self.final_norm:
+            raise ValueError("norm_after_pooling without final_norm: there is no LayerNorm that could read the mean")
 
     @classmethod
     def dense(

@@ -14,8 +14,8 @@ from torch import Tensor
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import RESIDUAL_BITS
-from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
+from finn_vitprune.models.config import RESIDUAL_BITS, Pooling
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, snap_scale
 from finn_vitprune.models.vit import Attention, PrunedViT
 
 TIE_DISTANCE = 1e-3
@@ -28,16 +28,18 @@ def freeze(model: PrunedViT) -> PrunedViT:
     frozen = PrunedViT(model.config)
     frozen.load_state_dict({k: v.float() for k, v in model.state_dict().items()})
     frozen.eval()
-    residual = frozen.residual_scale.number
+    residual, embedded = frozen.residual_scale.number, frozen.embed_scale.number
     for module in frozen.modules():
         if isinstance(module, IntLayerNorm):
             _, mult, shift = module.constants()
             module.quant.scale.fix(2.0**shift / mult)
-    if frozen.head_quant is not frozen.norm.quant:
-        frozen.pool.snap(frozen.norm.quant.scale.number)
+    _snap_head(frozen)
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
-    _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
+    _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, embedded))
+    if model.config.norm_pre:
+        entry = frozen.norm_pre
+        _freeze_linear("norm_pre", entry.scale, entry.norm.quant.scale.number, np.full(model.config.dim, residual))
     for i, block in enumerate(frozen.blocks):
         attn, mlp = block.attn, block.mlp
         fix_logit_scale(attn)
@@ -52,8 +54,17 @@ def freeze(model: PrunedViT) -> PrunedViT:
         _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, out)
     _freeze_linear("head", frozen.head, frozen.head_quant.scale.number, None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
-        parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
+        parameter.copy_(to_grid(parameter, embedded, RESIDUAL_BITS))
     return frozen
+
+
+def _snap_head(frozen: PrunedViT) -> None:
+    """Fix the scale of what the classifier reads, where that is requantised codes and not those of a LayerNorm."""
+    c, quant = frozen.config, frozen.head_quant
+    if c.pooling is not Pooling.CLASS and not c.norm_after_pooling:
+        frozen.pool.snap(frozen.norm.quant.scale.number if c.final_norm else frozen.residual_scale.number)
+    elif not c.final_norm:
+        snap_scale(quant, frozen.residual_scale.number)
 
 
 def to_grid(values: Tensor, scale: float, bits: int) -> Tensor:

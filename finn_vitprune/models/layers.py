@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from finn_vitprune import numerics
 from finn_vitprune.models import integer
-from finn_vitprune.models.config import RESIDUAL_BITS
-from finn_vitprune.models.quantizers import ActQuant, ActScale, RelativeScale, WeightScale, quantise, weight_quantizer
+from finn_vitprune.models.config import ENTRY_BITS, RESIDUAL_BITS
+from finn_vitprune.models.quantizers import ActQuant, ActScale, RelativeScale, ResidualQuant, WeightScale, quantise, weight_quantizer
 
 DOMAIN = "finn_vitprune.custom_ops"
 M = TypeVar("M", bound=nn.Module)
@@ -59,6 +59,37 @@ class PrunedLinear(QuantLinear):
         return F.linear(x, weight, bias)
 
 
+class DiagonalLinear(PrunedLinear):
+    """A linear layer of one weight a channel, ``[D, D]`` with zeros beside the diagonal; it starts as the identity.
+
+    Hardware multiplies with the blocks on the diagonal alone. Every row has a scale of its own, so its weight is exact
+    at any bits, and the bias lies on a grid as fine as the bits make it.
+    """
+
+    diagonal: Tensor
+
+    def __init__(self, width: int, bits: int) -> None:
+        super().__init__(width, width, bits)
+        self.register_buffer("diagonal", torch.eye(width), persistent=False)
+        self.set(torch.ones(width), torch.zeros(width))
+
+    @torch.no_grad()
+    def set(self, gamma: Tensor, beta: Tensor) -> None:
+        """Multiply channel c by ``gamma[c]`` and add ``beta[c]``."""
+        self.weight.copy_(torch.diag(gamma))
+        self.bias.copy_(beta)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, bias_mask: Tensor | None = None) -> Tensor:
+        beside_is_zero = torch.onnx.is_in_onnx_export()  # what training must keep so is no part of a file
+        return super().forward(x, mask if beside_is_zero else self.diagonal, bias_mask)
+
+
+def snap_scale(quant: ActQuant, s_in: float) -> None:
+    """Fix the scale s of a quantiser that codes of scale ``s_in`` are requantised to, so that s_in / s = M 2^-S."""
+    mult, shift = numerics.snap_ratio(s_in / quant.scale.number)
+    quant.scale.fix(s_in * 2.0**shift / int(mult))
+
+
 class IntLayerNorm(nn.Module):
     """LayerNorm without gamma and beta: :func:`numerics.layernorm` forward, float LayerNorm backward.
 
@@ -91,11 +122,28 @@ class IntLayerNorm(nn.Module):
         return quantise(y, self.quant.scale.value, self.bits, True, exact)
 
 
+class EntryNorm(nn.Module):
+    """The LayerNorm before the encoders, with its gamma and beta: its result is the residual stream.
+
+    No matrix follows that could take gamma and beta up, so they are a diagonal one. Codes and weights have ENTRY_BITS.
+    """
+
+    def __init__(self, dim: int, eps: float, before: ActScale, residual: ActScale) -> None:
+        super().__init__()
+        self.norm = IntLayerNorm(dim, eps, ENTRY_BITS, before)
+        self.scale = DiagonalLinear(dim, ENTRY_BITS)
+        self.scale_quant = ResidualQuant(residual)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[B, N, D]`` on the grid of the embedded tokens -> the same shape on the residual grid."""
+        return self.scale_quant(self.scale(self.norm(x)))
+
+
 class TokenMean(nn.Module):
     """Mean over the tokens from ``first`` on, quantised (:func:`numerics.token_mean`).
 
     Of the INT16 residual stream (``residual_scale`` given) the mean's scale is s 2^S / N with 2^S the power of
-    two at or above N tokens, so that hardware shifts the sum; it cannot saturate. Of a LayerNorm's codes the
+    two at or above N tokens, so that hardware shifts the sum; it cannot saturate. Of codes that the classifier reads, the
     scale is learned, and export snaps it (:meth:`snap`).
     """
 
@@ -110,8 +158,7 @@ class TokenMean(nn.Module):
 
     def snap(self, s_in: float) -> None:
         """Fix the scale so that s_in / (N s) = M 2^-S."""
-        mult, shift = numerics.snap_ratio(s_in / (self.count * self.quant.scale.number))
-        self.quant.scale.fix(s_in * 2.0**shift / (self.count * int(mult)))
+        snap_scale(self.quant, s_in / self.count)
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[B, N, D]`` -> ``[B, 1, D]``."""

@@ -48,6 +48,8 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         pooling=POOLINGS[getattr(model, "global_pool", "token")],
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         activation=activation,
+        norm_pre=not isinstance(model.norm_pre, nn.Identity),
+        final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         **bits,
     )
 
@@ -104,7 +106,7 @@ def _unsupported(model: nn.Module) -> str | None:
         (height != width, f"images of {height} x {width} are not square"),
         (pool not in POOLINGS, f"global_pool is {pool!r}, not {' or '.join(map(repr, POOLINGS))}"),
         (getattr(model, "no_embed_class", False), "its class token has no position"),
-        (not isinstance(model.norm_pre, nn.Identity), "it has a norm before the encoders"),
+        (not isinstance(model.norm_pre, nn.Identity | nn.LayerNorm), f"its norm before the encoders is {type(model.norm_pre).__name__}"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (
@@ -120,7 +122,7 @@ def _unsupported(model: nn.Module) -> str | None:
 def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
     """Load a timm state dict into ``model`` (which must have all heads and neurons of it).
 
-    Gamma and beta of every LayerNorm go into the following matrix and bias, 1/sqrt(D') into W_q and
+    Gamma and beta of every LayerNorm go into the following matrix and bias (of the one before the encoders: into its own), 1/sqrt(D') into W_q and
     b_q, ``(pixel / 255 - mean) / std`` into the patch embedding.
 
     Args:
@@ -150,13 +152,16 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
 
     c = model.config
     patches = take("patch_embed.proj.weight", (c.dim, c.channels, c.patch_size, c.patch_size))
-    _load_patch_embedding(model, patches, take("patch_embed.proj.bias"), mean, std)
+    name = "patch_embed.proj.bias"  # CLIP's has none
+    _load_patch_embedding(model, patches, take(name) if name in state else torch.zeros(c.dim), mean, std)
     tokens = [take(name) for name in ("cls_token", "dist_token") if name in state]
     if len(tokens) != c.prefix:
         raise UserError(f"timm state dict has {len(tokens)} prefix tokens, the model {c.prefix}")
     for i, token in enumerate(tokens):
         model.prefix_tokens[:, i].copy_(token[:, 0])
     model.pos_embed.copy_(take("pos_embed", model.pos_embed.shape))
+    if c.norm_pre:
+        model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), take("norm_pre.bias", (c.dim,)))
     for i, block in enumerate(model.blocks):
         linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
         rows = slice(0, block.attn.heads * c.head_dim)
@@ -165,7 +170,7 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
-    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm")
+    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import DropTokens, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
+from finn_vitprune.models.layers import DropTokens, EntryNorm, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -137,17 +137,21 @@ class PrunedViT(nn.Module):
         self.patch_embed = PrunedLinear(config.patch_dim, config.dim, outer_bits)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.prefix, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, config.dim))
-        self.patch_quant = ResidualQuant(self.residual_scale)
-        self.prefix_quant = ResidualQuant(self.residual_scale)
-        self.pos_quant = ResidualQuant(self.residual_scale)
-        self.embed_quant = ResidualQuant(self.residual_scale)
+        if config.norm_pre:
+            self.entry_scale = ActScale(2.0**-10, learned=False)
+        self.patch_quant, self.prefix_quant, self.pos_quant, self.embed_quant = (ResidualQuant(self.embed_scale) for _ in range(4))
+        if config.norm_pre:
+            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale)
         self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
         if config.pooling is not Pooling.CLASS:
             of_residual = self.residual_scale if config.norm_after_pooling else None
             self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
-        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+        if config.final_norm:
+            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+        elif config.pooling is Pooling.CLASS:
+            self.class_quant = ActQuant(config.act_bits)
         self.head = PrunedLinear(config.dim, config.classes, outer_bits, per_channel=False)
 
     def patchify(self, images: Tensor) -> Tensor:
@@ -165,7 +169,8 @@ class PrunedViT(nn.Module):
             if images.shape[0] != 1:
                 prefix = prefix.expand(images.shape[0], -1, -1)
             x = torch.cat([prefix, x], dim=1)
-        return self.embed_quant(x + self.pos_quant(self.pos_embed))
+        x = self.embed_quant(x + self.pos_quant(self.pos_embed))
+        return self.norm_pre(x) if self.config.norm_pre else x
 
     def forward(self, images: Tensor, masks: Iterable[EncoderMask] | None = None) -> Tensor:
         x = self.embed(images)
@@ -176,15 +181,25 @@ class PrunedViT(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """The last residual sum ``[B, N, D]`` to what the classifier reads ``[B, 1, D]``."""
-        if self.config.pooling is Pooling.CLASS:
-            return self.norm(x[:, :1])
-        return self.norm(self.pool(x)) if self.config.norm_after_pooling else self.pool(self.norm(x))
+        c = self.config
+        if c.pooling is Pooling.CLASS:
+            return self.norm(x[:, :1]) if c.final_norm else self.class_quant(x[:, :1])
+        if c.norm_after_pooling:
+            return self.norm(self.pool(x))
+        return self.pool(self.norm(x) if c.final_norm else x)
+
+    @property
+    def embed_scale(self) -> ActScale:
+        """The scale of the embedded tokens: the residual stream's, unless a LayerNorm stands between the two."""
+        return self.entry_scale if self.config.norm_pre else self.residual_scale
 
     @property
     def head_quant(self) -> ActQuant:
         """The quantiser of what the classifier reads."""
         c = self.config
-        return self.norm.quant if c.pooling is Pooling.CLASS or c.norm_after_pooling else self.pool.quant
+        if c.pooling is not Pooling.CLASS and not c.norm_after_pooling:
+            return self.pool.quant
+        return self.norm.quant if c.final_norm else self.class_quant
 
     # --- switches of training ---
 
@@ -214,7 +229,7 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> None:
-        """Set every activation scale from float values of ``images``; residual scale = max|x| / 2^14."""
+        """Set every activation scale from float values of ``images``; INT16 scales as :meth:`calibrate_residual`."""
         with self._observed(ActQuant) as observed:
             for name in [n for n in observed if n.endswith(("pixel_quant", "exp_quant"))]:
                 observed.pop(name).observing = False
@@ -224,12 +239,13 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate_residual(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> float:
-        """Set the residual scale to max|x| / 2^14 over ``images``, at the scales of everything else."""
+        """Set the residual scale, and :attr:`embed_scale`, to max|x| / 2^14 over ``images``, at the scales of everything else."""
         with self._observed(ResidualQuant) as observed:
             for start in range(0, len(images), batch):
                 self(images[start : start + batch], masks)
-        largest = max(q.largest for q in observed.values())
-        self.residual_scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
+        for scale in {self.embed_scale, self.residual_scale}:
+            largest = max(q.largest for q in observed.values() if q.scale is scale)
+            scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
         return self.residual_scale.number
 
     @contextmanager

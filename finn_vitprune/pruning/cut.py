@@ -20,11 +20,12 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
         for shape, mask in zip(model.config.encoders, masks, strict=True)
     )
     small = PrunedViT(model.config.with_encoders(shapes)).to(model.pos_embed.dtype)
-    small.residual_scale.set(model.residual_scale.number)
     for name in ("prefix_tokens", "pos_embed"):
         getattr(small, name).copy_(getattr(model, name))
-    for name in ("patch_embed", "head"):
-        source, target = getattr(model, name), getattr(small, name)
+    for name, target in small.linears().items():
+        if name.startswith("blocks."):
+            continue
+        source = model.linears()[name]
         _copy(target, source.weight, source.bias, source.weight_scale.held)
     for source, target, mask in zip(model.blocks, small.blocks, masks):
         _cut_encoder(source, target, mask, model.config.head_dim)
@@ -54,4 +55,5 @@ def _copy_scales(source: PrunedViT, target: PrunedViT) -> None:
     for (_, a), (_, b) in zip(source.named_modules(), target.named_modules(), strict=True):
         if isinstance(a, ActQuant) and a.owns_scale:
             b.scale.load_state_dict(a.scale.state_dict())
-    target.residual_scale.load_state_dict(source.residual_scale.state_dict())
+    for kind in ("residual_scale", "embed_scale"):
+        getattr(target, kind).load_state_dict(getattr(source, kind).state_dict())

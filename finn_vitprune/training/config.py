@@ -39,7 +39,8 @@ class ModelSection(ConfigSection):
     """The network; image size, channels and classes come from the data set.
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
-    others are not used; ``pretrained`` loads its weights.
+    others are not used; ``pretrained`` loads its weights. ``norm_pre``: a LayerNorm before the encoders, as CLIP has it. ``final_norm``:
+    one after them.
     """
 
     timm: str | None = None
@@ -51,6 +52,8 @@ class ModelSection(ConfigSection):
     heads: Count = 4
     mlp_ratio: Positive = 4.0
     activation: MlpActivation = MlpActivation.GELU
+    norm_pre: bool = False
+    final_norm: bool = True
 
 
 class QuantSection(ConfigSection):
@@ -214,10 +217,10 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
-    if (m := config.model).timm is not None and m.activation is not MlpActivation.GELU:
-        raise UserError(
-            f"{source}: model.activation {m.activation.value} is for networks of given sizes, {m.timm} has its own: leave it out"
-        )
+    for name, usual in (("activation", MlpActivation.GELU), ("norm_pre", False), ("final_norm", True)):
+        if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
+            text = str(getattr(given, "value", given)).lower()
+            raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")
     return config
 
 

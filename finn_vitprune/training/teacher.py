@@ -61,6 +61,8 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         num_heads=m.heads,
         mlp_ratio=m.mlp_ratio,
         act_layer=m.activation.value,
+        pre_norm=m.norm_pre,
+        final_norm=m.final_norm,
     )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):

@@ -128,6 +128,40 @@ def test_mean_pooling_maps_whole_with_the_last_encoder_for_all_tokens(tmp_path, 
     assert checked.complexity.macs == checked.complexity.macs_dense
 
 
+def test_a_norm_before_the_encoders_maps_with_its_place(tmp_path, capsys):
+    path = export(small_timm(pre_norm=True), tmp_path / "model.onnx")
+    checked = check(path)
+    assert checked.passed and checked.mapped == len(checked.rows) and checked.structure.config.norm_pre
+    row = next(r for r in row_texts(checked) if r.op_type == "LayerNormalization")
+    assert (row.place, row.becomes) == ("embedding", "VitLayerNorm and BlockSparseMVAU, its gamma and beta")
+    assert run(["check", str(path)]) == 0
+    assert "LayerNorm before the encoders" in capsys.readouterr().out
+
+
+def test_a_qonnx_file_with_a_norm_before_the_encoders_maps_whole(tmp_path):
+    path = tmp_path / "model.onnx"
+    random_vit(pre_norm=True)[0].save(str(path))
+    checked = check(path)
+    assert checked.passed and checked.mapped == len(checked.rows) and checked.structure.config.norm_pre
+    norms = [r.place for r in row_texts(checked) if r.op_type == "LayerNormalization"]
+    assert norms == ["embedding", *["encoder 1"] * 2, *["encoder 2"] * 2, "classifier"]
+
+
+@pytest.mark.parametrize("options", [{}, {"global_pool": "avg"}], ids=str)
+def test_a_classifier_that_reads_the_residual_stream_maps_with_its_place(tmp_path, options):
+    checked = check(export(small_timm(final_norm=False, **options), tmp_path / "model.onnx"))
+    assert checked.passed and checked.mapped == len(checked.rows) and not checked.structure.config.final_norm
+    unit = "VitTokenMean" if options else "VitSelectToken, the class token"
+    assert unit in {r.becomes for r in row_texts(checked)}
+    path = tmp_path / "quantised.onnx"
+    random_vit(final_norm=False, **options, **({"drop_at": (), "token_keep": "1"} if options else {}))[0].save(str(path))
+    checked = check(path)
+    assert checked.passed and checked.mapped == len(checked.rows) and not checked.structure.config.final_norm
+    rows = [(r.place, r.becomes) for r in row_texts(checked)]
+    assert ("classifier", "VitTokenMean" if options else "VitSelectToken, VitRequant") in rows
+    assert [place for place, becomes in rows if "VitAdd" in becomes] == ["encoder 1"] * 2 + ["encoder 2"] * 2
+
+
 def test_what_changes_on_the_way_is_noted(tmp_path):
     checked = check(export(small_distilled(), tmp_path / "model.onnx"))
     assert checked.passed

@@ -127,6 +127,7 @@ def test_a_distilled_model_goes_on_with_the_class_tokens_classifier(tmp_path):
         {"global_pool": "avg"},
         {"global_pool": "avg", "fc_norm": False},
         {"global_pool": "avg", "class_token": False},
+        {"pre_norm": True, "final_norm": False},
         *({"act_layer": activation.value} for activation in MlpActivation),
     ],
     ids=str,

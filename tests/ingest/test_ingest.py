@@ -89,6 +89,27 @@ def test_a_model_without_class_token_is_recognised(tmp_path):
     assert_same_logits(path, vit)
 
 
+@pytest.mark.parametrize("exporter, opset", [("torchscript", 14), ("torchscript", 17), pytest.param("dynamo", 20, marks=pytest.mark.slow)])
+def test_a_norm_before_the_encoders_is_recognised_with_its_gamma_and_beta(tmp_path, exporter, opset):
+    model, dynamo = small_timm(pre_norm=True), exporter == "dynamo"
+    path = export(model, tmp_path / "model.onnx", opset, dynamo=dynamo, **{"verbose": False} if dynamo else {})
+    vit = recognised(path)
+    assert_shapes(vit)
+    assert vit.config.norm_pre
+    assert_weights_equal(vit, model.state_dict() | {"patch_embed.proj.bias": torch.zeros(24)})
+    assert_same_logits(path, vit)
+
+
+@pytest.mark.parametrize("options", [{}, {"global_pool": "avg"}, {"pre_norm": True}], ids=str)
+@pytest.mark.parametrize("opset", [14, 20])
+def test_a_network_without_a_norm_before_the_classifier_is_recognised(tmp_path, opset, options):
+    model = small_timm(final_norm=False, **options)
+    path = export(model, tmp_path / "model.onnx", opset)
+    vit = recognised(path)
+    assert not vit.config.final_norm and not any(name.startswith(("norm.", "fc_norm.")) for name in vit.weights)
+    assert_same_logits(path, vit)
+
+
 @pytest.mark.parametrize("opset", [14, 17])
 def test_layer_scale_is_folded(tmp_path, opset):
     path = export(small_timm(init_values=0.1), tmp_path / "model.onnx", opset)

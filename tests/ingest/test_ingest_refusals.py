@@ -116,6 +116,12 @@ class BiasWithoutClassToken(Attention):
         return self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, width))
 
 
+def other_eps():
+    model = small_timm(pre_norm=True)
+    model.norm_pre.eps = 1e-3
+    return model
+
+
 def with_head(*layers, **options):
     """A ViT with these layers in place of its classifier."""
     model = small_timm(**options)
@@ -172,11 +178,12 @@ CASES = {
     "ELU": (lambda: small_timm(act_layer=nn.ELU), "Elu", "activation ELU in the MLP"),
     "Mish": (lambda: small_timm(act_layer=nn.Mish), None, "activation Mish in the MLP"),
     "RMSNorm": (lambda: small_timm(norm_layer=RootMeanSquare), None, "RMSNorm in place of LayerNorm"),
-    "norm before the encoders": (
-        lambda: small_timm(pre_norm=True),
+    "norm on patches without positions": (
+        lambda: small_timm(pre_norm=True, pos_embed="none", class_token=False, global_pool="avg"),
         "LayerNormalization",
-        "before the first encoder",
+        "a LayerNorm stands on the patches, which have no positions",
     ),
+    "another eps before the encoders": (other_eps, "LayerNormalization", "eps 0.001 of a LayerNorm, 1e-06 of the first one"),
     "hidden layer in the head": (
         lambda: with_head(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 5)),
         "Gemm",
@@ -218,7 +225,7 @@ CASES = {
     ),
 }  # fmt: skip
 
-INCOMPLETE = {"ReLU before the classifier", "no positions", "no classifier", "tokens as output", "odd patches"}
+INCOMPLETE = {"ReLU before the classifier", "no positions", "another eps before the encoders", "no classifier", "tokens as output", "odd patches"}
 """Cases in which no part is of another kind: one is missing, or does not fit."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from finn_vitprune.models.config import MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.layers import DiagonalLinear
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
@@ -54,6 +55,8 @@ class Drawn:
     bias: float
     target_fps: int | None
     activation: str = "gelu"
+    norm_pre: bool = False
+    final_norm: bool = True
 
     @property
     def config(self) -> ViTConfig:
@@ -62,7 +65,7 @@ class Drawn:
             self.image_size, self.channels, self.patch_size, self.heads * self.head_dim, self.heads, self.depth,
             self.classes, prefix=self.prefix, weight_bits=self.weight_bits, act_bits=self.act_bits,
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
-            activation=MlpActivation(self.activation),
+            activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -145,6 +148,18 @@ def draw_activation(seed: int) -> DrawnDesign:
     return replace(design, network=replace(design.network, activation=others[seed % len(others)].value))
 
 
+def draw_norm(seed: int) -> DrawnDesign:
+    """A LayerNorm before the encoders, none after them, or both; the encoders are on engines at even seeds and have hardware each at odd ones.
+
+    A design of every sixth seed, with both LayerNorms, is loaded with another network.
+    """
+    design = draw_network(seed) if seed % 2 else draw_engines(seed)
+    final = seed % 3 == 0
+    after = design.network.norm_after_pooling and final
+    network = replace(design.network, norm_pre=seed % 3 != 1, final_norm=final, norm_after_pooling=after)
+    return replace(design, network=network, loads="" if seed % 6 else "another")
+
+
 def draw_design(seed: int) -> DrawnDesign:
     """A network and everything else: encoders dealt in any way, 1 to 4 images in flight, UltraRAM, SLRs, loads, structured images."""
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 2))
@@ -158,7 +173,7 @@ def draw_design(seed: int) -> DrawnDesign:
 
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
-ACTIVATIONS = Kind("activations", draw_activation)
+ACTIVATIONS, NORMS = Kind("activations", draw_activation), Kind("norms", draw_norm)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
@@ -230,8 +245,9 @@ def structured_images(size: int, channels: int) -> np.ndarray:
 def _fill(model: PrunedViT, drawn: Drawn) -> None:
     for name, layer in model.linears().items():
         fan_in = layer.weight.shape[1] * (150.0**2 if name == "patch_embed" else 1.0)
+        diagonal = layer.diagonal * fan_in**0.5 if isinstance(layer, DiagonalLinear) else 1.0
         rows = torch.exp(drawn.spread * torch.randn(len(layer.weight), 1))
-        layer.weight.copy_(torch.randn_like(layer.weight) * rows / fan_in**0.5)
+        layer.weight.copy_(torch.randn_like(layer.weight) * rows / fan_in**0.5 * diagonal)
         layer.weight[torch.rand(len(layer.weight)) < drawn.empty] = 0.0
         layer.bias.copy_(drawn.bias * torch.randn_like(layer.bias))
     for parameter in (model.prefix_tokens, model.pos_embed):

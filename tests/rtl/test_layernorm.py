@@ -55,6 +55,7 @@ CASES = [
     pytest.param(5, 384, 8, "INT8", 1, id="DeiT-Small"),
     pytest.param(6, 66, 33, "INT8", 3, id="two groups of lanes"),
     pytest.param(9, 65, 65, "INT4", 3, id="three groups and a token a beat"),
+    pytest.param(4, 1664, 52, "INT8", 1, id="the widest token"),
     pytest.param(9, 2, 1, "INT8", 3, id="two channels"),
 ]
 
@@ -88,9 +89,8 @@ def test_every_eps_and_output_scale(name):
     check_op(*scaled_inputs(*SCALES[name]))
 
 
-def extreme_inputs(inverse=None):
+def extreme_inputs(inverse=None, d=1024, eps=1):
     """All equal (variance 0), one peak, half at each end: the widest S1, S2, v and the longest shifts."""
-    d = 1024
     x = np.zeros((1, 8, d), np.int64)
     x[0, 0], x[0, 1] = -32768, 32767
     x[0, 2, 0], x[0, 3, -1] = 32767, -32768
@@ -99,12 +99,19 @@ def extreme_inputs(inverse=None):
     x[0, 5, 7] = -32768
     x[0, 6, 3] = 1
     x[0, 7] = np.arange(d) % 2
-    return "VitLayerNorm", attrs(8, d, 32, eps=1, inverse=inverse), [x]
+    return "VitLayerNorm", attrs(8, d, 32, eps=eps, inverse=inverse), [x]
 
 
-@pytest.mark.parametrize("inverse", [None, 2.0**-12], ids=["as a rule", "the largest shift of the largest exponent"])
-def test_extreme_tokens(inverse):
-    op_type, shape, streams = extreme_inputs(inverse)
+WIDEST = 1664
+EXTREMES = {
+    "as a rule": (), "the largest shift of the largest exponent": (2.0**-12,), "the widest token": (None, WIDEST),
+    "the widest token, largest eps and shift": (2.0**-12, WIDEST, numerics.layernorm_largest_eps(WIDEST)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_tokens(name):
+    op_type, shape, streams = extreme_inputs(*EXTREMES[name])
     built = build_op(op_type, shape)
     assert_ok(built.run(streams), built, streams, Stimulus())
 
@@ -230,7 +237,8 @@ def test_all_that_is_inside_is_counted():
 @pytest.mark.parametrize(
     "change,message",
     [
-        ({"channels": 2048}, "2048 channels: use 2 to 1024"),
+        ({"channels": 1665}, "1665 channels: use 2 to 1664"),
+        ({"channels": 1664, "eps": numerics.layernorm_largest_eps(1664) + 1}, "eps 1530610916356096 must be 1 to 1530610916356095"),
         ({"eps": 0}, "eps 0 must be"),
         ({"mult": 1 << 17}, "mult 131072"),
         ({"shift": 30}, "shift 30 0 to 29"),

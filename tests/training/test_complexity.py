@@ -54,8 +54,8 @@ def printed(capsys, line: str) -> dict:
 def test_deit_small_has_the_published_size():
     """4.6 GMAC with QK^T and AV; the published parameters have 25 LayerNorms of 768 besides, folded here."""
     loads = complexity.dense_loads(DEIT_SMALL)
-    assert complexity.macs_of(DEIT_SMALL, loads) / 1e9 == pytest.approx(4.60, abs=0.005)
-    assert (complexity.params_of(DEIT_SMALL, loads) + 25 * 2 * 384) / 1e6 == pytest.approx(21.975, abs=5e-4)
+    assert complexity.macs_of(DEIT_SMALL, loads, 1) / 1e9 == pytest.approx(4.60, abs=0.005)
+    assert (complexity.params_of(DEIT_SMALL, loads, 1) + 25 * 2 * 384) / 1e6 == pytest.approx(21.975, abs=5e-4)
 
 
 @pytest.mark.parametrize("rate, counts", [("0.5", [101, 52, 28]), ("0.7", [140, 100, 72]), ("0.9", [180, 164, 149])])
@@ -167,6 +167,7 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
         config = config.with_token_drop(rate, drops)
     else:
         config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
+    config = replace(config, norm_pre=pick(False, False, True), final_norm=config.norm_after_pooling or pick(True, True, False))
     return config, PruneConfig(block, keep, neuron_keep), rng
 
 
@@ -293,6 +294,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
     (2, 1, (), (1, 0), 32, 4, 4, Pooling.PATCHES, True),
     (2, 0, (), (0, 1), 32, 2, 8, Pooling.PATCHES, False),
     (1, 2, (), (1,), 32, 2, 8, Pooling.ALL, True),
+    (2, 1, (1,), (1, 0), 32, 4, 4, Pooling.CLASS, False, True, False),
 ]
 
 
@@ -300,7 +302,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
 def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
     depth, prefix, drops, removed, dim, heads, block, *pooling = request.param
-    options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling"), pooling))
+    options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling", "norm_pre", "final_norm"), pooling))
     config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, **options)
     config = config.with_token_drop("0.5", drops) if drops else config
     dense, small = pruned_by_score(config, PruneConfig(block, "0.5", "0.5"), removed)

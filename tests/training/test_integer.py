@@ -29,7 +29,7 @@ def test_reciprocal_square_root_over_all_magnitudes(seed):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("dim", [16, 384])
+@pytest.mark.parametrize("dim", [16, 384, 1664])
 def test_layernorm(dim, bits):
     rng = np.random.default_rng(dim + bits)
     x = np.concatenate(

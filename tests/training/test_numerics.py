@@ -120,7 +120,7 @@ def test_reciprocal_sqrt_is_accurate_and_fits_its_widths():
     assert relative.max() < 2.0**-20, relative.max()
 
 
-@pytest.mark.parametrize("d,bits,inverse", [(48, 8, 24.0), (384, 8, 30.0), (192, 4, 2.5), (1024, 8, 40.0)])
+@pytest.mark.parametrize("d,bits,inverse", [(48, 8, 24.0), (384, 8, 30.0), (192, 4, 2.5), (1024, 8, 40.0), (1664, 8, 40.0)])
 def test_layernorm_follows_float64_within_rounding(d, bits, inverse):
     rng = np.random.default_rng(d)
     spread = 10 ** rng.uniform(0.5, 4.2, (200, 1))
@@ -156,15 +156,37 @@ def test_layernorm_of_a_constant_token_is_zero():
     assert not numerics.layernorm(np.full((3, 16), -32768), 1, 1 << 16, 12, 8).any()
 
 
-def test_layernorm_extremes_stay_inside_the_stated_widths():
-    for d in (2, 48, 1024):
+@pytest.mark.parametrize("d", [2, 48, 1024, 1663, 1664])
+def test_layernorm_extremes_stay_inside_the_widths_of_the_documentation(d):
+    """Python's integers have no width. No element is wider than at the extremes, since each value is linear or convex in the codes."""
+    low, high = -32768, 32767
+    mult, most_r = (1 << 17) - 1, int(numerics.reciprocal_sqrt(_rsqrt_inputs())[0].max())
+    rc = most_r * mult >> 16
+    assert rc < 1 << 25 and d * rc < 1 << 36
+    for ones in {0, 1, d // 2, d // 2 + 1, d - 1, d}:
+        x = [low] * ones + [high] * (d - ones)
+        s1, s2 = sum(x), sum(v * v for v in x)
+        assert -(1 << 26) <= s1 < 1 << 26 and s2 < 1 << 41
+        assert -(1 << 51) <= s1 * rc < 1 << 51
+        assert all(-(1 << 27) <= d * v - s1 < 1 << 27 and abs((d * v - s1) * rc) < 1 << 52 for v in (low, high))
+        assert d * s2 - s1 * s1 + numerics.layernorm_largest_eps(d) < 1 << 52
+    x = [low] * (d // 2) + [high] * (d - d // 2)
+    fullest = d * sum(v * v for v in x) - sum(x) ** 2
+    assert numerics.layernorm_largest_eps(d) in ((1 << 51) - 1, (1 << 52) - 1 - fullest)
+
+
+def test_layernorm_of_extremes_is_that_of_exact_integers():
+    for d in (2, 48, 1024, 1664):
         x = np.full(d, -32768, dtype=np.int64)
         x[: d // 2] = 32767
         v = d * int((x * x).sum()) - int(x.sum()) ** 2
-        assert v < 1 << 51
+        assert v < 1 << 52
         one_hot = np.full(d, 32767, dtype=np.int64)
         one_hot[0] = -32768
-        assert abs(d * int(one_hot[0]) - int(one_hot.sum())) < 1 << 26
+        half = numerics.layernorm(x, numerics.layernorm_largest_eps(d), 131071, 10, 8)
+        r, e = _rsqrt_step_by_step(v + numerics.layernorm_largest_eps(d))
+        cut = Fraction((d * 32767 - int(x.sum())) * (r * 131071 >> 16), 2 ** (18 + e))
+        assert half[0] == min(127, _rint(cut)) and half[0] >= -half[-1] - 1
         assert numerics.layernorm(one_hot, 1, 65536, 12, 8)[0] == max(-128, round(-16 * math.sqrt(d - 1)))
 
 

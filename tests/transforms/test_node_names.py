@@ -22,7 +22,7 @@ MODULES = {
     "attn.out_quant": "attention", "attn.proj_quant": "projection", "add1_quant": "attention add", "drop": "token drop",
     "norm2.quant": "LayerNorm 2", "mlp.pre_quant": "MLP 1", "mlp.act_quant": "MLP activation", "mlp.fc2_quant": "MLP 2",
     "add2_quant": "MLP add", "patch_quant": "patch embedding", "embed_quant": "token embedding", "norm.quant": "final LayerNorm",
-    "pool.quant": "mean of tokens",
+    "pool.quant": "mean of tokens", "norm_pre.norm.quant": "initial LayerNorm", "norm_pre.scale_quant": "initial scale", "class_quant": "requantisation",
 }  # fmt: skip
 """Module of the network to the word for its node; in the last encoder Q and KV are matrix units of their own."""
 
@@ -55,6 +55,8 @@ CASES = {
     "deit_small": lambda: random_vit(image=8, depth=12, drop_at=(3, 7, 10), token_keep="0.7")[0],
     "mean": lambda: random_vit(drop_at=(), token_keep="1", global_pool="avg")[0],
     "mean_of_norm": lambda: random_vit(drop_at=(), token_keep="1", global_pool="avg", fc_norm=False)[0],
+    "norm_pre": lambda: random_vit(pre_norm=True)[0],
+    "no_final_norm": lambda: random_vit(final_norm=False)[0],
     "no_class_token": lambda: random_vit(drop_at=(), token_keep="1", global_pool="avg", class_token=False)[0],
 }
 

@@ -19,6 +19,8 @@ UNITS = {
     "VitRequant": "requantisation", "VitTokenEmbed": "token embedding", "VitTokenMean": "mean of tokens",
 }  # fmt: skip
 """Words for ops that are not called by their op type in words."""
+INITIAL_NORM, FINAL_NORM = "initial LayerNorm", "final LayerNorm"
+"""Those outside the encoders."""
 INPUTS = {("PrunedAttention", 0): "Q", ("PrunedAttention", 1): "KV", ("VitTokenDrop", 1): "score"}
 """Words for inputs of an op that has several."""
 
@@ -141,16 +143,23 @@ class _Naming:
         if kind in BETWEEN:
             return self._between(node, BETWEEN[kind])
         if node.name in self.ahead:
-            return NodeName(None, "patch embedding" if kind == "BlockSparseMVAU" else word_of(kind))
+            return NodeName(None, self._first(node, kind))
         if (block := self.block_of.get(node.name)) is None:
             return NodeName(None, self._last(kind))
         return NodeName(block.encoder, self._layer(block, node, kind))
+
+    def _first(self, node: NodeProto, kind: str) -> str:
+        """Of a node before the first block."""
+        if kind == "BlockSparseMVAU":
+            scales = any(kind_of(self._unit_before(edge)) == "VitLayerNorm" for edge in self.before[node.name])
+            return "initial scale" if scales else "patch embedding"
+        return INITIAL_NORM if kind == "VitLayerNorm" else word_of(kind)
 
     def _last(self, kind: str) -> str:
         """Of a node after the last block."""
         if not self.blocks:
             return word_of(kind)
-        return {"BlockSparseMVAU": "classifier", "VitLayerNorm": "final LayerNorm"}.get(kind, word_of(kind))
+        return {"BlockSparseMVAU": "classifier", "VitLayerNorm": FINAL_NORM}.get(kind, word_of(kind))
 
     def _layer(self, block: _Block, node: NodeProto, kind: str) -> str:
         """Of a unit in a block."""

@@ -158,4 +158,6 @@ def _is_selected(network: FoundNetwork | None, term: Term | None) -> bool:
     if network is None or network.classifier.mean is not None:
         return False
     norm = network.classifier.norm
+    if norm is None:
+        return term is network.classifier.heads[0].x.term
     return term is (norm.x.term if norm.x.rows is not None else norm)

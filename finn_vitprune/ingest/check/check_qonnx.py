@@ -46,6 +46,7 @@ from finn_vitprune.transforms.streams.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
+from finn_vitprune.transforms.streams.node_names import FINAL_NORM, INITIAL_NORM, node_names
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 TOKEN_SCORES = Mapped(ATTENTION, "token scores")
@@ -122,7 +123,9 @@ class NodeByNode:
         if not starts or self.lowered is None:
             return tuple(self.rows)
         means = [i for i, kind in enumerate(self.kinds) if kind is values.MeanOfTokens]
-        bounds = [*starts, min([norms[-1], *means])]
+        sums = [i for i, kind in enumerate(self.kinds) if kind is values.CodeSum]
+        last = norms[-1] if not sums or norms[-1] > sums[-1] else sums[-1] + 2  # a sum and its Quant end the last encoder
+        bounds = [*starts, min([last, *means])]
         places = []
         for i in range(len(self.rows)):
             encoder = sum(i >= b for b in bounds)
@@ -192,6 +195,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     for mean in ops("VitTokenMean"):
         pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
     widths = [t.get_nodeattr("channels") for t in ops("VitLookup")]
+    layers = {name.layer for name in node_names(model).values()}
     config = ViTConfig(
         image_size=size,
         channels=channels,
@@ -202,6 +206,8 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         encoders=tuple(EncoderShape(a.get_nodeattr("heads"), w) for a, w in zip(attention, widths)),
         prefix=prefix,
         pooling=pooling,
+        norm_pre=INITIAL_NORM in layers,
+        final_norm=FINAL_NORM in layers,
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
 
@@ -217,7 +223,8 @@ def _size(source: ModelWrapper, lowered: Lowered, model: ModelWrapper, found: St
     except (UserError, ValueError, LookupError, TypeError):
         tokens = tuple((n, n) for n in found.tokens)
         loads = dense_loads(found.config)
-        dense = (macs_of(found.config, loads), params_of(found.config, loads))
+        block = getCustomOp(model.get_nodes_by_op_type("BlockSparseMVAU")[0]).get_nodeattr("block")
+        dense = (macs_of(found.config, loads, block), params_of(found.config, loads, block))
     params = graph.weights + graph.biases
     heads = tuple(e.heads for e in found.config.encoders)
     return Complexity(dense[0], every_token.macs, graph.macs, dense[1], params, index_bits, tokens, heads)

@@ -9,7 +9,7 @@ from finn_vitprune.ingest.recognise.network import FoundNetwork, RecognisedViT
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 
-MAX_DIM = 1024
+MAX_DIM = 1664
 """Widest token of the LayerNorm unit (``finn_vitprune.custom_ops.layernorm.layernorm.MAX_CHANNELS``)."""
 BRAM36_BITS = 36 * 1024
 

@@ -77,11 +77,14 @@ def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
     yield e.layer, patches
     added = "class token and positions" if e.prefix else "positions"
     yield e.embedded, Role(EMBEDDING, Mapped("VitTokenEmbed", added, f"{e.embedded.rows} tokens"))
+    if network.entry is not None:
+        yield network.entry, Role(EMBEDDING, Mapped(f"{NORM} and {MATRIX}", "its gamma and beta"))
     for i, (attention, mlp) in enumerate(network.encoders, start=1):
         yield from _attention_parts(i, attention)
         yield from _mlp_parts(i, mlp)
     c = network.classifier
-    yield c.norm, Role(CLASSIFIER, UNITS[Norm])
+    if c.norm is not None:
+        yield c.norm, Role(CLASSIFIER, UNITS[Norm])
     if c.mean is not None:
         yield c.mean, Role(CLASSIFIER, UNITS[Mean])
     yield c.heads[0], Role(CLASSIFIER, matrix(c.heads[0], "classifier"))

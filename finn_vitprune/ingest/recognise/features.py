@@ -25,7 +25,7 @@ FEATURES = (
     "RMSNorm",
     "QK-norm",
     "post-norm",
-    "a LayerNorm stands before the first encoder",
+    "a LayerNorm stands on the patches",
     "BatchNorm",
     "register tokens",
     "hidden layer in the head",

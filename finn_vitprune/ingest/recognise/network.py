@@ -122,9 +122,9 @@ class MlpBranch:
 
 @dataclass(frozen=True)
 class Classifier:
-    """From the last residual sum to the logits; ``mean`` None: the class token is picked."""
+    """From the last residual sum to the logits; ``mean`` None: the class token is picked; ``norm`` None: there is none."""
 
-    norm: Norm
+    norm: Norm | None
     heads: tuple[Linear, ...]
     mean: Mean | None
     norm_after_pooling: bool
@@ -133,9 +133,13 @@ class Classifier:
 
 @dataclass(frozen=True)
 class FoundNetwork:
-    """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
+    """The matched parts, in the order of the data; ``output`` names the graph output that was followed.
+
+    entry: the LayerNorm before the encoders, None where there is none.
+    """
 
     embedding: Embedding
+    entry: Norm | None
     encoders: tuple[tuple[AttentionBranch, MlpBranch], ...]
     classifier: Classifier
     output: str

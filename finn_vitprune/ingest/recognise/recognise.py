@@ -68,11 +68,11 @@ def recognise(normalised: Normalised) -> Recognition:
 def _network(normalised: Normalised) -> FoundNetwork:
     output, view = _logits(normalised)
     classifier, x = _classifier(view)
-    blocks, embedded = _blocks(x)
+    blocks, start = _blocks(x)
+    embedded, entry = _entry(start)
     if not blocks:
-        raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
-    encoders = _pairs(blocks)
-    return FoundNetwork(match_embedding(embedded), encoders, classifier, output)
+        raise NotRecognised.at(start, "no encoder stands between the patches and the classifier", PLAIN)
+    return FoundNetwork(match_embedding(embedded), entry, _pairs(blocks), classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -115,14 +115,15 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
     elif isinstance(x.term, Norm) and isinstance(x.term.x.term, Mean):
         mean = x.term.x.term
         return Classifier(x.term, heads, mean, True, probabilities), mean.x.term
-    norm = x.term
-    if not isinstance(norm, Norm):
-        raise NotRecognised.at(head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm")
+    read = x.term
+    if not isinstance(read, (Norm, Sum)):
+        raise NotRecognised.at(head, f"the classifier reads {_what(read)}, not a LayerNorm or the last encoder", "export a whole network")
+    norm = read if isinstance(read, Norm) else None
     if mean is None:
-        rows = norm.x.rows if norm.x.rows is not None else x.rows
+        rows = norm.x.rows if norm is not None and norm.x.rows is not None else x.rows
         if rows != (0,):
             raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
-    return Classifier(norm, heads, mean, False, probabilities), norm.x.term
+    return Classifier(norm, heads, mean, False, probabilities), read if norm is None else norm.x.term
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:
@@ -182,20 +183,27 @@ def _what(term: Term) -> str:
 # --- the encoders --------------------------------------------------------------------------------
 
 
-def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Embedded]:
-    """Residual branches from the last to the first, and the embedded tokens before them."""
+def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Term]:
+    """Residual branches from the last to the first, and what the first encoder reads."""
     found: list[AttentionBranch | MlpBranch] = []
     while isinstance(x, Sum):
         branch, rest = _branch(x)
         found.append(branch)
         x = rest
+    return found, x
+
+
+def _entry(x: Term) -> tuple[Embedded, Norm | None]:
+    """The embedded tokens that the first encoder reads, and the LayerNorm between the two."""
     if isinstance(x, Embedded):
-        return found, x
+        return x, None
     if isinstance(x, Linear) and isinstance(x.x.term, Patches):
         raise NotRecognised.at(x, "patches enter the first encoder without positions", "use a model with a position embedding")
     if isinstance(x, Norm):
-        if isinstance(x.x.term, (Embedded, Linear)):
-            raise NotRecognised.at(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
+        if isinstance(x.x.term, Embedded) and x.x.rows is None:
+            return x.x.term, x
+        if isinstance(x.x.term, Linear):
+            raise NotRecognised.at(x, "a LayerNorm stands on the patches, which have no positions", "use a model with a position embedding")
         raise NotRecognised.at(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     raise NotRecognised.at(x, f"the residual stream comes from {_what(x)}", PLAIN)
 

@@ -21,7 +21,7 @@ from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, NodeStatus
-from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Norm, Opaque, Sum, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Embedded, Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, ACTIVATIONS
@@ -188,13 +188,13 @@ class _Survey(CollectAll):
         return rejection
 
     def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Rejection]:
-        """LayerNorms whose result is added to that of a branch, by term."""
+        """LayerNorms whose result is added to that of a branch, but for one before the first encoder, by term."""
         found: dict[int, Rejection] = {}
         for outcome in outcomes:
             if isinstance(outcome.term, Sum) and outcome.status is NodeStatus.TERM:
                 a, b = outcome.term.a.term, outcome.term.b.term
                 for side, branch in ((a, b), (b, a)):
-                    if isinstance(side, Norm) and isinstance(branch, Linear):
+                    if isinstance(side, Norm) and isinstance(branch, Linear) and not isinstance(side.x.term, Embedded):
                         text = "post-norm: a LayerNorm stands on the residual stream"
                         rejection = self._refuse_once(side.node, text, PRE_NORM)
                         found |= {id(t): rejection for t in _with_absorbed(side)}

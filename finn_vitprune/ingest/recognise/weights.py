@@ -21,11 +21,14 @@ def gather(network: FoundNetwork) -> RecognisedViT:
     """
     e, c = network.embedding, network.classifier
     weights = _embedding_weights(network)
+    if network.entry is not None:
+        _norm(weights, "norm_pre", network.entry)
     shapes = []
     for i, (attention, mlp) in enumerate(network.encoders):
         shapes.append(_attention(weights, f"blocks.{i}", attention))
         _mlp(weights, f"blocks.{i}", mlp)
-    _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
+    if c.norm is not None:
+        _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
     for name, head in zip(("head", "head_dist"), c.heads):
         _linear(weights, name, head)
     _check_finite(weights)
@@ -42,6 +45,8 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
+        norm_pre=network.entry is not None,
+        final_norm=c.norm is not None,
         activation=_same([ACTIVATIONS[m.activation.name] for _, m in pairs], network, "activation"),
     )
     return RecognisedViT(
@@ -76,7 +81,8 @@ def _same(values: list, network: FoundNetwork, what: str):
 
 
 def _same_eps(network: FoundNetwork) -> float:
-    norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
+    norms = [n for a, m in network.encoders for n in (a.norm, m.norm)]
+    norms += [n for n in (network.classifier.norm, network.entry) if n is not None]
     for norm in norms:
         if norm.eps != norms[0].eps:
             raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
