@@ -13,6 +13,8 @@ from finn_vitprune.numerics import kept_tokens, tokens_after_drop
 PIXEL_BITS = 8
 RESIDUAL_BITS = 16
 LOGIT_BITS = 8
+MAX_PREFIX = 16
+"""Most tokens before the patches: class token, distillation token, registers."""
 
 
 class Pooling(str, Enum):
@@ -46,7 +48,7 @@ class MlpActivation(str, Enum):
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens after its drop (None: no drop)."""
+    """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens besides the prefix after its drop (None: no drop)."""
 
     heads: int
     neurons: int
@@ -57,8 +59,10 @@ class EncoderShape:
 class ViTConfig:
     """A plain or distilled ViT/DeiT.
 
-    ``prefix`` is the number of prefix tokens: 1 (class token) or 2 (class and distillation token; the
-    latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
+    ``prefix`` is the number of prefix tokens, 0 to :data:`MAX_PREFIX`: the class token, then distillation token or
+    registers; where pooling is by mean it may be registers alone, or none. Token drops keep them and rank the other
+    tokens by the attention of the first one. ``ranked_prefix`` of them, the last ones, are ranked all the same (the
+    reference does so with the distillation token). ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
     classifier, None: ``weight_bits``. ``activation``: of all MLPs.
@@ -79,6 +83,7 @@ class ViTConfig:
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
     activation: MlpActivation = MlpActivation.GELU
+    ranked_prefix: int = 0
 
     @classmethod
     def dense(
@@ -111,9 +116,9 @@ class ViTConfig:
             self.check_token_keep(rate)
         tokens, encoders = self.tokens, []
         for index, shape in enumerate(self.encoders, start=1):
-            keep = kept_tokens(rate, tokens) if index in layers else None
+            keep = kept_tokens(rate, tokens, self.protected) if index in layers else None
             encoders.append(replace(shape, keep=keep))
-            tokens = tokens if keep is None else tokens_after_drop(tokens, keep)
+            tokens = tokens if keep is None else tokens_after_drop(tokens, keep, self.protected)
         return self.with_encoders(tuple(encoders))
 
     def check_token_keep(self, rate: float | str) -> None:
@@ -127,6 +132,11 @@ class ViTConfig:
                 f"token keep rate {rate}: tokens are ranked by the class token's attention, and this network "
                 "pools by the mean of its tokens: use 1 (blocks, neurons and heads can be pruned)"
             )
+
+    @property
+    def protected(self) -> int:
+        """Prefix tokens that no token drop drops."""
+        return self.prefix - self.ranked_prefix
 
     @property
     def first_pooled(self) -> int:
@@ -152,7 +162,7 @@ class ViTConfig:
         """Per encoder: tokens into attention and tokens into its MLP (after its drop)."""
         counts, tokens = [], self.tokens
         for shape in self.encoders:
-            after = tokens if shape.keep is None else tokens_after_drop(tokens, shape.keep)
+            after = tokens if shape.keep is None else tokens_after_drop(tokens, shape.keep, self.protected)
             counts.append((tokens, after))
             tokens = after
         return counts

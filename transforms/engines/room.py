@@ -71,9 +71,9 @@ class _Grown:
 
     def _drop(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         tokens = inputs[0][0]
-        kept = op.get_nodeattr("k")
+        kept, prefix = op.get_nodeattr("k"), op.get_nodeattr("prefix")
         op.set_nodeattr("tokens", tokens)
-        op.set_nodeattr("k", self._more(kept, tokens - 1))
+        op.set_nodeattr("k", self._more(kept, tokens - prefix))
         attention = getCustomOp(self.model.find_producer(node.input[1]))
         for name, value in zip(("mult", "shift"), head_mean_constant(attention.get_nodeattr("heads"))):
             op.set_nodeattr(name, value)
