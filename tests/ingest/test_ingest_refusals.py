@@ -164,9 +164,9 @@ CASES = {
         "QK-norm: a LayerNorm over 8 channels of one head",
     ),
     "register tokens": (
-        lambda: small_timm(reg_tokens=4),
+        lambda: small_timm(reg_tokens=16),
         "Add",
-        "register tokens: 5 tokens stand before the patches",
+        "register tokens: 17 tokens stand beside the patches",
     ),
     "SwiGLU": (lambda: small_timm(mlp_layer=Gated), "Mul", "gated MLP (GLU, SwiGLU; gate SiLU)"),
     "ELU": (lambda: small_timm(act_layer=nn.ELU), "Elu", "activation ELU in the MLP"),

@@ -75,7 +75,7 @@ def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
     yield e.patches, patches
     yield e.patches.pixels, Role(EMBEDDING, Constant("constants of the patch embedding (scale of the pixels)"))
     yield e.layer, patches
-    added = "class token and positions" if e.prefix else "positions"
+    added = ("positions", "class token and positions", "prefix tokens and positions")[min(e.prefix, 2)]
     yield e.embedded, Role(EMBEDDING, Mapped("VitTokenEmbed", added, f"{e.embedded.rows} tokens"))
     for i, (attention, mlp) in enumerate(network.encoders, start=1):
         yield from _attention_parts(i, attention)

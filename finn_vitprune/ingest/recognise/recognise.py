@@ -72,7 +72,10 @@ def _network(normalised: Normalised) -> FoundNetwork:
     if not blocks:
         raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
-    return FoundNetwork(match_embedding(embedded), encoders, classifier, output)
+    embedding = match_embedding(embedded, classifier.row)
+    if len(classifier.heads) == 2 and (embedding.prefix < 2 or embedding.rows[1] != 1):
+        raise NotRecognised.at(classifier.heads[1], "the second classifier reads token 1, a patch", CLASS_TOKEN)
+    return FoundNetwork(embedding, encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -118,11 +121,12 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
     norm = x.term
     if not isinstance(norm, Norm):
         raise NotRecognised.at(head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm")
-    if mean is None:
-        rows = norm.x.rows if norm.x.rows is not None else x.rows
-        if rows != (0,):
-            raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
-    return Classifier(norm, heads, mean, False, probabilities), norm.x.term
+    if mean is not None:
+        return Classifier(norm, heads, mean, False, probabilities), norm.x.term
+    rows = norm.x.rows if norm.x.rows is not None else x.rows
+    if rows is None or len(rows) != 1:
+        raise NotRecognised.at(head, f"the classifier reads {norm.x.count if rows is None else len(rows)} tokens, not one alone", CLASS_TOKEN)
+    return Classifier(norm, heads, None, False, probabilities, rows[0]), norm.x.term
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:
