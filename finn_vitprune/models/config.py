@@ -122,16 +122,21 @@ class ViTConfig:
         return self.with_encoders(tuple(encoders))
 
     def check_token_keep(self, rate: float | str) -> None:
-        """Tokens can be dropped where the classifier reads the class token, whose attention ranks them.
+        """Tokens can be dropped where a class token or a register stands before the patches, whose attention ranks them.
 
         Raises:
-            UserError: a rate below 1 for a network that pools by mean.
+            UserError: a rate below 1 for a network of patches alone.
         """
-        if self.pooling is not Pooling.CLASS and Fraction(str(rate)) < 1:
+        if not self.protected and Fraction(str(rate)) < 1:
             raise UserError(
-                f"token keep rate {rate}: tokens are ranked by the class token's attention, and this network "
-                "pools by the mean of its tokens: use 1 (blocks, neurons and heads can be pruned)"
+                f"token keep rate {rate}: tokens are ranked by the attention of a class token or register, and this network "
+                "has patches alone: use 1 (blocks, neurons and heads can be pruned)"
             )
+
+    @property
+    def last_drop(self) -> int:
+        """The last encoder (from 1) that can drop tokens: before a class token the last of all has no others to work for."""
+        return len(self.encoders) - (self.pooling is Pooling.CLASS)
 
     @property
     def protected(self) -> int:

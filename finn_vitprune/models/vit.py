@@ -145,7 +145,8 @@ class PrunedViT(nn.Module):
         before_norm = self.residual_scale
         if config.pooling is not Pooling.CLASS:
             of_residual = self.residual_scale if config.norm_after_pooling else None
-            self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
+            tokens = config.token_counts()[-1][1]
+            self.pool = TokenMean(tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
         self.head = PrunedLinear(config.dim, config.classes, outer_bits, per_channel=False)
