@@ -185,9 +185,7 @@ class TrainConfig(ConfigSection):
         wrong = [i for i in self.prune.drop_at if i > dense.last_drop]
         if wrong:
             why = " (only the class token counts after the last encoder)" if dense.last_drop < depth else ""
-            raise UserError(
-                f"prune.drop_at: encoder {wrong[0]} of {depth} cannot drop tokens{why}: use encoders up to {dense.last_drop}"
-            )
+            raise UserError(f"prune.drop_at: encoder {wrong[0]} of {depth} cannot drop tokens{why}: use encoders up to {dense.last_drop}")
         self.prune_config().check(dense)
         bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
         ranked = min(self.prune.ranked_prefix, max(0, dense.prefix - 1))

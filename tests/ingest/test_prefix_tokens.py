@@ -119,7 +119,11 @@ def test_most_registers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind, reason", [(ReadsAPatch, "the classifier reads token 7, a patch"), (RepeatsAPatch, "patches are left out or repeated: 17 of 22 tokens are patches")]
+    "kind, reason",
+    [
+        (ReadsAPatch, "the classifier reads token 7, a patch"),
+        (RepeatsAPatch, "patches are left out or repeated: 17 of 22 tokens are patches"),
+    ],
 )
 def test_other_rows_are_refused_in_one_line(tmp_path, kind, reason):
     found = read(export(randomised(kind()), tmp_path / "model.onnx"))

@@ -24,7 +24,10 @@ def test_a_network_of_given_sizes_has_registers():
 @pytest.mark.parametrize(
     "model, reason",
     [
-        ({"registers": 4, "timm": "deit_tiny_patch16_224"}, "model.registers 4 is for networks of given sizes, deit_tiny_patch16_224 has its own"),
+        (
+            {"registers": 4, "timm": "deit_tiny_patch16_224"},
+            "model.registers 4 is for networks of given sizes, deit_tiny_patch16_224 has its own",
+        ),
         ({"registers": 16}, "model.registers"),
         ({"registers": -1}, "model.registers"),
     ],

@@ -12,8 +12,8 @@ from finn_vitprune.complexity.formulas import Complexity, operations_text
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.answers import Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
-from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
+from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.synth.parts import KINDS, PartFit
 from finn_vitprune.synth.planned import Planned
 

@@ -125,7 +125,9 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         return Classifier(norm, heads, mean, False, probabilities), norm.x.term
     rows = norm.x.rows if norm.x.rows is not None else x.rows
     if rows is None or len(rows) != 1:
-        raise NotRecognised.at(head, f"the classifier reads {norm.x.count if rows is None else len(rows)} tokens, not one alone", CLASS_TOKEN)
+        raise NotRecognised.at(
+            head, f"the classifier reads {norm.x.count if rows is None else len(rows)} tokens, not one alone", CLASS_TOKEN
+        )
     return Classifier(norm, heads, None, False, probabilities, rows[0]), norm.x.term
 
 
