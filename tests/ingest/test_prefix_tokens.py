@@ -28,7 +28,7 @@ class HuggingFaceRegisters(HuggingFaceViT):
         return torch.cat((x[:, :1], self.registers.expand(x.shape[0], -1, -1), x[:, 1:]), dim=1)
 
     def read(self, x):
-        return x[:, 0, :]
+        return self.layernorm(x)[:, 0, :]
 
     def forward(self, pixel_values):
         x = self.projection(pixel_values).flatten(2).transpose(1, 2)
@@ -36,7 +36,7 @@ class HuggingFaceRegisters(HuggingFaceViT):
         x = self.join(x)
         for i in range(self.depth):
             x = self.encoder(i, x)
-        return self.classifier(self.read(self.layernorm(x)))
+        return self.classifier(self.read(x))
 
     def encoder(self, i: int, x):
         def layer(name: str):
@@ -60,12 +60,24 @@ class ClassTokenLast(HuggingFaceRegisters):
         return torch.cat((self.registers.expand(x.shape[0], -1, -1), x[:, 1:], x[:, :1]), dim=1)
 
     def read(self, x):
-        return x[:, -1]
+        return self.layernorm(x)[:, -1]
+
+
+class MeanOfPatches(RegistersLast):
+    """The patches stand between the others, and are picked before the last LayerNorm."""
+
+    def read(self, x):
+        return self.layernorm(x[:, 1:17]).mean(1)
+
+
+class MeanOfSome(MeanOfPatches):
+    def read(self, x):
+        return self.layernorm(x[:, 2:18]).mean(1)
 
 
 class ReadsAPatch(HuggingFaceRegisters):
     def read(self, x):
-        return x[:, 7]
+        return self.layernorm(x)[:, 7]
 
 
 class RepeatsAPatch(HuggingFaceRegisters):
@@ -99,12 +111,12 @@ def read_structure(path):
     return checked.structure
 
 
-@pytest.mark.parametrize("kind", [HuggingFaceRegisters, RegistersLast, ClassTokenLast])
+@pytest.mark.parametrize("kind", [HuggingFaceRegisters, RegistersLast, ClassTokenLast, MeanOfPatches])
 def test_registers_may_come_in_any_order(tmp_path, kind):
     """As Hugging Face inserts them, and behind the patches; the class token may be the last of all."""
     path = export(randomised(kind()), tmp_path / "model.onnx")
     vit = recognised(path)
-    assert (vit.config.prefix, vit.config.tokens, vit.config.pooling) == (5, 21, "class")
+    assert (vit.config.prefix, vit.config.tokens, vit.config.pooling) == (5, 21, "mean" if kind is MeanOfPatches else "class")
     model = randomised(kind())
     positions = model.positions[0]
     assert np.allclose(vit.weights["cls_token"][0, 0] + vit.weights["pos_embed"][0, 0], (model.cls_token[0, 0] + positions[0]).detach())
@@ -121,6 +133,7 @@ def test_most_registers(tmp_path):
 @pytest.mark.parametrize(
     "kind, reason",
     [
+        (MeanOfSome, "a mean over 16 of 21 tokens"),
         (ReadsAPatch, "the classifier reads token 7, a patch"),
         (RepeatsAPatch, "patches are left out or repeated: 17 of 22 tokens are patches"),
     ],

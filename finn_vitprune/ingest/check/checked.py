@@ -147,11 +147,10 @@ def structure_text(found: Structure) -> str:
 
 def prefix_text(config: ViTConfig) -> str:
     """The tokens beside the patches."""
-    if config.prefix < 3:
+    of_class = config.pooling is Pooling.CLASS
+    if config.prefix < (3 if of_class else 2):
         return ("no class token", "class token", "class and distillation token")[config.prefix]
-    if config.pooling is Pooling.CLASS:
-        return f"class token and {config.prefix - 1} registers"
-    return f"{config.prefix} prefix tokens"
+    return f"class token and {config.prefix - 1} registers" if of_class else f"{config.prefix} prefix tokens"
 
 
 def _range(values: Sequence[int]) -> str:

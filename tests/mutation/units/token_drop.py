@@ -31,7 +31,7 @@ def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, 
 TOKEN_DROP = Unit(
     "token drop",
     VitTokenDrop_rtl.RTL_TOP,
-    38,
+    41,
     (
         _drop("half kept", (17, 48, 4, 8, 2, "insert")),
         _drop("ties, dropped ones ranked", (11, 32, 8, 7, 3, "insert"), ties=True),
