@@ -264,42 +264,42 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 # --- token drop ---------------------------------------------------------------------------------
 
 
-def kept_tokens(rate: float | str, tokens: int) -> int:
-    """k = ceil(r_t (N - 1)) with the rate taken as the exact decimal that was written."""
-    return math.ceil(Fraction(str(rate)) * (tokens - 1))
+def kept_tokens(rate: float | str, tokens: int, prefix: int = 1) -> int:
+    """k = ceil(r_t (N - P)) of the tokens behind P prefix tokens, with the rate taken as the exact decimal that was written."""
+    return math.ceil(Fraction(str(rate)) * (tokens - prefix))
 
 
-def tokens_after_drop(tokens: int, k: int) -> int:
-    """N_out = k + 2 (class token, k kept, fused token); N when nothing is dropped."""
-    return tokens if k == tokens - 1 else k + 2
+def tokens_after_drop(tokens: int, k: int, prefix: int = 1) -> int:
+    """N_out = P + k + 1 (prefix tokens, k kept, fused token); N when nothing is dropped."""
+    return tokens if k == tokens - prefix else prefix + k + 1
 
 
-def rank_tokens(scores: np.ndarray, k: int) -> np.ndarray:
-    """Boolean ``[..., N]``: True for token 0 and the k tokens of highest score, lower index wins ties."""
+def rank_tokens(scores: np.ndarray, k: int, prefix: int = 1) -> np.ndarray:
+    """Boolean ``[..., N]``: True for the P prefix tokens and the k others of highest score, lower index wins ties."""
     scores = np.asarray(scores, dtype=np.int64)
-    order = np.argsort(-scores[..., 1:], axis=-1, kind="stable")[..., :k] + 1
+    order = np.argsort(-scores[..., prefix:], axis=-1, kind="stable")[..., :k] + prefix
     keep = np.zeros(scores.shape, dtype=bool)
     np.put_along_axis(keep, order, True, axis=-1)
-    keep[..., 0] = True
+    keep[..., :prefix] = True
     return keep
 
 
-def token_drop(x: np.ndarray, scores: np.ndarray, k: int, mult: int, shift: int, bits: int = 16) -> np.ndarray:
-    """Keep the class token and the k best tokens in order; append the fused token of the dropped ones.
+def token_drop(x: np.ndarray, scores: np.ndarray, k: int, mult: int, shift: int, bits: int = 16, prefix: int = 1) -> np.ndarray:
+    """Keep the prefix tokens and the k best of the others in order; append the fused token of the dropped ones.
 
     fused = clip(rhe(sum_dropped S_i X_i mult 2**-(16 + shift))), mult 2**-shift close to 1 / H_live.
 
     Args:
-        x: residual codes ``[..., N, D]``; scores: ``[..., N]``, S_0 is ignored.
+        x: residual codes ``[..., N, D]``; scores: ``[..., N]``, of which those of the first ``prefix`` tokens are ignored.
     Returns:
         ``[..., N_out, D]``.
     """
     x = np.asarray(x, dtype=np.int64)
     n, d = x.shape[-2:]
-    if k == n - 1:
+    if k == n - prefix:
         return x.copy()
-    keep = rank_tokens(scores, k)
-    kept = x[keep].reshape(*x.shape[:-2], k + 1, d)
+    keep = rank_tokens(scores, k, prefix)
+    kept = x[keep].reshape(*x.shape[:-2], prefix + k, d)
     weight = np.where(keep, 0, np.asarray(scores, dtype=np.int64))
     fused = requantise((weight[..., None] * x).sum(-2), mult, SCORE_BITS + shift, bits)
     return np.concatenate([kept, fused[..., None, :]], axis=-2)

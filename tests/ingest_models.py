@@ -71,7 +71,8 @@ def timm_of(vit) -> nn.Module:
     else:
         model = VisionTransformer(
             **common,
-            class_token=vit.config.prefix == 1,
+            class_token=vit.config.prefix > 0,
+            reg_tokens=max(0, vit.config.prefix - 1),
             global_pool="token" if vit.config.pooling == "class" else "avg",
             fc_norm=vit.config.norm_after_pooling,
             pre_norm=vit.config.norm_pre,

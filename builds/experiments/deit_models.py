@@ -189,7 +189,8 @@ def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMas
     """Shapes of the dense network without token drop, the network in float, masks by magnitude."""
     torch.manual_seed(0)
     source = timm.create_model(network.model, pretrained=False, **dict(network.changed)).eval()
-    dense = replace(config_of_timm(source), weight_bits=network.bits, act_bits=network.bits)
+    found = config_of_timm(source)
+    dense = replace(found, weight_bits=network.bits, act_bits=network.bits, ranked_prefix=found.prefix - 1)  # as the reference
     config = dense.with_token_drop(network.token_keep, DROP_AT) if float(network.token_keep) < 1 else dense
     model = PrunedViT(config)
     load_timm(model, source.state_dict(), NORMALISED, NORMALISED)

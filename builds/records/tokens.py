@@ -55,7 +55,7 @@ class TokenSample:
         embed = nodes["VitTokenEmbed"][0]
         patches, tokens = (tensors[name].shape[1] for name in (embed.input[0], embed.output[0]))
         drops = [
-            ScoredDrop(names[n.name].encoder, getCustomOp(n).get_nodeattr("k"), tensors[n.input[1]][..., 0])
+            ScoredDrop(names[n.name].encoder, *map(getCustomOp(n).get_nodeattr, ("k", "prefix")), tensors[n.input[1]][..., 0])
             for n in nodes["VitTokenDrop"]
         ]  # fmt: skip
         left = patches_left(patches, tokens - patches, drops)

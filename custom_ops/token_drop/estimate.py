@@ -75,11 +75,12 @@ class DropFolding(Folding):
     """The unit at a fold, and the sizes that follow from it.
 
     Attributes:
-        tokens, channels: N and D. simd: elements a beat. k: tokens kept besides the class token.
+        tokens, channels: N and D. simd: elements a beat. k: tokens kept besides the prefix.
         mult, shift: mult 2**-shift stands for one over the number of heads. score_bits: width of a score.
         wanted: the ranker, or "auto". interval: cycles that a frame may take in the graph, or 0.
         ram_style: where the sums of the fused token are held, or "auto".
         loaded: whether N, k and the constant come through the load chain. least: what the unit is made for at least, if it is loaded.
+        prefix: P, tokens at the start that always stay.
     """
 
     tokens: int
@@ -94,6 +95,7 @@ class DropFolding(Folding):
     ram_style: str
     loaded: bool = False
     least: DropRange | None = None
+    prefix: int = 1
 
     @property
     def passes(self) -> bool:
@@ -107,9 +109,10 @@ class DropFolding(Folding):
         Of all constants at the largest shift the widest one counts: those of smaller shifts have zeros at their end.
         """
         tokens, k, heads = made = self.made_for
-        cells = min(max(k, (tokens - 1) // 2), tokens - 1 - k) if self.loaded else min(self.drops, k)
+        ranked = tokens - self.prefix
+        cells = min(max(k, ranked // 2), ranked - k) if self.loaded else min(self.drops, k)
         limit = heads << numerics.SCORE_BITS
-        dropped_sum = limit * (tokens - 1 - k) // (tokens - 1)
+        dropped_sum = limit * (ranked - k) // ranked
         constants = [self.constant()]
         if self.loaded:
             constants += [reduced(*numerics.head_mean_constant(h)) for h in range(1, made.heads + 1)]
@@ -133,13 +136,13 @@ class DropFolding(Folding):
 
     @property
     def drops(self) -> int:
-        """Tokens dropped a frame, N - 1 - k."""
-        return self.tokens - 1 - self.k
+        """Tokens dropped a frame, N - P - k."""
+        return self.tokens - self.prefix - self.k
 
     @property
     def tokens_out(self) -> int:
         """N_out: tokens that leave a frame."""
-        return numerics.tokens_after_drop(self.tokens, self.k)
+        return numerics.tokens_after_drop(self.tokens, self.k, self.prefix)
 
     @property
     def heads(self) -> int:
@@ -164,7 +167,7 @@ class DropFolding(Folding):
     @property
     def dropped_sum(self) -> int:
         """Most that the dropped scores sum to: their share if all are equal."""
-        return self.score_limit * self.drops // (self.tokens - 1)
+        return self.score_limit * self.drops // (self.tokens - self.prefix)
 
     @property
     def acc_bits(self) -> int:
@@ -214,7 +217,7 @@ class DropFolding(Folding):
     def frame_cycles(self) -> int:
         """Cycles of a frame's tokens, and of the fused one."""
         fused = self.fused_cycles if self.drops else 0
-        return (self.k + 1) * self.kept_cycles + self.drops * self.dropped_cycles + fused
+        return (self.k + self.prefix) * self.kept_cycles + self.drops * self.dropped_cycles + fused
 
     @property
     def largest_frame_cycles(self) -> int:
@@ -226,7 +229,7 @@ class DropFolding(Folding):
     @property
     def index_bits(self) -> int:
         """Bits that number the scores."""
-        return max(1, numerics.clog2(self.sizes.tokens - 1))
+        return max(1, numerics.clog2(self.sizes.tokens - self.prefix))
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -309,7 +312,7 @@ class DropFolding(Folding):
         """Scores of two frames, sums in two halves, beats that leave, bins; none where nothing is dropped."""
         if self.passes:
             return ()
-        scores = 2 * (self.sizes.tokens - 1) * self.rank_bits
+        scores = 2 * (self.sizes.tokens - self.prefix) * self.rank_bits
         return (
             UnitMemory(Holds.ROWS, "scores", self.score_words, self.rank_bits, self.score_style, stored=scores),
             UnitMemory(Holds.ROWS, "sums, low bits", self.beats, self.simd * self.low_bits, self.sums_style),

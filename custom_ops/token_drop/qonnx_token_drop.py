@@ -10,18 +10,20 @@ from finn_vitprune import numerics
 
 
 class TokenDrop(CustomOp):
-    """x ``[B, N, D]`` at the residual scale, scores s ``[B, N]``: keep k tokens and the class token, fuse the rest.
+    """x ``[B, N, D]`` at the residual scale, scores s ``[B, N]``: keep the prefix tokens and k others, fuse the rest.
 
-    Attributes: ``k``; ``scale`` of the residual codes; ``mult``, ``shift`` with mult 2^-shift close to
+    Attributes: ``k``; ``prefix``, how many tokens at the start are always kept (1 if it is left out: the class token);
+    ``scale`` of the residual codes; ``mult``, ``shift`` with mult 2^-shift close to
     1 / live heads. Exactly :func:`finn_vitprune.numerics.token_drop` on x / scale.
     """
 
     def get_nodeattr_types(self):
-        return {"k": ("i", True, 0), "scale": ("f", True, 1.0), "mult": ("i", True, 1), "shift": ("i", True, 0)}
+        return {"k": ("i", True, 0), "prefix": ("i", False, 1), "scale": ("f", True, 1.0), "mult": ("i", True, 1), "shift": ("i", True, 0)}
 
     def make_shape_compatible_op(self, model):
         batch, tokens, channels = model.get_tensor_shape(self.onnx_node.input[0])
-        return self.make_const_shape_op((batch, numerics.tokens_after_drop(tokens, self.get_nodeattr("k")), channels))
+        left = numerics.tokens_after_drop(tokens, self.get_nodeattr("k"), self.get_nodeattr("prefix"))
+        return self.make_const_shape_op((batch, left, channels))
 
     def infer_node_datatype(self, model) -> None:
         model.set_tensor_datatype(self.onnx_node.output[0], DataType["FLOAT32"])
@@ -33,5 +35,6 @@ class TokenDrop(CustomOp):
         node, scale = self.onnx_node, self.get_nodeattr("scale")
         x = np.rint(context[node.input[0]].astype(np.float64) / scale).astype(np.int64)
         scores = np.rint(context[node.input[1]]).astype(np.int64)
-        codes = numerics.token_drop(x, scores, *(self.get_nodeattr(a) for a in ("k", "mult", "shift")))
+        k, mult, shift, prefix = (self.get_nodeattr(a) for a in ("k", "mult", "shift", "prefix"))
+        codes = numerics.token_drop(x, scores, k, mult, shift, prefix=prefix)
         context[node.output[0]] = (codes * np.float64(scale)).astype(context[node.input[0]].dtype)

@@ -1,4 +1,4 @@
-"""Token drop: keep the class token and the k best of the others, fuse what is dropped."""
+"""Token drop: keep the prefix tokens and the k best of the others, fuse what is dropped."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ PASS_CYCLES = 3
 
 
 class VitTokenDrop(FoldedOp):
-    """Rows 0 and those of the k highest scores among 1..N-1, in order; then one fused row of the others.
+    """Rows 0..P-1 and those of the k highest scores among P..N-1, in order; then one fused row of the others.
 
     fused_d = round_half_even(sum over dropped i of S_i X_id  mult 2**-(16 + shift)), mult 2**-shift standing
-    for 1 / H_live. X: ``[N, D]`` INT16; S: ``[N, 1]`` unsigned with 16 fraction bits a head, S_0 ignored,
-    the lower index wins ties. Out: ``[N_out, D]``, N_out = k + 2, or N when k = N - 1 and nothing is
-    dropped. ``numerics.token_drop`` is the specification.
+    for 1 / H_live. P is ``prefix``: class token, distillation token, registers. X: ``[N, D]`` INT16; S: ``[N, 1]``
+    unsigned with 16 fraction bits a head, S_0..S_{P-1} ignored, the lower index wins ties. Out: ``[N_out, D]``,
+    N_out = P + k + 1, or N when k = N - P and nothing is dropped. ``numerics.token_drop`` is the specification.
 
     The scores of one frame sum to at most H_live 2**16, which bounds everything inside: the k-th largest
     is at most H_live 2**16 / k, so that higher scores may saturate before ranking; a dropped one at most
     H_live 2**16 / (k + 1), as k others are no smaller; the dropped ones together hold at most their share
-    (N - 1 - k) / (N - 1). So the fused token never saturates.
+    (N - P - k) / (N - P). So the fused token never saturates.
 
     No DSP: a lane multiplies by the score with one LUT a bit of score and two bits of x. ``ranking``
-    "insert" keeps the min(k, N - 1 - k) keys at one end sorted, a score a cycle; "histogram" counts
+    "insert" keeps the min(k, N - P - k) keys at one end sorted, a score a cycle; "histogram" counts
     the scores in histograms of several levels and walks down them, small for many tokens; "auto" takes
     the cheapest of insertion and of histograms whose cycles are at most 1 % of the interval: of the graph's
     (``interval``, which folding sets), or of the op's own. A frame takes N D / SIMD + D / fuse lanes cycles whichever tokens are kept.
@@ -50,6 +50,7 @@ class VitTokenDrop(FoldedOp):
         "channels": ("i", True, 0),
         "SIMD": ("i", False, 1),
         "k": ("i", True, 0),
+        "prefix": ("i", False, 1),
         "mult": ("i", True, 0),
         "shift": ("i", True, 0),
         "ranking": ("s", False, "auto", {"auto", "insert", "histogram"}),
@@ -71,10 +72,11 @@ class VitTokenDrop(FoldedOp):
             tokens=get("tokens"), channels=get("channels"), simd=get("SIMD"), k=get("k"), mult=get("mult"),
             shift=get("shift"), score_bits=DataType[get("scoreDataType")].bitwidth(), wanted=get("ranking"),
             interval=get("interval"), ram_style=get("ram_style"), least=DropRange(*least) if len(least := get("least")) else None,
+            prefix=get("prefix"),
         )  # fmt: skip
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
-        """Beats that come while the fused token leaves, or until the scores are ranked; the first row need not wait for these.
+        """Beats that come while the fused token leaves, or until the scores are ranked; the first P rows need not wait for these.
 
         A source that sends a token at once may finish it without loss when the next is due: whole tokens
         are buffered, and of the one under way what does not fit into the rest of its share of the interval.
@@ -83,7 +85,7 @@ class VitTokenDrop(FoldedOp):
         if f.drops == 0:
             return 0
         ranked = scores.last[-1] + f.ranking.cycles
-        early = sum(first < ranked for first in rows.first[1:])
+        early = sum(first < ranked for first in rows.first[f.prefix :])
         share, pause = max(f.interval, f.frame_cycles) // f.tokens, f.fused_cycles
         whole = pause // share
         return max(whole * f.beats, pause - (whole + 1) * (share - f.beats), early * f.beats)
@@ -92,24 +94,26 @@ class VitTokenDrop(FoldedOp):
         """Depth in tokens of the FIFO that must follow, so that the interval never depends on the image.
 
         The consumer takes N_out tokens a frame, evenly. It has most to catch up when one frame keeps its
-        last k rows and the next its first k: with a fused and a class token between them these are 2 k + 2
+        last k rows and the next its first k: with a fused token and P others between them these are 2 k + P + 1
         tokens without a pause. For keep rates of 1/2 and more what is left of them is at most N_out.
         """
         f = self.folding()
         if f.drops == 0:
             return f.tokens_out
         burst = f.frame_cycles - f.drops * f.dropped_cycles + f.k * f.kept_cycles
-        return max(f.tokens_out, 2 * f.k + 2 - burst * f.tokens_out // f.frame_cycles)
+        return max(f.tokens_out, 2 * f.k + f.prefix + 1 - burst * f.tokens_out // f.frame_cycles)
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
         f, score, require = self.folding(), DataType[self.get_nodeattr("scoreDataType")], self.require
-        n, k, mult, shift = f.tokens, f.k, f.mult, f.shift
+        n, k, prefix, mult, shift = f.tokens, f.k, f.prefix, f.mult, f.shift
         require(n <= MAX_TOKENS, f"{n} tokens: use at most {MAX_TOKENS}")
         simds = list(divisors(f.channels))
         require(f.simd in simds, f"SIMD {f.simd} is not possible: use one of {simds}")
         require(f.interval >= 0, f"interval {f.interval} is not possible: use 0 or more cycles")
-        require(1 <= k <= n - 1, f"k {k} tokens to keep of {n}: use 1 to {n - 1}")
+        require(1 <= prefix < n, f"prefix {prefix} of {n} tokens: use 1 to {n - 1}")
+        besides = "" if prefix == 1 else f" besides the first {prefix}"
+        require(1 <= k <= n - prefix, f"k {k} tokens to keep of {n}{besides}: use 1 to {n - prefix}")
         self.check_multiplier(30)
         exact = abs(mult * f.heads - (1 << shift)) <= 2.0 ** (shift - 14)
         require(exact, f"mult {mult} * 2**-{shift} must be one over the number of heads")
@@ -137,34 +141,36 @@ class VitTokenDrop(FoldedOp):
         """X ``[..., N, D]`` and S ``[..., N, 1]`` to ``[..., N_out, D]``.
 
         Raises:
-            ValueError: scores of tokens 1..N-1 sum to more than H_live 2**16, which no attention gives.
+            ValueError: scores of tokens P..N-1 sum to more than H_live 2**16, which no attention gives.
         """
         x, scores, f = inputs[0], inputs[1][..., 0], self.folding()
-        if f.drops and np.any(scores[..., 1:].sum(-1) > f.score_limit):
+        if f.drops and np.any(scores[..., f.prefix :].sum(-1) > f.score_limit):
             raise ValueError(f"scores of a frame sum to more than {f.score_limit}, 2**16 a head of {f.heads}")
-        return [numerics.token_drop(x, scores, f.k, f.mult, f.shift)]
+        return [numerics.token_drop(x, scores, f.k, f.mult, f.shift, prefix=f.prefix)]
 
     def one_token(self, index: int) -> OneToken | None:
-        """The class token passes unchanged."""
-        return OneToken((0,)) if index == 0 else None
+        """Prefix tokens pass unchanged."""
+        return OneToken((0,)) if 0 <= index < self.get_nodeattr("prefix") else None
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """Row 0 passes at once, the others when the scores are ranked; the fused one leaves last.
+        """The first P rows pass at once, the others when the scores are ranked; the fused one leaves last.
 
         Which rows pass depends on the image: they are taken as evenly spread.
         """
         (rows, scores), f = inputs, self.folding()
         if f.passes:
             return [rows.served(f.beats, 1)]
-        kept = [0, *(round((i + 1) * (f.tokens - 1) / f.k) for i in range(f.k))]
+        ahead = f.prefix - 1
+        kept = [*range(f.prefix), *(ahead + round((i + 1) * (f.tokens - f.prefix) / f.k) for i in range(f.k))]
         stay = set(kept)
-        free = ranked = scores.last[-1] + f.ranking.cycles + PASS_CYCLES if f.drops else 0.0
+        ranked = scores.last[-1] + f.ranking.cycles + PASS_CYCLES if f.drops else 0.0
+        free = 0.0
         first: list[float] = []
         last: list[float] = []
         for row, (head, tail) in enumerate(zip(rows.first, rows.last)):
-            first.append(max(head + PASS_CYCLES, free if row else 0.0))
+            first.append(max(head + PASS_CYCLES, free))
             last.append(max(tail + PASS_CYCLES, first[-1] + f.beats - 1))
-            free = max(ranked, last[-1] + 1 + (f.kept_cycles if row in stay else f.dropped_cycles) - f.beats)
+            free = max(ranked if row >= ahead else 0.0, last[-1] + 1 + (f.kept_cycles if row in stay else f.dropped_cycles) - f.beats)
         passing = TokenTimes(tuple(first), tuple(last))
         if f.drops == 0:
             return [passing]
@@ -172,7 +178,7 @@ class VitTokenDrop(FoldedOp):
         return [passing.at(kept).then(TokenTimes((end - f.channels // f.fuse_lanes + 1,), (end,)))]
 
     def held_tokens(self) -> int:
-        """Row 0 passes at once: the beats of two registers."""
+        """The first row passes at once: the beats of two registers."""
         return -(-3 // self.folding().beats)
 
 
@@ -188,7 +194,8 @@ class VitTokenDrop_rtl(LoadedBackend, VitTokenDrop):
         self.verify_node()
         f = self.folding()
         shape = {
-            "TOKENS": f.sizes.tokens, "D": f.channels, "SIMD": f.simd, "SCORE_WIDTH": f.score_bits, **self.load_parameters(),
+            "TOKENS": f.sizes.tokens, "PREFIX": f.prefix, "D": f.channels, "SIMD": f.simd, "SCORE_WIDTH": f.score_bits,
+            **self.load_parameters(),
         }  # fmt: skip
         if f.passes:
             return shape

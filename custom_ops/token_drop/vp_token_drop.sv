@@ -1,6 +1,6 @@
-// Token drop without a frame buffer: of N tokens, at most TOKENS, the first (class token) and the k of highest
-// score pass in order, then follows one token fused of the others. N tokens a frame go in, k + 2
-// come out. Kept and dropped tokens take a cycle a beat; while the fused token leaves, FUSE_LANES
+// Token drop without a frame buffer: of N tokens, at most TOKENS, the first PREFIX (class token, registers) and the k
+// others of highest score pass in order, then follows one token fused of the rest. N tokens a frame go in,
+// PREFIX + k + 1 come out. Kept and dropped tokens take a cycle a beat; while the fused token leaves, FUSE_LANES
 // elements a cycle, no token is taken. So a frame takes as long whichever tokens are kept:
 // N * D / SIMD + D / FUSE_LANES cycles and a few. What is taken runs to its end without an enable: a beat
 // enters when the FIFO at the output has a place for it. Where nothing is dropped, tokens pass unchanged and
@@ -11,6 +11,7 @@
 
 module vp_token_drop #(
     int unsigned TOKENS      = 17,
+    int unsigned PREFIX      = 1,
     int unsigned D           = 48,
     int unsigned SIMD        = 4,
     int unsigned CELLS       = 8,    // of a ranking by insertion
@@ -52,6 +53,7 @@ module vp_token_drop #(
         logic [31:0] all;          // nothing is dropped
         logic [31:0] mult;
     } shape_t;
+    if (PREFIX < 1 || PREFIX >= TOKENS) $error("vp_token_drop: PREFIX %0d must be 1 to less than TOKENS %0d", PREFIX, TOKENS);
     if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS))
         $error("vp_token_drop: TOKENS %0d, D %0d or SIMD %0d out of range", TOKENS, D, SIMD);
 
@@ -103,7 +105,7 @@ module vp_token_drop #(
         logic known, keep, last_token;
         logic end_token;
         vp_token_drop_rank #(
-            .COUNT(TOKENS - 1), .CELLS(CELLS), .PADDED(LOADED), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
+            .COUNT(TOKENS - PREFIX), .PREFIX(PREFIX), .CELLS(CELLS), .PADDED(LOADED), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
             .DROP_WIDTH(DROP_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS), .STYLE(SCORE_STYLE)
         ) rank (
             .clk, .rst_n(run_n), .before_last(COUNT_W'(shape.before_last)), .keep(COUNT_W'(shape.keep)),

@@ -1,6 +1,6 @@
-// Decides token by token what stays. Takes the scores of a frame, at most COUNT + 1 (the first is ignored), ranks
-// the others, and gives one decision a token in order: keep or drop, with the token's score. The first
-// token is always kept and its decision waits for no score. The k largest scores are kept, the lower
+// Decides token by token what stays. Takes the scores of a frame, at most COUNT + PREFIX (the first PREFIX are ignored), ranks
+// the others, and gives one decision a token in order: keep or drop, with the token's score. The first PREFIX
+// tokens are always kept and their decisions wait for no score. The k largest scores are kept, the lower
 // index wins ties. Scores beyond RANK_WIDTH bits saturate, as none of them can be dropped; dropped scores
 // fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile. A decision
 // may come every other cycle, or every fourth where the scores are in block RAM.
@@ -12,6 +12,7 @@
 
 module vp_token_drop_rank #(
     int unsigned COUNT       = 16,
+    int unsigned PREFIX      = 1,
     int unsigned CELLS       = 4,     // of insertion
     bit          PADDED      = 1'b0,
     int unsigned SCORE_WIDTH = 17,
@@ -20,7 +21,7 @@ module vp_token_drop_rank #(
     int unsigned LEVELS      = 0,
     int unsigned DIGITS      = 0,
     parameter    STYLE       = "distributed",
-    localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + 1)
+    localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + PREFIX)
 ) (
     input  wire logic                   clk, rst_n,
     input  wire logic [TOKEN_COUNT_W-1:0] before_last,
@@ -43,7 +44,7 @@ module vp_token_drop_rank #(
                DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH, COUNT);
 
     // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
-    logic open_q, busy_q, write_bank_q, in_last_q, valid_q, last_q, idle, over;
+    logic open_q, busy_q, write_bank_q, in_last_q, in_ranked, valid_q, last_q, idle, over;
     logic [1:0] full_q;
     logic [TOKEN_COUNT_W-1:0] in_q;
     logic [INDEX_W-1:0] index_q;
@@ -55,6 +56,16 @@ module vp_token_drop_rank #(
         assign over = |in_score[SCORE_WIDTH-1:RANK_WIDTH];
     end else begin : g_as_is
         assign over = 1'b0;
+    end
+    if (PREFIX == 1) begin : g_class_token
+        assign in_ranked = in_q != '0;
+    end else begin : g_prefix
+        logic in_ranked_q;
+        always_ff @(posedge clk) begin
+            if (!rst_n) in_ranked_q <= 1'b0;
+            else if (take) in_ranked_q <= !in_last_q && (in_ranked_q || in_q == TOKEN_COUNT_W'(PREFIX - 1));
+        end
+        assign in_ranked = in_ranked_q;
     end
     logic read_bank_q;
     always_ff @(posedge clk) begin
@@ -79,15 +90,15 @@ module vp_token_drop_rank #(
                 if (take && in_last_q && write_bank_q == b[0]) full_q[b] <= 1'b1;
                 else if (frame_done && read_bank_q == b[0]) full_q[b] <= 1'b0;
             end
-            valid_q <= take && in_q != '0 && !all;
+            valid_q <= take && in_ranked && !all;
         end
         last_q  <= in_last_q;
         index_q <= INDEX_W'(in_q);
         score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
 
-    // Decisions out. The address of a token's score stands until READ cycles later the score is there and, but for a
-    // first token, its frame is ranked; then it is compared with the threshold, and the next token has its turn. What
+    // Decisions out. The address of a token's score stands until READ cycles later the score is there and, but for
+    // the first tokens, its frame is ranked; then it is compared with the threshold, and the next token has its turn. What
     // the comparison says waits for the output register, which alone sees out_ready. Scores in block RAM pass its
     // output register and another one.
     localparam int unsigned READ = STYLE == "block" ? 3 : 1;
@@ -95,7 +106,8 @@ module vp_token_drop_rank #(
     logic [DROP_WIDTH-1:0] wait_score_q, out_score_q;
     logic [TOKEN_COUNT_W-1:0] token_q;  // the first or last of the frame
     logic [READ:0] stood_q;             // the address, for so many cycles
-    logic write_bank1_q, first_q, final_q, known_q, stays, result_valid;
+    logic first_q;                      // a token of the prefix
+    logic write_bank1_q, final_q, known_q, stays, result_valid;
     logic wait_valid_q, wait_first_q, wait_last_q, out_valid_q, out_keep_q, out_last_q;
     wire logic passes = all && (!final_q || full_q[read_bank_q]);
     wire logic compare = stood_q[READ] && (first_q || known_q || passes) && !wait_valid_q;
@@ -119,7 +131,7 @@ module vp_token_drop_rank #(
         end else begin
             if (compare) begin
                 token_q <= final_q ? '0 : token_q + 1'b1;
-                first_q <= final_q;
+                first_q <= final_q || (PREFIX > 1 && first_q && token_q != TOKEN_COUNT_W'(PREFIX - 1));
                 final_q <= token_q == before_last;
             end
             stood_q <= compare ? (READ + 1)'(1) : {stood_q[READ-1:0], 1'b1};
@@ -140,14 +152,14 @@ module vp_token_drop_rank #(
         logic [INDEX_W-1:0] place_q;
         logic [KEY_W-1:0] found, threshold_q;
         logic kept_q;
-        wire logic [INDEX_W-1:0] number = index_q - 1'b1;
+        wire logic [INDEX_W-1:0] number = index_q - INDEX_W'(PREFIX);
         vp_token_drop_insert #(.CELLS(CELLS), .WIDTH(KEY_W), .PADDED(PADDED)) rank (
             .clk, .rst_n, .in_key({score_q, ~number}), .in_valid(valid_q), .in_last(last_q), .invert, .pads, .idle,
             .threshold(found), .out_valid(result_valid), .out_ready(ranked)
         );
         wire logic [KEY_W-1:0] key = {score, ~place_q};
         always_ff @(posedge clk) begin
-            place_q <= INDEX_W'(token_q) - 1'b1;
+            place_q <= INDEX_W'(token_q) - INDEX_W'(PREFIX);
             if (ranked) threshold_q <= found;
             if (compare) kept_q <= invert ? key > threshold_q : key >= threshold_q;
         end
@@ -161,7 +173,7 @@ module vp_token_drop_rank #(
         vp_token_drop_histogram #(
             .COUNT(COUNT), .WIDTH(RANK_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS)
         ) rank (
-            .clk, .rst_n, .in_key(score_q), .in_valid(valid_q), .in_last(last_q), .keep, .idle,
+            .clk, .rst_n, .in_key(score_q), .in_valid(valid_q), .in_last(last_q), .keep(CELL_COUNT_W'(keep)), .idle,
             .threshold(found), .ties, .out_valid(result_valid), .out_ready(ranked)
         );
         wire logic keep_tie = tie_q && !ties_q[CELL_COUNT_W];

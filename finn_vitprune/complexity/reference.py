@@ -45,8 +45,8 @@ NORM_OPERATIONS = 4
 
 
 def distilled(config: ViTConfig) -> ViTConfig:
-    """``config`` with the reference's prefix tokens (set before token drops are)."""
-    return replace(config, prefix=PREFIX)
+    """``config`` with the reference's prefix tokens (set before token drops are), of which it ranks the distillation token."""
+    return replace(config, prefix=PREFIX, ranked_prefix=1)
 
 
 def kept_neurons(rate: str, neurons: int) -> int:

@@ -333,9 +333,9 @@ def _token_drop(op: VitTokenDrop, _: list[np.ndarray], device: torch.device) -> 
 
     def kernel(x: Tensor, scores: Tensor) -> list[Tensor]:
         scores = scores[..., 0]
-        if f.drops and bool((scores[..., 1:].sum(-1) > f.score_limit).any()):
+        if f.drops and bool((scores[..., f.prefix :].sum(-1) > f.score_limit).any()):
             raise ValueError(f"scores of a frame sum to more than {f.score_limit}, 2**16 a head of {f.heads}")
-        return [integer.token_drop(x.long(), scores.long(), f.k, f.mult, f.shift).to(x.dtype)]
+        return [integer.token_drop(x.long(), scores.long(), f.k, f.mult, f.shift, prefix=f.prefix).to(x.dtype)]
 
     return kernel
 

@@ -130,12 +130,10 @@ def config_of(options: ImportOptions, vit: RecognisedViT) -> ViTConfig:
     if drops and not options.drop_at:
         example = ",".join(map(str, even_drops(len(vit.config.encoders))))
         raise UserError(f"--token-keep {options.token_keep} needs --drop-at, for instance --drop-at {example}")
-    wrong = [d for d in options.drop_at if not 1 <= d < len(vit.config.encoders)]
+    wrong = [d for d in options.drop_at if not 1 <= d <= config.last_drop]
     if wrong:
-        raise UserError(
-            f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {len(vit.config.encoders) - 1} (only the "
-            "class token counts after the last one)"
-        )
+        why = " (only the class token counts after the last one)" if config.last_drop < len(config.encoders) else ""
+        raise UserError(f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {config.last_drop}{why}")
     return config.with_token_drop(options.token_keep, options.drop_at) if drops else config
 
 

@@ -15,6 +15,8 @@ RESIDUAL_BITS = 16
 ENTRY_BITS = 8
 """Of the codes and of the weights of the LayerNorm before the encoders, whatever other layers have."""
 LOGIT_BITS = 8
+MAX_PREFIX = 16
+"""Most tokens before the patches: class token, distillation token, registers."""
 
 
 class Pooling(str, Enum):
@@ -48,7 +50,7 @@ class MlpActivation(str, Enum):
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens after its drop (None: no drop)."""
+    """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens besides the prefix after its drop (None: no drop)."""
 
     heads: int
     neurons: int
@@ -59,8 +61,10 @@ class EncoderShape:
 class ViTConfig:
     """A plain or distilled ViT/DeiT.
 
-    ``prefix`` is the number of prefix tokens: 1 (class token) or 2 (class and distillation token; the
-    latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
+    ``prefix`` is the number of prefix tokens, 0 to :data:`MAX_PREFIX`: the class token, then distillation token or
+    registers; where pooling is by mean it may be registers alone, or none. Token drops keep them and rank the other
+    tokens by the attention of the first one. ``ranked_prefix`` of them, the last ones, are ranked all the same (the
+    reference does so with the distillation token). ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
     classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
@@ -86,6 +90,7 @@ class ViTConfig:
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
     activation: MlpActivation = MlpActivation.GELU
+    ranked_prefix: int = 0
     norm_pre: bool = False
     final_norm: bool = True
 
@@ -124,22 +129,32 @@ class ViTConfig:
             self.check_token_keep(rate)
         tokens, encoders = self.tokens, []
         for index, shape in enumerate(self.encoders, start=1):
-            keep = kept_tokens(rate, tokens) if index in layers else None
+            keep = kept_tokens(rate, tokens, self.protected) if index in layers else None
             encoders.append(replace(shape, keep=keep))
-            tokens = tokens if keep is None else tokens_after_drop(tokens, keep)
+            tokens = tokens if keep is None else tokens_after_drop(tokens, keep, self.protected)
         return self.with_encoders(tuple(encoders))
 
     def check_token_keep(self, rate: float | str) -> None:
-        """Tokens can be dropped where the classifier reads the class token, whose attention ranks them.
+        """Tokens can be dropped where a class token or a register stands before the patches, whose attention ranks them.
 
         Raises:
-            UserError: a rate below 1 for a network that pools by mean.
+            UserError: a rate below 1 for a network of patches alone.
         """
-        if self.pooling is not Pooling.CLASS and Fraction(str(rate)) < 1:
+        if not self.protected and Fraction(str(rate)) < 1:
             raise UserError(
-                f"token keep rate {rate}: tokens are ranked by the class token's attention, and this network "
-                "pools by the mean of its tokens: use 1 (blocks, neurons and heads can be pruned)"
+                f"token keep rate {rate}: tokens are ranked by the attention of a class token or register, and this network "
+                "has patches alone: use 1 (blocks, neurons and heads can be pruned)"
             )
+
+    @property
+    def last_drop(self) -> int:
+        """The last encoder (from 1) that can drop tokens: before a class token the last of all has no others to work for."""
+        return len(self.encoders) - (self.pooling is Pooling.CLASS)
+
+    @property
+    def protected(self) -> int:
+        """Prefix tokens that no token drop drops."""
+        return self.prefix - self.ranked_prefix
 
     @property
     def first_pooled(self) -> int:
@@ -165,7 +180,7 @@ class ViTConfig:
         """Per encoder: tokens into attention and tokens into its MLP (after its drop)."""
         counts, tokens = [], self.tokens
         for shape in self.encoders:
-            after = tokens if shape.keep is None else tokens_after_drop(tokens, shape.keep)
+            after = tokens if shape.keep is None else tokens_after_drop(tokens, shape.keep, self.protected)
             counts.append((tokens, after))
             tokens = after
         return counts

@@ -51,22 +51,22 @@ def layernorm(x: Tensor, eps: int, mult: int, shift: int, bits: int) -> Tensor:
     return shift_round_half_even(scaled, 8 + e + shift).clamp(lo, hi)
 
 
-def rank_tokens(scores: Tensor, k: int) -> Tensor:
-    """:func:`numerics.rank_tokens`: boolean ``[B, N]``, token 0 and the k best, lower index wins ties."""
-    order = torch.sort(scores[:, 1:], dim=1, descending=True, stable=True).indices[:, :k] + 1
+def rank_tokens(scores: Tensor, k: int, prefix: int = 1) -> Tensor:
+    """:func:`numerics.rank_tokens`: boolean ``[B, N]``, prefix tokens and the k best others, lower index wins ties."""
+    order = torch.sort(scores[:, prefix:], dim=1, descending=True, stable=True).indices[:, :k] + prefix
     keep = torch.zeros_like(scores, dtype=torch.bool)
-    keep[:, 0] = True
+    keep[:, :prefix] = True
     return keep.scatter(1, order, torch.ones_like(order, dtype=torch.bool))
 
 
-def token_drop(x: Tensor, scores: Tensor, k: int, mult: int, shift: int, bits: int = 16) -> Tensor:
+def token_drop(x: Tensor, scores: Tensor, k: int, mult: int, shift: int, bits: int = 16, prefix: int = 1) -> Tensor:
     """:func:`numerics.token_drop` on int64 codes ``[B, N, D]`` and scores ``[B, N]``."""
     batch, tokens, dim = x.shape
-    if k == tokens - 1:
+    if k == tokens - prefix:
         return x
-    keep = rank_tokens(scores, k)
+    keep = rank_tokens(scores, k, prefix)
     weight = scores.masked_fill(keep, 0).unsqueeze(1)
     lo, hi = int_range(bits, signed=True)
     total = (weight.transpose(1, 2) * x).sum(1, keepdim=True)
     fused = shift_round_half_even(total * mult, SCORE_BITS + shift).clamp(lo, hi)
-    return torch.cat([x[keep].view(batch, k + 1, dim), fused], dim=1)
+    return torch.cat([x[keep].view(batch, prefix + k, dim), fused], dim=1)

@@ -193,7 +193,7 @@ class _TokenScoresFn(torch.autograd.Function):
 
 
 def token_scores(e: Tensor, heads: Tensor | None) -> Tensor:
-    """Token scores ``[B, N]`` from the class token's row of E.
+    """Token scores ``[B, N]`` from the first token's row of E.
 
     Args:
         e: ``[B, H, N]``, multiples of 1/255; heads: live heads ``[H]`` (1 or 0), None for all.
@@ -211,21 +211,22 @@ class _TokenDropFn(torch.autograd.Function):
     """Exact forward of :class:`DropTokens`; exports as one node of this project's domain."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, s: Tensor, k: int, scale: float, mult: int, shift: int) -> Tensor:
+    def forward(ctx, x: Tensor, s: Tensor, k: int, scale: float, mult: int, shift: int, prefix: int) -> Tensor:
         codes = torch.round(x.double() / scale).long()
-        out = integer.token_drop(codes, torch.round(s).long(), k, mult, shift)
+        out = integer.token_drop(codes, torch.round(s).long(), k, mult, shift, prefix=prefix)
         return (out.double() * scale).to(x.dtype)
 
     @staticmethod
-    def symbolic(g, x, s, k, scale, mult, shift):
-        result = g.op(f"{DOMAIN}::TokenDrop", x, s, k_i=k, scale_f=scale, mult_i=mult, shift_i=shift)
+    def symbolic(g, x, s, k, scale, mult, shift, prefix):
+        own = {} if prefix == 1 else {"prefix_i": prefix}
+        result = g.op(f"{DOMAIN}::TokenDrop", x, s, k_i=k, scale_f=scale, mult_i=mult, shift_i=shift, **own)
         batch, tokens, dim = x.type().sizes()
-        result.setType(x.type().with_sizes([batch, numerics.tokens_after_drop(tokens, k), dim]))
+        result.setType(x.type().with_sizes([batch, numerics.tokens_after_drop(tokens, k, prefix), dim]))
         return result
 
 
 class DropTokens(nn.Module):
-    """Keeps the class token and the k best-scored tokens, fuses the others (:func:`numerics.token_drop`).
+    """Keeps ``prefix`` prefix tokens and the k best-scored others, fuses the rest (:func:`numerics.token_drop`).
 
     :attr:`k` may be changed while training ramps the keep rate; with :attr:`quantised` False the fused
     token is not rounded.
@@ -233,23 +234,23 @@ class DropTokens(nn.Module):
 
     quantised = True
 
-    def __init__(self, k: int, residual_scale: ActScale) -> None:
+    def __init__(self, k: int, prefix: int, residual_scale: ActScale) -> None:
         super().__init__()
-        self.k = k
+        self.k, self.prefix = k, prefix
         self._residual = [residual_scale]
 
     def forward(self, x: Tensor, s: Tensor, live_heads: int) -> Tensor:
         """x ``[B, N, D]`` on the residual grid, s ``[B, N]`` integer scores -> ``[B, N_out, D]``."""
-        if self.k == x.shape[1] - 1:
+        if self.k == x.shape[1] - self.prefix:
             return x
         mult, shift = numerics.head_mean_constant(live_heads)
         exact = None
         if self.quantised:
-            exact = _TokenDropFn.apply(x, s, self.k, self._residual[0].number, mult, shift)
+            exact = _TokenDropFn.apply(x, s, self.k, self._residual[0].number, mult, shift, self.prefix)
             if not x.requires_grad:
                 return exact
-        keep = integer.rank_tokens(torch.round(s.detach()).long(), self.k)
-        kept = x[keep].view(len(x), self.k + 1, -1)
+        keep = integer.rank_tokens(torch.round(s.detach()).long(), self.k, self.prefix)
+        kept = x[keep].view(len(x), self.prefix + self.k, -1)
         weight = s.masked_fill(keep, 0.0) * (2.0**-numerics.SCORE_BITS / live_heads)
         fused = (weight.unsqueeze(-1) * x).sum(1, keepdim=True)
         both = torch.cat([kept, fused], dim=1)

@@ -12,13 +12,15 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
 POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES}
 """timm's ``global_pool``."""
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+"""timm's names of prefix tokens ``[1, count, D]``, in the order of their rows."""
 
 
 def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
@@ -105,7 +107,7 @@ def _unsupported(model: nn.Module) -> str | None:
         (not isinstance(model.head, nn.Linear), "it has no classifier"),
         (height != width, f"images of {height} x {width} are not square"),
         (pool not in POOLINGS, f"global_pool is {pool!r}, not {' or '.join(map(repr, POOLINGS))}"),
-        (getattr(model, "no_embed_class", False), "its class token has no position"),
+        (model.num_prefix_tokens > MAX_PREFIX, f"it has {model.num_prefix_tokens} prefix tokens, at most {MAX_PREFIX} can be"),
         (not isinstance(model.norm_pre, nn.Identity | nn.LayerNorm), f"its norm before the encoders is {type(model.norm_pre).__name__}"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
@@ -126,7 +128,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     b_q, ``(pixel / 255 - mean) / std`` into the patch embedding.
 
     Args:
-        state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``.
+        state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
+            one for every patch (timm's ``no_embed_class``).
         mean, std: one value per channel, for pixels scaled to 0..1.
     Raises:
         UserError: a tensor is missing, left over, or has the wrong shape.
@@ -154,12 +157,15 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     patches = take("patch_embed.proj.weight", (c.dim, c.channels, c.patch_size, c.patch_size))
     name = "patch_embed.proj.bias"  # CLIP's has none
     _load_patch_embedding(model, patches, take(name) if name in state else torch.zeros(c.dim), mean, std)
-    tokens = [take(name) for name in ("cls_token", "dist_token") if name in state]
-    if len(tokens) != c.prefix:
-        raise UserError(f"timm state dict has {len(tokens)} prefix tokens, the model {c.prefix}")
-    for i, token in enumerate(tokens):
-        model.prefix_tokens[:, i].copy_(token[:, 0])
-    model.pos_embed.copy_(take("pos_embed", model.pos_embed.shape))
+    tokens = [take(name) for name in PREFIX_TOKENS if name in state]
+    found = sum(token.shape[1] for token in tokens)
+    if found != c.prefix:
+        raise UserError(f"timm state dict has {found} prefix tokens, the model {c.prefix}")
+    if tokens:
+        model.prefix_tokens.copy_(torch.cat(tokens, 1))
+    of_patches = "pos_embed" in state and state["pos_embed"].shape[1] == c.patches
+    model.pos_embed.zero_()
+    model.pos_embed[:, c.prefix * of_patches :].copy_(take("pos_embed", (1, c.patches if of_patches else c.tokens, c.dim)))
     if c.norm_pre:
         model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), take("norm_pre.bias", (c.dim,)))
     for i, block in enumerate(model.blocks):

@@ -107,7 +107,7 @@ class Encoder(nn.Module):
         self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
         self.attn = Attention(config, shape, residual)
         self.add1_quant = ResidualQuant(residual)
-        self.drop = None if shape.keep is None else DropTokens(shape.keep, residual)
+        self.drop = None if shape.keep is None else DropTokens(shape.keep, config.protected, residual)
         self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
         self.mlp = Mlp(config, shape, residual)
         self.add2_quant = ResidualQuant(residual)
@@ -146,7 +146,8 @@ class PrunedViT(nn.Module):
         before_norm = self.residual_scale
         if config.pooling is not Pooling.CLASS:
             of_residual = self.residual_scale if config.norm_after_pooling else None
-            self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
+            tokens = config.token_counts()[-1][1]
+            self.pool = TokenMean(tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         if config.final_norm:
             self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
@@ -211,11 +212,11 @@ class PrunedViT(nn.Module):
 
     def set_token_keep(self, rate: float | str) -> None:
         """Let every token drop keep the share ``rate`` of its tokens, counted down the encoders."""
-        tokens = self.config.tokens
+        tokens, prefix = self.config.tokens, self.config.protected
         for block in self.blocks:
             if block.drop is not None:
-                block.drop.k = kept_tokens(rate, tokens)
-                tokens = tokens_after_drop(tokens, block.drop.k)
+                block.drop.k = kept_tokens(rate, tokens, prefix)
+                tokens = tokens_after_drop(tokens, block.drop.k, prefix)
 
     # --- scales ---
 

@@ -50,7 +50,7 @@ def kept_patches(model: PrunedViT, images: np.ndarray) -> list[tuple[int, np.nda
 
     with hooked(drop.register_forward_pre_hook(hook(i)) for i, drop in drops.items()):
         logits_of(model, images)
-    scored = [ScoredDrop(i, drop.k, np.concatenate(found[i])) for i, drop in drops.items()]
+    scored = [ScoredDrop(i, drop.k, drop.prefix, np.concatenate(found[i])) for i, drop in drops.items()]
     return patches_left(model.config.patches, model.config.prefix, scored)
 
 

@@ -25,18 +25,19 @@ HATCH, HATCH_COLOUR = "////", "#2f5d8c"
 
 @dataclass(frozen=True)
 class ScoredDrop:
-    """A token drop of encoder ``encoder`` (from 1): ``k`` tokens and the class token stay, by ``scores`` ``[F, N]``."""
+    """A token drop of encoder ``encoder`` (from 1): ``k`` tokens and ``prefix`` prefix tokens stay, by ``scores`` ``[F, N]``."""
 
     encoder: int
     k: int
+    prefix: int
     scores: np.ndarray
 
 
 def patches_left(patches: int, prefix: int, drops: Iterable[ScoredDrop]) -> list[tuple[int, np.ndarray]]:
     """Which patches are still there, as tokens of their own, after each token drop.
 
-    A patch whose token was dropped lives on in the fused token only, which is not a patch, as the ``prefix`` class and
-    distillation tokens are none.
+    A patch whose token was dropped lives on in the fused token only, which is not a patch, as the ``prefix`` prefix tokens
+    (class token, distillation token, registers) are none.
 
     Returns:
         For each drop its encoder and bool ``[F, patches]`` (row-major).
@@ -47,9 +48,9 @@ def patches_left(patches: int, prefix: int, drops: Iterable[ScoredDrop]) -> list
     for drop in drops:
         frames = len(drop.scores)
         patch_of = np.tile(tokens, (frames, 1)) if patch_of is None else patch_of
-        if drop.k < patch_of.shape[1] - 1:
-            keep = numerics.rank_tokens(drop.scores, drop.k)
-            kept = patch_of[keep].reshape(frames, drop.k + 1)
+        if drop.k < patch_of.shape[1] - drop.prefix:
+            keep = numerics.rank_tokens(drop.scores, drop.k, drop.prefix)
+            kept = patch_of[keep].reshape(frames, drop.prefix + drop.k)
             patch_of = np.pad(kept, ((0, 0), (0, 1)), constant_values=patches)  # the fused token
         left = np.zeros((frames, patches + 1), bool)
         np.put_along_axis(left, patch_of, True, axis=1)

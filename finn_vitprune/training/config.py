@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
-from finn_vitprune.models.config import MlpActivation, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, ViTConfig
 from finn_vitprune.options.base import said
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -39,8 +39,8 @@ class ModelSection(ConfigSection):
     """The network; image size, channels and classes come from the data set.
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
-    others are not used; ``pretrained`` loads its weights. ``norm_pre``: a LayerNorm before the encoders, as CLIP has it. ``final_norm``:
-    one after them.
+    others are not used; ``pretrained`` loads its weights. ``registers`` stand beside class token and patches. ``norm_pre``: a LayerNorm
+    before the encoders, as CLIP has it. ``final_norm``: one after them.
     """
 
     timm: str | None = None
@@ -51,6 +51,7 @@ class ModelSection(ConfigSection):
     depth: Count = 4
     heads: Count = 4
     mlp_ratio: Positive = 4.0
+    registers: Annotated[int, Field(ge=0, lt=MAX_PREFIX)] = 0
     activation: MlpActivation = MlpActivation.GELU
     norm_pre: bool = False
     final_norm: bool = True
@@ -77,7 +78,8 @@ class PruneSection(ConfigSection):
     ``score_start``: scores start in the order of this score instead of at 0, from 0 to 1; where nothing moves them from there
     (``student.score_lr`` 0, ``student.hold_epochs`` all), weights that second-order pruning leaves make up for those that go.
     ``by_layer``: each layer has a share of its own by what second-order pruning of it costs, at the operations of equal shares
-    (:mod:`finn_vitprune.pruning.layers`). ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    (:mod:`finn_vitprune.pruning.layers`). ``lanes``: see :class:`PruneConfig`. ``ranked_prefix``: so many of the last prefix tokens
+    behind the first one are ranked among the patches, as the reference does with the distillation token; the others are never dropped. Tokens are dropped from ``token_start_epoch`` of the student on, at a
     rate that falls over ``token_ramp_epochs`` (0: at once).
     """
 
@@ -90,6 +92,7 @@ class PruneSection(ConfigSection):
     lanes: Count = 1
     token_keep: Rate = 0.7
     drop_at: tuple[Count, ...] = ()
+    ranked_prefix: Annotated[int, Field(ge=0)] = 0
     token_start_epoch: Epochs = 0
     token_ramp_epochs: Epochs = 0
 
@@ -182,15 +185,14 @@ class TrainConfig(ConfigSection):
             UserError: sizes that do not fit together, naming the values.
         """
         depth = len(dense.encoders)
-        wrong = [i for i in self.prune.drop_at if i >= depth]
+        wrong = [i for i in self.prune.drop_at if i > dense.last_drop]
         if wrong:
-            raise UserError(
-                f"prune.drop_at: encoder {wrong[0]} of {depth} cannot drop tokens (only the "
-                f"class token counts after the last encoder): use encoders below {depth}"
-            )
+            why = " (only the class token counts after the last encoder)" if dense.last_drop < depth else ""
+            raise UserError(f"prune.drop_at: encoder {wrong[0]} of {depth} cannot drop tokens{why}: use encoders up to {dense.last_drop}")
         self.prune_config().check(dense)
         bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
-        config = dataclasses.replace(dense, **bits)
+        ranked = min(self.prune.ranked_prefix, max(0, dense.prefix - 1))
+        config = dataclasses.replace(dense, **bits, ranked_prefix=ranked)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.drop_at)
 
 
@@ -217,11 +219,17 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
-    for name, usual in (("activation", MlpActivation.GELU), ("norm_pre", False), ("final_norm", True)):
+    for name, usual in (("activation", MlpActivation.GELU), ("registers", 0), ("norm_pre", False), ("final_norm", True)):
         if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
             text = str(getattr(given, "value", given)).lower()
             raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")
     return config
+
+
+def saved_config(content: dict, source: str) -> TrainConfig:
+    """The configuration in a checkpoint. Before ``prune.ranked_prefix`` was an option, a distillation token was ranked."""
+    prune = {"ranked_prefix": 1} | content.get("prune", {})
+    return parse_config({**content, "prune": prune}, source)
 
 
 def with_changes(content: dict, changes: Sequence[str]) -> dict:

@@ -11,7 +11,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.report import pictures, tokens
 from finn_vitprune.training import checkpoint
-from finn_vitprune.training.config import TrainConfig, parse_config
+from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.run import TrainingRun
 from finn_vitprune.training.train import small_network
 
@@ -59,7 +59,7 @@ def _finished(path: Path, what: str) -> tuple[Path, dict, TrainConfig]:
     """The checkpoint of a run that is over and has ``what`` to show: its path, what it holds, and its configuration."""
     path = Path(path) / checkpoint.FILE if Path(path).is_dir() else Path(path)
     content = checkpoint.load(path)
-    config = parse_config(content["config"], str(path))
+    config = saved_config(content["config"], str(path))
     _check(path, what, config, checkpoint.TrainingProgress(**content["progress"]))
     return path, content, config
 

@@ -18,7 +18,7 @@ from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training.checkpoint import TrainingProgress
-from finn_vitprune.training.config import TrainConfig, parse_config
+from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
@@ -163,7 +163,7 @@ class TrainingRun(StudentTraining):
     def from_checkpoint(cls, path: Path) -> TrainingRun:
         """The run that a checkpoint file belongs to (its results go beside the file)."""
         content = checkpoint.load(path)
-        run = cls(parse_config(content["config"], str(path)), path.parent)
+        run = cls(saved_config(content["config"], str(path)), path.parent)
         run.restore(content)
         return run
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.timm_weights import near
 from finn_vitprune.training.checkpoint import tensors_of
-from finn_vitprune.training.config import TrainConfig, parse_config
+from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import log
 
@@ -63,11 +63,14 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         act_layer=m.activation.value,
         pre_norm=m.norm_pre,
         final_norm=m.final_norm,
+        reg_tokens=m.registers,
     )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             module.reset_parameters()
     nn.init.normal_(teacher.pos_embed, std=0.2)
+    if m.registers:
+        nn.init.normal_(teacher.reg_token, std=0.2)
     return teacher
 
 
@@ -172,7 +175,7 @@ def check_same_teacher(config: TrainConfig, content: dict, path: Path) -> None:
     Raises:
         UserError: a setting differs, or the teacher there is not finished.
     """
-    there = parse_config(content["config"], str(path))
+    there = saved_config(content["config"], str(path))
     changed = [k for k in TEACHER_KEYS if getattr(config, k) != getattr(there, k)]
     if changed:
         raise UserError(f"cannot take the teacher of {path}: {', '.join(changed)} differ from this run's")

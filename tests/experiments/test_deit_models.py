@@ -6,6 +6,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from builds.experiments import deit_models, deit_reference
 from builds.experiments.deit_models import DISTILLED, DROP_AT, DeitNetwork, ModelFolder, make
+from finn_vitprune.complexity.reference import distilled
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.models.timm_weights import config_of_name
 
@@ -42,7 +43,7 @@ def test_a_dense_network_drops_no_tokens(small_deit, tmp_path):
 def test_settings_of_the_reference_have_its_token_counts():
     counts = {"0.5": (101, 52, 28), "0.7": (140, 100, 72), "0.9": (180, 164, 149)}
     for rate, after in counts.items():
-        config = config_of_name(DISTILLED).with_token_drop(rate, DROP_AT)
+        config = distilled(config_of_name(DISTILLED)).with_token_drop(rate, DROP_AT)
         assert config.tokens == 198
         assert tuple(config.token_counts()[encoder - 1][1] for encoder in DROP_AT) == after
     networks = [row.network for row in deit_reference.ROWS]

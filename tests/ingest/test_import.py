@@ -128,11 +128,13 @@ def test_a_distilled_model_goes_on_with_the_class_tokens_classifier(tmp_path):
         {"global_pool": "avg", "fc_norm": False},
         {"global_pool": "avg", "class_token": False},
         {"pre_norm": True, "final_norm": False},
+        {"global_pool": "avg", "class_token": False, "reg_tokens": 4},
+        {"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1},
         *({"act_layer": activation.value} for activation in MlpActivation),
     ],
     ids=str,
 )
-def test_pooling_by_mean_and_every_activation_is_understood_to_the_last_digit(tmp_path, options):
+def test_pooling_by_mean_registers_and_every_activation_are_understood_to_the_last_digit(tmp_path, options):
     source = small_timm(**options)
     path = export(source, tmp_path / "model.onnx", 17)
     vit, images = read(path).vit, pixels()
@@ -509,11 +511,11 @@ def test_what_is_not_taken_in_is_named_before_the_data_is_read(tmp_path, capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["elu.onnx"]
 
 
-def test_token_drop_needs_a_class_token(tmp_path, capsys):
-    path = export(small_timm(global_pool="avg"), tmp_path / "gap.onnx")
+def test_token_drop_needs_a_class_token_or_a_register(tmp_path, capsys):
+    path = export(small_timm(global_pool="avg", class_token=False), tmp_path / "gap.onnx")
     given = ("--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx", "--token-keep", "0.5")
     err = one_line(capsys, path, *given)
-    assert "token keep rate 0.5: tokens are ranked by the class token's attention" in err and "use 1" in err
+    assert "token keep rate 0.5: tokens are ranked by the attention of a class token or register" in err and "use 1" in err
 
 
 def test_a_network_beyond_the_tolerance_is_refused(model, data, tmp_path, capsys):
@@ -671,6 +673,31 @@ def test_what_check_promises_import_and_build_hold(head, tmp_path, capsys):
         run(["build", str(tmp_path / "q.onnx"), "-o", str(tmp_path / "b"), "--fpga-part", "U250", "--estimate-only", "--synth", "none"])
         == 0
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options, drop_at, left",
+    [
+        ({"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}, 1, 5 + 8 + 1),
+        ({"reg_tokens": 4, "class_token": False, "global_pool": "avg"}, 2, 4 + 8 + 1),
+    ],
+    ids=["DINOv2 with registers", "registers alone, pooled by mean"],
+)
+def test_registers_stay_from_the_float_file_to_the_build(options, drop_at, left, data, tmp_path, capsys):
+    model = export(small_timm(**options), tmp_path / "registers.onnx")
+    assert run(["check", str(model)]) == 0
+    capsys.readouterr()
+    found = imported(
+        capsys, model, "--data", data, "-o", tmp_path / "q.onnx", "--eval-images", 4, "--token-keep", "0.5", "--drop-at", drop_at,
+    )  # fmt: skip
+    assert found["gate"]["reason"] == "" and found["onnxruntime"]["relative"] < 1e-4
+    assert ModelMetadata.read(ModelWrapper(str(tmp_path / "q.onnx"))).tokens[-1]["mlp"] == left
+    assert run(["check", str(tmp_path / "q.onnx")]) == 0
+    out = capsys.readouterr().out
+    assert ("class token and 4 registers" if drop_at == 1 else "4 prefix tokens") in " ".join(out.split())
+    built = ["build", str(tmp_path / "q.onnx"), "-o", str(tmp_path / "b"), "--fpga-part", "U250", "--estimate-only", "--synth", "none"]
+    assert run(built) == 0
 
 
 def test_two_imports_at_once_with_one_output(model, data, tmp_path, capsys):

@@ -170,9 +170,9 @@ CASES = {
         "QK-norm: a LayerNorm over 8 channels of one head",
     ),
     "register tokens": (
-        lambda: small_timm(reg_tokens=4),
+        lambda: small_timm(reg_tokens=16),
         "Add",
-        "register tokens: 5 tokens stand before the patches",
+        "register tokens: 17 tokens stand beside the patches",
     ),
     "SwiGLU": (lambda: small_timm(mlp_layer=Gated), "Mul", "gated MLP (GLU, SwiGLU; gate SiLU)"),
     "ELU": (lambda: small_timm(act_layer=nn.ELU), "Elu", "activation ELU in the MLP"),
@@ -225,7 +225,14 @@ CASES = {
     ),
 }  # fmt: skip
 
-INCOMPLETE = {"ReLU before the classifier", "no positions", "another eps before the encoders", "no classifier", "tokens as output", "odd patches"}
+INCOMPLETE = {
+    "ReLU before the classifier",
+    "no positions",
+    "another eps before the encoders",
+    "no classifier",
+    "tokens as output",
+    "odd patches",
+}
 """Cases in which no part is of another kind: one is missing, or does not fit."""
 
 

@@ -160,6 +160,14 @@ def draw_norm(seed: int) -> DrawnDesign:
     return replace(design, network=network, loads="" if seed % 6 else "another")
 
 
+def draw_prefix(seed: int) -> DrawnDesign:
+    """As :func:`draw_engines`, with several tokens beside the patches and, whatever is pooled, with token drops."""
+    design, rng = draw_engines(seed), np.random.default_rng((seed, 4))
+    drops = tuple(int(i) for i in np.flatnonzero(rng.random(design.network.depth) < 0.7) + 1)
+    prefix = int(rng.choice([1, 2, 3, 5, 8, 16])) if design.network.pooling != Pooling.CLASS else int(rng.choice([2, 3, 5, 8, 16]))
+    return replace(design, network=replace(design.network, prefix=prefix, drop_at=drops))
+
+
 def draw_design(seed: int) -> DrawnDesign:
     """A network and everything else: encoders dealt in any way, 1 to 4 images in flight, UltraRAM, SLRs, loads, structured images."""
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 2))
@@ -173,7 +181,7 @@ def draw_design(seed: int) -> DrawnDesign:
 
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
-ACTIVATIONS, NORMS = Kind("activations", draw_activation), Kind("norms", draw_norm)
+ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

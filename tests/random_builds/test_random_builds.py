@@ -9,21 +9,21 @@ import pytest
 from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.models.config import MlpActivation
+from finn_vitprune.models.config import MlpActivation, Pooling
 from finn_vitprune.transforms.lowering.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, NETWORKS, draw, network, structured_images
+from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, NETWORKS, PREFIXES, draw, network, structured_images
 from tests.sampling import sampled
 
 LATENCY_ERROR = 0.03
 """Share by which the latency in simulation may differ from the planned one."""
 
 
-@pytest.mark.parametrize("seed", sampled([31, 37, 32], 1))
-def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
-    found = check_seed(NETWORKS, seed)
+@pytest.mark.parametrize("kind, seed", sampled([(NETWORKS, 31), (PREFIXES, 6), (NETWORKS, 37), (NETWORKS, 32)], 2, several=True))
+def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(kind, seed):
+    found = check_seed(kind, seed)
     print(found)
     assert found.outcome == "agree", found
     assert found.codes > 0 and found.streams > 0 and found.images == 10 and found.rtl_mismatches == 0
@@ -60,6 +60,16 @@ def test_networks_with_other_activations_agree():
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [ACTIVATIONS.design(seed).network for seed in outcomes]
     assert {d.activation for d in drawn} == {a.value for a in MlpActivation} - {"gelu"} and {d.act_bits for d in drawn} == {4, 8}
+
+
+def test_networks_with_several_tokens_beside_the_patches_agree():
+    """`make random-builds KIND=prefixes BUILDS=12` goes on from here."""
+    outcomes = command._known(command.LEDGERS[PREFIXES], PREFIXES)
+    assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
+    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
+    drawn = [PREFIXES.design(seed).network for seed in outcomes]
+    assert {d.pooling for d in drawn} == {p.value for p in Pooling} and {d.prefix for d in drawn} >= {2, 3, 5, 8, 16}
+    assert any(d.drop_at and d.pooling != "class" for d in drawn) and any(max(d.drop_at, default=0) == d.depth for d in drawn)
 
 
 UNSEEN = {NETWORKS: range(201, 211), ENGINES: range(61, 71), DESIGNS: range(1, 41)}

@@ -21,7 +21,7 @@ LATE_SCORES = (
 )
 
 
-def attrs(tokens, channels, simd, k, heads=2, ranking="auto"):
+def attrs(tokens, channels, simd, k, heads=2, ranking="auto", prefix=1):
     """Node attributes; the score type holds the sum over ``heads`` of at most 2**16 each."""
     mult, shift = numerics.head_mean_constant(heads)
     return {
@@ -29,6 +29,7 @@ def attrs(tokens, channels, simd, k, heads=2, ranking="auto"):
         "channels": channels,
         "SIMD": simd,
         "k": k,
+        "prefix": prefix,
         "mult": mult,
         "shift": shift,
         "scoreDataType": f"UINT{(heads << 16).bit_length()}",
@@ -118,6 +119,49 @@ def tied_scores(n, heads, k):
 def test_ties_of_every_kind(n, k, heads, ranking):
     shape = attrs(n, 32, 8, k, heads, ranking)
     check_op("VitTokenDrop", shape, [codes(12, n, 32), tied_scores(n, heads, k)], patterns=LATE_SCORES[:2], interval=False)
+
+
+def tied_behind(prefix, n, heads, k):
+    """:func:`tied_scores` of the tokens behind a prefix, whose own scores are as large as they can be."""
+    s = tied_scores(n - prefix + 1, heads, k)
+    return np.concatenate([np.full((len(s), prefix, 1), heads << 16), s[:, 1:]], axis=1)
+
+
+PREFIX_CASES = [
+    # prefix, tokens, channels, SIMD, k, heads, ranking; beats that the kept and dropped tokens and the fused one take
+    pytest.param(2, 18, 48, 4, 8, 2, "insert", 18 * 12 + 24 + 11, id="class and distillation token"),
+    pytest.param(5, 21, 48, 4, 12, 3, "insert", 21 * 12 + 24 + 11, id="class token and 4 registers, ranks the dropped ones"),
+    pytest.param(5, 13, 16, 16, 3, 2, "insert", 8 * 2 + 5 * 4 + 2 + 11, id="a beat a token"),
+    pytest.param(5, 64, 32, 8, 30, 1, "histogram", None, id="histograms"),
+    pytest.param(16, 19, 24, 8, 1, 1, "insert", 17 * 3 + 2 * 4 + 6 + 11, id="more prefix than patches"),
+    pytest.param(3, 6, 48, 4, 3, 2, "insert", 6 * 12, id="none dropped"),
+]
+
+
+@pytest.mark.parametrize("prefix,tokens,channels,simd,k,heads,ranking,cycles", spread(PREFIX_CASES, 4))
+def test_a_prefix_of_several_tokens_stays(prefix, tokens, channels, simd, k, heads, ranking, cycles):
+    """Whatever its scores are; the kept rows by hand, at the interval, and ties of every kind behind it."""
+    shape = attrs(tokens, channels, simd, k, heads, ranking, prefix)
+    streams = [codes(5, tokens, channels), attention_scores(5, tokens, heads)]
+    checked = check_op("VitTokenDrop", shape, streams, frames_overlap=5, patterns=PATTERNS + LATE_SCORES)
+    assert cycles is None or checked.built.op.get_exp_cycles() == cycles
+    (kept,) = checked.built.op.compute(*streams)
+    for x, s, y in zip(streams[0], streams[1][..., 0], kept):
+        best = sorted(range(prefix, tokens), key=lambda i: (-s[i], i))[:k]
+        assert np.array_equal(y[: prefix + k], x[[*range(prefix), *sorted(best)]])
+    if k < tokens - prefix:
+        ties = [codes(12, tokens, channels), tied_behind(prefix, tokens, heads, k)]
+        check_op("VitTokenDrop", shape, ties, patterns=LATE_SCORES[:2], interval=False)
+
+
+def test_rows_of_the_prefix_wait_for_no_score():
+    """All of them leave before the first score is there."""
+    n, d, prefix = 9, 16, 4
+    built = build_op("VitTokenDrop", attrs(n, d, 1, 2, prefix=prefix))
+    x, s = codes(2, n, d), attention_scores(2, n, 2)
+    result = built.run([x, s], Stimulus(seed=5, pause={"in1_V": 0.98}, burst=50))
+    assert_ok(result, built, [x, s], Stimulus())
+    assert result.out_cycles["out0_V"][prefix * d - 1] < result.in_cycles["in1_V"][n - 1]
 
 
 def extreme_frames(heads):
@@ -213,7 +257,7 @@ def check_loaded_again(built):
     """Another network than the one that is there is loaded: what was made ready for the one before is forgotten."""
     own = {
         name: built.op.get_nodeattr(name)
-        for name in ("tokens", "channels", "SIMD", "k", "mult", "shift", "ranking", "least", "scoreDataType")
+        for name in ("tokens", "channels", "SIMD", "k", "prefix", "mult", "shift", "ranking", "least", "scoreDataType")
     }
     tokens, k, _ = own["least"]
     streams = [codes(3, own["tokens"], own["channels"]), attention_scores(3, own["tokens"], built.op.folding().heads)]
@@ -271,6 +315,9 @@ def test_folding_hands_on_the_interval():
     [
         ({"k": 0}, "k 0 tokens to keep of 9: use 1 to 8"),
         ({"k": 9}, "k 9 tokens"),
+        ({"prefix": 0}, "prefix 0 of 9 tokens: use 1 to 8"),
+        ({"prefix": 9}, "prefix 9 of 9 tokens: use 1 to 8"),
+        ({"prefix": 7}, "k 3 tokens to keep of 9 besides the first 7: use 1 to 2"),
         ({"mult": 0}, "mult 0 must be"),
         ({"scoreDataType": "INT18"}, "scores are INT18"),
         ({"scoreDataType": "UINT32"}, "at most 26 bits"),

@@ -66,9 +66,11 @@ def test_token_counts_are_the_papers(rate, counts):
 
 def test_token_counts_use_exact_rates():
     """0.55 x 20 is 11.000000000000002 in float64; exact it is 11, so N = 21 gives 13 tokens, not 14."""
-    config = ViTConfig.dense(8, 1, 2, 64, 4, 2, 10, prefix=5).with_token_drop("0.55", (1,))
+    config = ViTConfig.dense(8, 1, 2, 64, 4, 2, 10, prefix=5, ranked_prefix=4).with_token_drop("0.55", (1,))
     assert config.tokens == 21 and Fraction("0.55") * 20 == 11
     assert config.token_counts() == [(21, 13), (13, 13)]
+    kept = replace(config, ranked_prefix=0).with_token_drop("0.55", (1,))
+    assert kept.token_counts() == [(21, 15), (15, 15)], "9 of 16 patches, the fused one, and the prefix"
 
 
 PUBLISHED_HEADS = (1, 1, 2, 1, 1, 1, 2, 1, 0, 1, 0, 0)

@@ -42,15 +42,17 @@ def test_layernorm(dim, bits):
 
 @pytest.mark.parametrize("k", [1, 5, 10, 11])
 @pytest.mark.parametrize("levels", [1, 3, 1 << 17])
-def test_token_drop_with_and_without_ties(k, levels):
-    """12 tokens: k = 10 drops one, k = 11 none; one level is all ties."""
+@pytest.mark.parametrize("prefix", [1, 4])
+def test_token_drop_with_and_without_ties(k, levels, prefix):
+    """12 tokens: k = 10 drops one, k = 11 none, behind a prefix of one; one level is all ties."""
+    k = min(k, 12 - prefix)
     rng = np.random.default_rng(k + levels)
     x, scores = rng.integers(-(2**15), 2**15, (6, 12, 8)), rng.integers(0, levels, (6, 12))
     mult, shift = numerics.head_mean_constant(3)
-    keep = integer.rank_tokens(torch.from_numpy(scores), k)
-    assert np.array_equal(keep.numpy(), numerics.rank_tokens(scores, k))
-    found = integer.token_drop(torch.from_numpy(x), torch.from_numpy(scores), k, mult, shift)
-    assert np.array_equal(found.numpy(), numerics.token_drop(x, scores, k, mult, shift))
+    keep = integer.rank_tokens(torch.from_numpy(scores), k, prefix)
+    assert np.array_equal(keep.numpy(), numerics.rank_tokens(scores, k, prefix))
+    found = integer.token_drop(torch.from_numpy(x), torch.from_numpy(scores), k, mult, shift, prefix=prefix)
+    assert np.array_equal(found.numpy(), numerics.token_drop(x, scores, k, mult, shift, prefix=prefix))
 
 
 def brute_force_drop(x, scores, k, heads):

@@ -236,7 +236,7 @@ def test_token_score_and_drop_gradients_reach_attention_and_tokens():
     s = token_scores(e, None)
     assert torch.equal(s, s.round())
     x = (torch.randint(-100, 100, (2, 6, 8)) / 64.0).requires_grad_()
-    DropTokens(2, ActScale(1 / 64, learned=False))(x, s, 3)[:, -1].sum().backward()
+    DropTokens(2, 1, ActScale(1 / 64, learned=False))(x, s, 3)[:, -1].sum().backward()
     keep = torch.from_numpy(numerics.rank_tokens(s.detach().long().numpy(), 2))
     assert bool((x.grad[keep] == 0).all()) and bool((x.grad[~keep] != 0).all())
     assert float(e.grad.abs().sum()) > 0

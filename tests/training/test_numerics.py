@@ -224,6 +224,19 @@ def test_published_token_counts(rate, counts):
         assert n == expected
 
 
+def test_a_prefix_is_kept_and_not_counted():
+    """Five prefix tokens of 21, half of the 16 patches: the patches 0, 2, 3, 5, ... by hand, and what they leave."""
+    assert numerics.kept_tokens("0.5", 21, 5) == 8 and numerics.tokens_after_drop(21, 8, 5) == 14
+    assert numerics.tokens_after_drop(21, 16, 5) == 21 and numerics.tokens_after_drop(21, 15, 5) == 21
+    scores = np.array([[0, 9, 0, 9, 0, 0, 5, 9, 5, 5]])
+    keep = numerics.rank_tokens(scores, 3, 3)
+    assert keep.tolist() == [[True, True, True, True, False, False, True, True, False, False]]
+    x = np.arange(20).reshape(1, 10, 2) * 8
+    out = numerics.token_drop(x, scores << 13, 3, 1 << 16, 16, prefix=3)
+    fused = ((5 * x[0, 8] + 5 * x[0, 9]) / 8).tolist()
+    assert out[0].tolist() == [*x[0, [0, 1, 2, 3, 6, 7]].tolist(), fused]
+
+
 def test_tokens_after_drop_at_the_edges():
     assert [numerics.tokens_after_drop(10, k) for k in (1, 7, 8, 9)] == [3, 9, 10, 10]
 

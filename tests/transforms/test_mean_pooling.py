@@ -1,4 +1,4 @@
-"""Networks that pool by the mean of their tokens: timm's numbers, QONNX, hardware graph, no token drop."""
+"""Networks that pool by the mean of their tokens: timm's numbers, QONNX, hardware graph (token drops: test_prefix_drop.py)."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ import torch
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.checks.lowering_check import check_lowering
-from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.export.gate import check_export, record
@@ -134,13 +133,6 @@ def test_the_last_encoder_runs_for_every_token(options):
     assert mean.get_nodeattr("inputDataType") == ("INT16" if after else "INT8")
     if after:
         assert mean.constant()[0] == 1, "a mean over the residual stream needs no multiplier"
-
-
-def test_token_drop_is_refused_in_one_line():
-    config = config_of_timm(tiny_timm(**AFTER))
-    with pytest.raises(UserError, match="token keep rate 0.5: tokens are ranked by the class token's attention"):
-        config.with_token_drop("0.5", (1,))
-    assert config.with_token_drop("0.5", ()) == config, "a rate without encoders drops nothing"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ MLP_RATIO = 4
 def with_room(model: ModelWrapper, share: float) -> ModelWrapper:
     """A network as a flat, specialised one that keeps ``share`` more of each: tokens, heads, neurons, blocks of weights; at most all.
 
-    Sizes mean something in it, weights do not. All heads are as many as fill the channels of a token, all neurons
+    Where it pools by mean, the tokens stay as they are: how many the mean is of cannot be loaded. Sizes mean something in it, weights do not. All heads are as many as fill the channels of a token, all neurons
     ``MLP_RATIO`` times those.
     """
     model = ModelWrapper(model.model, make_deepcopy=True)
@@ -35,6 +35,7 @@ class _Grown:
     def __init__(self, model: ModelWrapper, share: float) -> None:
         self.model, self.share, self.names = model, share, node_names(model)
         self.rng = np.random.default_rng(0)
+        self.more_tokens = not any(kind_of(node) == "VitTokenMean" for node in model.graph.node)
         self.sizes: dict[str, tuple[int, int]] = {}  # tokens and channels, by tensor
         self.rules = {
             "VitSplit": self._split, "PrunedAttention": self._attention, "VitTokenDrop": self._drop, "BlockSparseMVAU": self._matrix,
@@ -71,9 +72,9 @@ class _Grown:
 
     def _drop(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         tokens = inputs[0][0]
-        kept = op.get_nodeattr("k")
+        kept, prefix = op.get_nodeattr("k"), op.get_nodeattr("prefix")
         op.set_nodeattr("tokens", tokens)
-        op.set_nodeattr("k", self._more(kept, tokens - 1))
+        op.set_nodeattr("k", self._more(kept, tokens - prefix) if self.more_tokens else kept)
         attention = getCustomOp(self.model.find_producer(node.input[1]))
         for name, value in zip(("mult", "shift"), head_mean_constant(attention.get_nodeattr("heads"))):
             op.set_nodeattr(name, value)

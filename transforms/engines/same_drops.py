@@ -85,8 +85,8 @@ def _add_drop(model: ModelWrapper, nodes: Sequence[NodeProto]) -> None:
     add = next((node for node in nodes if kind_of(node) == "VitAdd"), None)
     if attention is None or add is None:
         return
-    unit, rows = getCustomOp(attention), getCustomOp(add).out_streams()[0]
-    if rows.tokens < 3 or rows.tokens != unit.get_nodeattr("tokens"):
+    unit, rows, prefix = getCustomOp(attention), getCustomOp(add).out_streams()[0], _prefix(model)
+    if rows.tokens < prefix + 2 or rows.tokens != unit.get_nodeattr("tokens"):
         return
     scores, kept = f"{attention.output[0]}_scores", f"{add.output[0]}_kept"
     unit.set_nodeattr("scores", 1)
@@ -94,7 +94,7 @@ def _add_drop(model: ModelWrapper, nodes: Sequence[NodeProto]) -> None:
     mult, shift = head_mean_constant(unit.get_nodeattr("heads"))
     drop = make_node(
         f"{DROP}_rtl", [add.output[0], scores], [kept], name=f"{add.name}_drop", tokens=rows.tokens, channels=rows.channels,
-        k=rows.tokens - 1, mult=mult, shift=shift, scoreDataType=unit.score_type.name,
+        k=rows.tokens - prefix, prefix=prefix, mult=mult, shift=shift, scoreDataType=unit.score_type.name,
     )  # fmt: skip
     for node in model.graph.node:
         for i, tensor in enumerate(node.input):
@@ -105,3 +105,12 @@ def _add_drop(model: ModelWrapper, nodes: Sequence[NodeProto]) -> None:
     for tensor, stream in ((scores, op.in_streams()[1]), (kept, op.out_streams()[0])):
         model.set_tensor_shape(tensor, list(stream.shape))
         model.set_tensor_datatype(tensor, stream.dtype)
+
+
+def _prefix(model: ModelWrapper) -> int:
+    """Tokens at the start that the token drops of a flat graph keep: as its own ones do, else its prefix tokens, or one."""
+    for kind in (DROP, "VitTokenEmbed"):
+        for node in model.graph.node:
+            if kind_of(node) == kind:
+                return max(1, getCustomOp(node).get_nodeattr("prefix"))
+    return 1

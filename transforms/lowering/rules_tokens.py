@@ -44,7 +44,7 @@ def not_on_host(lowering: Lowering, node: Node, values: list):
 
 @RULES.rule("Concat", ANY)
 def concat(lowering: Lowering, node: Node, values: list):
-    """Constants together, or constant rows (class and distillation tokens) before a stream of tokens."""
+    """Constants together, or constant rows (class token, distillation token, registers) before a stream of tokens."""
     if all_constant(values):
         return evaluated(node, lowering.opset, values)
     *prefix, last = values
@@ -72,12 +72,12 @@ def rounded(lowering: Lowering, node: Node, values: list):
 
 @RULES.rule("Div", Numerator, RowSum)
 def share(lowering: Lowering, node: Node, values: list):
-    """floor(2**16 E / Z) of the class token's row: an integer division in the QONNX model."""
+    """floor(2**16 E / Z) of the first token's row: an integer division in the QONNX model."""
     e, z = values
     heads, queries, keys = e.logits.whole[-3:]
     rows = np.arange(heads)[:, None] * queries * keys + np.arange(keys)[None, :]
     if not np.array_equal(e.index.reshape(heads, -1), rows):
-        raise Reason("token scores come from the class token's query (row 0) over all keys")
+        raise Reason("token scores come from the first token's query (row 0) over all keys")
     if z.e.logits.tensor != e.logits.tensor or abs(e.unit / z.unit / (1 << numerics.SCORE_BITS) - 1.0) > 1e-6:
         raise Reason("token scores are floor(2**16 E / Z) of one attention")
     return Shares(ordered(e.shape), e.logits)
@@ -113,12 +113,15 @@ def sum_over_heads(lowering: Lowering, node: Node, values: list):
 def token_drop(lowering: Lowering, node: Node, values: list):
     x, scores = lowering.stream(values[0]), values[1]
     k, mult, shift = (int(node.attributes[name]) for name in ("k", "mult", "shift"))
+    prefix = int(node.attributes.get("prefix", 1))
     scale = float(node.attributes["scale"])
     if abs(scale / x.scale - 1.0) > 1e-6 or x.bits != 16:
         raise Reason(f"it drops INT16 tokens at the residual scale {scale:g}, got INT{x.bits} at {x.scale:g}")
-    if not 1 <= k <= x.tokens - 1:
-        raise Reason(f"k = {k} of {x.tokens} tokens: must be 1 to {x.tokens - 1}")
-    if k == x.tokens - 1:
+    if not 1 <= prefix < x.tokens:
+        raise Reason(f"prefix = {prefix} of {x.tokens} tokens: must be 1 to {x.tokens - 1}")
+    if not 1 <= k <= x.tokens - prefix:
+        raise Reason(f"k = {k} of {x.tokens} tokens, {prefix} of which always stay: must be 1 to {x.tokens - prefix}")
+    if k == x.tokens - prefix:
         return x
     scores_stream = scores_tensor(scores.logits)
     lowering.record(Codes(ordered(scores.shape), scores_stream, x.tokens, 1, 1.0, 0, False), node.inputs[1])
@@ -132,6 +135,7 @@ def token_drop(lowering: Lowering, node: Node, values: list):
         tokens=x.tokens,
         channels=x.channels,
         k=k,
+        prefix=prefix,
         mult=mult,
         shift=shift,
         inputDataType="INT16",

@@ -13,6 +13,7 @@ from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.answers import Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
+from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.synth.parts import KINDS, PartFit
 from finn_vitprune.synth.planned import Planned
 
@@ -136,15 +137,22 @@ def unit_text(unit: Mapped | Constant, size: bool = True) -> str:
 def structure_text(found: Structure) -> str:
     """The vision transformer that was found."""
     c = found.config
-    prefix = ("no class token", "class token", "class and distillation token")[c.prefix]
     heads, widths = _range([e.heads for e in c.encoders]), _range([e.neurons for e in c.encoders])
     return (
         f"images {c.image_size} x {c.image_size} x {c.channels}, patch size {c.patch_size}, width {c.dim}, "
         f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, MLP width {widths}, "
-        f"tokens {_range(found.tokens)} ({prefix}), {'LayerNorm before the encoders, ' * c.norm_pre}"
+        f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'LayerNorm before the encoders, ' * c.norm_pre}"
         f"{'' if c.final_norm else 'no LayerNorm after them, '}"
         f"pooling {c.pooling.value}, {c.classes} classes"
     )
+
+
+def prefix_text(config: ViTConfig) -> str:
+    """The tokens beside the patches."""
+    of_class = config.pooling is Pooling.CLASS
+    if config.prefix < (3 if of_class else 2):
+        return ("no class token", "class token", "class and distillation token")[config.prefix]
+    return f"class token and {config.prefix - 1} registers" if of_class else f"{config.prefix} prefix tokens"
 
 
 def _range(values: Sequence[int]) -> str:

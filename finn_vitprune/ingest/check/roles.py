@@ -75,7 +75,7 @@ def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
     yield e.patches, patches
     yield e.patches.pixels, Role(EMBEDDING, Constant("constants of the patch embedding (scale of the pixels)"))
     yield e.layer, patches
-    added = "class token and positions" if e.prefix else "positions"
+    added = ("positions", "class token and positions", "prefix tokens and positions")[min(e.prefix, 2)]
     yield e.embedded, Role(EMBEDDING, Mapped("VitTokenEmbed", added, f"{e.embedded.rows} tokens"))
     if network.entry is not None:
         yield network.entry, Role(EMBEDDING, Mapped(f"{NORM} and {MATRIX}", "its gamma and beta"))

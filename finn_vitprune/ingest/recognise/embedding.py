@@ -8,22 +8,24 @@ import numpy as np
 
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
 from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
+from finn_vitprune.models.config import MAX_PREFIX
 
-MAX_PREFIX = 2
 PATCHES = "square images in square patches, row by row, as a convolution or as reshapes"
 
 
-def match_embedding(embedded: Embedded) -> Embedding:
+def match_embedding(embedded: Embedded, first: int = 0) -> Embedding:
     """The parts of the token embedding.
 
+    Args:
+        first: the row that the classifier reads, which becomes the first one.
     Raises:
-        NotRecognised: patches are not square or not in order, or prefix tokens do not come first.
+        NotRecognised: patches are not square, missing, or repeated, or too many tokens are none.
     """
     layer = embedded.x
     patches = layer.x.term
     assert isinstance(patches, Patches)
     pixels = patches.pixels
-    prefix = _prefix(embedded, patches.rows)
+    rows, prefix = _rows(embedded, patches.rows, first)
     for channels_last in (False, True):
         shape = pixels.shape if not channels_last else (pixels.shape[0], pixels.shape[3], *pixels.shape[1:3])
         order = _order(patches, shape[1:], channels_last)
@@ -36,21 +38,30 @@ def match_embedding(embedded: Embedded) -> Embedding:
     weight = layer.weight[order].T.reshape(-1, channels, patch, patch)
     bias = np.zeros(layer.columns, np.float32) if layer.bias is None else layer.bias
     scaling = _scaling(pixels, layer, channels, channels_last)
-    return Embedding(embedded, layer, patches, size, channels, patch, channels_last, prefix, weight, bias, scaling)
+    return Embedding(embedded, layer, patches, size, channels, patch, channels_last, rows, prefix, weight, bias, scaling)
 
 
-def _prefix(embedded: Embedded, patches: int) -> int:
+def _rows(embedded: Embedded, patches: int, first: int) -> tuple[np.ndarray, int]:
+    """The rows of the file in this project's order, row ``first`` ahead, then the other prefix tokens, then patches; and the prefix.
+
+    Encoders treat all rows alike, so that their order is free.
+    """
     source = embedded.source
-    prefix = int((source == -1).sum())
-    if not np.array_equal(source, np.r_[np.full(prefix, -1), np.arange(patches)]):
-        raise NotRecognised.at(embedded, "prefix tokens and patches are in another order", "class token first, then patches")
-    if prefix > MAX_PREFIX:
+    prefix = np.flatnonzero(source == -1)
+    ordered = np.argsort(source, kind="stable")[len(prefix) :]
+    if not np.array_equal(source[ordered], np.arange(patches)):
+        text = f"{len(ordered)} of {len(source)} tokens are patches, of which there are {patches}"
+        raise NotRecognised.at(embedded, f"patches are left out or repeated: {text}", "every patch is one token")
+    if len(prefix) > MAX_PREFIX:
         raise NotRecognised.at(
             embedded,
-            f"register tokens: {prefix} tokens stand before the patches",
-            "the hardware takes a class token and a distillation token: use a model without registers",
+            f"register tokens: {len(prefix)} tokens stand beside the patches",
+            f"the hardware takes up to {MAX_PREFIX} tokens beside the patches, class token and registers: use a model with fewer",
         )
-    return prefix
+    if len(prefix) and source[first] != -1:
+        raise NotRecognised.at(embedded, f"the classifier reads token {first}, a patch", "pool over all patches, or by the class token")
+    ahead = prefix[np.argsort(prefix != first, kind="stable")]
+    return np.r_[ahead, ordered], len(prefix)
 
 
 def _order(patches: Patches, shape: tuple[int, ...], channels_last: bool) -> np.ndarray | None:

@@ -84,7 +84,10 @@ class NotRecognised(Exception):
 
 @dataclass(frozen=True)
 class Embedding:
-    """The embedded tokens and what they are made of; weight ``[D, C, p, p]``, on normalised pixels."""
+    """The embedded tokens and what they are made of; weight ``[D, C, p, p]``, on normalised pixels.
+
+    rows: the rows of ``embedded`` in this project's order: ``prefix`` prefix tokens, that of the classifier first, then the patches.
+    """
 
     embedded: Embedded
     layer: Linear
@@ -93,6 +96,7 @@ class Embedding:
     channels: int
     patch_size: int
     channels_last: bool
+    rows: np.ndarray
     prefix: int
     weight: np.ndarray
     bias: np.ndarray
@@ -122,13 +126,14 @@ class MlpBranch:
 
 @dataclass(frozen=True)
 class Classifier:
-    """From the last residual sum to the logits; ``mean`` None: the class token is picked; ``norm`` None: there is none."""
+    """From the last residual sum to the logits; ``mean`` None: token ``row`` is picked, the class token; ``norm`` None: there is none."""
 
     norm: Norm | None
     heads: tuple[Linear, ...]
     mean: Mean | None
     norm_after_pooling: bool
     probabilities: Probabilities | None = None
+    row: int = 0
 
 
 @dataclass(frozen=True)

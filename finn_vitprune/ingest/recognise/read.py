@@ -14,6 +14,7 @@ from finn_vitprune.ingest.recognise.features import importance
 from finn_vitprune.ingest.recognise.network import NotRecognised
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
+from finn_vitprune.models.config import MAX_PREFIX
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
 
@@ -121,7 +122,7 @@ def _patches_a_side(model: ModelFile, width: int) -> int | None:
     shapes = [a.shape for a in model.constants.values()]
     counts = [s[1] for s in shapes if len(s) == 3 and (s[0], s[2]) == (1, width)]
     for count in sorted(counts, reverse=True):
-        for prefix in range(min(count, 3)):
+        for prefix in range(min(count, MAX_PREFIX + 1)):
             if isqrt(count - prefix) ** 2 == count - prefix and count - prefix > 1:
                 return isqrt(count - prefix)
     return None

@@ -72,7 +72,11 @@ def _network(normalised: Normalised) -> FoundNetwork:
     embedded, entry = _entry(start)
     if not blocks:
         raise NotRecognised.at(start, "no encoder stands between the patches and the classifier", PLAIN)
-    return FoundNetwork(match_embedding(embedded), entry, _pairs(blocks), classifier, output)
+    encoders = _pairs(blocks)
+    embedding = match_embedding(embedded, classifier.row)
+    if len(classifier.heads) == 2 and (embedding.prefix < 2 or embedding.rows[1] != 1):
+        raise NotRecognised.at(classifier.heads[1], "the second classifier reads token 1, a patch", CLASS_TOKEN)
+    return FoundNetwork(embedding, entry, encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -119,11 +123,14 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
     if not isinstance(read, (Norm, Sum)):
         raise NotRecognised.at(head, f"the classifier reads {_what(read)}, not a LayerNorm or the last encoder", "export a whole network")
     norm = read if isinstance(read, Norm) else None
-    if mean is None:
-        rows = norm.x.rows if norm is not None and norm.x.rows is not None else x.rows
-        if rows != (0,):
-            raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
-    return Classifier(norm, heads, mean, False, probabilities), read if norm is None else norm.x.term
+    before = read if norm is None else norm.x.term
+    if mean is not None:
+        return Classifier(norm, heads, mean, False, probabilities), before
+    picked = x if norm is None or norm.x.rows is None else norm.x
+    if picked.rows is None or len(picked.rows) != 1:
+        count = picked.count if picked.rows is None else len(picked.rows)
+        raise NotRecognised.at(head, f"the classifier reads {count} tokens, not one alone", CLASS_TOKEN)
+    return Classifier(norm, heads, None, False, probabilities, picked.rows[0]), before
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:

@@ -65,9 +65,11 @@ def _pooling(network: FoundNetwork) -> Pooling:
     mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
     if mean is None:
         return Pooling.CLASS
-    rows = tuple(range(tokens)) if mean.x.rows is None else mean.x.rows
+    rows = range(mean.x.term.rows) if mean.x.rows is None else mean.x.rows
+    if isinstance(mean.x.term, Norm) and mean.x.term.x.rows is not None:  # rows were picked before the LayerNorm
+        rows = [mean.x.term.x.rows[row] for row in rows]
     for first, pooling in ((prefix, Pooling.PATCHES), (0, Pooling.ALL)):
-        if rows == tuple(range(first, tokens)):
+        if sorted(rows) == sorted(network.embedding.rows[first:].tolist()):
             return pooling
     raise NotRecognised.at(mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token")
 
@@ -95,9 +97,12 @@ def _same_eps(network: FoundNetwork) -> float:
 def _embedding_weights(network: FoundNetwork) -> dict[str, np.ndarray]:
     e = network.embedding
     weights = {"patch_embed.proj.weight": e.weight, "patch_embed.proj.bias": e.bias}
-    for i, name in enumerate(("cls_token", "dist_token")[: e.prefix]):
-        weights[name] = e.embedded.token[i][None, None]
-    weights["pos_embed"] = e.embedded.position[None]
+    tokens = e.embedded.token[e.rows[: e.prefix]]
+    if len(tokens):
+        weights["cls_token"] = tokens[None, :1]
+    if len(tokens) > 1:
+        weights["reg_token" if len(tokens) > 2 else "dist_token"] = tokens[None, 1:]
+    weights["pos_embed"] = e.embedded.position[e.rows][None]
     return weights
 
 

@@ -148,6 +148,7 @@ endmodule
 // In the place of the ranker.
 module vp_token_drop_rank #(
     int unsigned COUNT       = 16,
+    int unsigned PREFIX      = 1,
     int unsigned CELLS       = 4,
     bit          PADDED      = 1'b0,
     int unsigned SCORE_WIDTH = 17,
@@ -159,8 +160,8 @@ module vp_token_drop_rank #(
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
-    input  wire logic [$clog2(COUNT + 1)-1:0] before_last,
-    input  wire logic [$clog2(COUNT + 1)-1:0] keep,
+    input  wire logic [$clog2(COUNT + PREFIX)-1:0] before_last,
+    input  wire logic [$clog2(COUNT + PREFIX)-1:0] keep,
     input  wire logic                   invert,
     input  wire logic [$clog2(CELLS + 1)-1:0] pads,
     input  wire logic                   all,

@@ -9,7 +9,7 @@ from tests.rtl.benches.helper import PATTERNS
 
 
 def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, least: tuple = (), **options) -> SelfCheck:
-    """Token drop of ``shape`` (tokens, channels, SIMD, k, heads, ranking): random, tied or given frames; with ``least`` it is loaded,
+    """Token drop of ``shape`` (tokens, channels, SIMD, k, heads, ranking, prefix): random, tied or given frames; with ``least`` it is loaded,
     and made for these tokens, k and heads, too.
     """
 
@@ -31,7 +31,7 @@ def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, 
 TOKEN_DROP = Unit(
     "token drop",
     VitTokenDrop_rtl.RTL_TOP,
-    38,
+    41,
     (
         _drop("half kept", (17, 48, 4, 8, 2, "insert")),
         _drop("ties, dropped ones ranked", (11, 32, 8, 7, 3, "insert"), ties=True),
@@ -59,10 +59,15 @@ TOKEN_DROP = Unit(
         _drop("ranking cycles, insertion", (60, 48, 1, 30, 1, "insert"), more=token_drop.check_rank),
         _drop("ranking cycles, histograms", (60, 48, 1, 30, 1, "histogram"), more=token_drop.check_rank),
         _drop("histograms, ranked long before they are asked", (60, 96, 1, 30, 1, "histogram")),
+        _drop("prefix of five", (21, 48, 4, 8, 2, "insert", 5)),
+        _drop("prefix of two, dropped ones ranked", (12, 32, 8, 7, 3, "insert", 2), ties=True),
+        _drop("prefix of five, histograms", (64, 32, 8, 30, 1, "histogram", 5), ties=True),
         _drop("loaded, fewer cells", (12, 48, 4, 3, 2, "insert"), ties=True, least=(17, 3, 4)),
         _drop("loaded again", (12, 48, 4, 6, 2, "insert"), least=(17, 3, 4), more=token_drop.check_loaded_again),
         _drop("loaded, dropped ones ranked", (17, 48, 4, 12, 3, "insert"), least=(17, 3, 4)),
         _drop("loaded, all kept", (12, 48, 4, 11, 1, "insert"), least=(17, 3, 4)),
+        _drop("loaded, prefix of three, all kept", (12, 48, 4, 9, 1, "insert", 3), least=(17, 3, 4)),
+        _drop("loaded, prefix of three", (12, 48, 4, 6, 2, "insert", 3), least=(17, 3, 4)),
         _drop("loaded, histograms", (40, 48, 4, 20, 3, "histogram"), ties=True, least=(60, 20, 3)),
         _drop("loaded, ends of the range", (6, 8, 2, 1, 3, "insert"), data=token_drop.extreme_frames, least=(6, 1, 3)),
         _drop("loaded, halves", (4, 16, 4, 1, 1, "insert"), data=token_drop.half_frames, least=(4, 1, 3)),
@@ -70,5 +75,8 @@ TOKEN_DROP = Unit(
     written=(
         ("vp_token_drop_rank.sv", "!full_q[write_bank_q]", "!full_q[!write_bank_q]"),
         ("vp_token_drop_rank.sv", "|| full_q[read_bank_q]", "|| full_q[!read_bank_q]"),
+        ("vp_token_drop_rank.sv", "in_q == TOKEN_COUNT_W'(PREFIX - 1)", "in_q == TOKEN_COUNT_W'(PREFIX)"),
+        ("vp_token_drop_rank.sv", "first_q && token_q != TOKEN_COUNT_W'(PREFIX - 1)", "first_q && token_q != TOKEN_COUNT_W'(PREFIX)"),
+        ("vp_token_drop_rank.sv", "!in_last_q && (in_ranked_q", "(in_ranked_q"),
     ),
 )
