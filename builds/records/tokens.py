@@ -55,8 +55,8 @@ class TokenSample:
         embed = nodes["VitTokenEmbed"][0]
         patches, tokens = (tensors[name].shape[1] for name in (embed.input[0], embed.output[0]))
         drops = [
-            ScoredDrop(names[n.name].encoder, *map(getCustomOp(n).get_nodeattr, ("k", "prefix")), tensors[n.input[1]][..., 0])
-            for n in nodes["VitTokenDrop"]
+            ScoredDrop(names[n.name].encoder, op.get_nodeattr("k"), op.get_nodeattr("prefix"), tensors[n.input[1]][..., 0])
+            for n, op in ((n, getCustomOp(n)) for n in nodes["VitTokenDrop"])
         ]  # fmt: skip
         left = patches_left(patches, tokens - patches, drops)
         predicted = np.argmax(tensors[hardware.graph.output[0].name].reshape(len(images.pixels), -1), -1)

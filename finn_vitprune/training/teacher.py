@@ -68,9 +68,9 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             module.reset_parameters()
-    nn.init.normal_(teacher.pos_embed, std=0.2)
-    if m.registers:
-        nn.init.normal_(teacher.reg_token, std=0.2)
+    for tokens in (teacher.pos_embed, teacher.reg_token):
+        if tokens is not None:
+            nn.init.normal_(tokens, std=0.2)
     return teacher
 
 

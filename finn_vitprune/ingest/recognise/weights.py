@@ -65,9 +65,9 @@ def _pooling(network: FoundNetwork) -> Pooling:
     mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
     if mean is None:
         return Pooling.CLASS
-    rows = range(mean.x.term.rows) if mean.x.rows is None else mean.x.rows
-    if isinstance(mean.x.term, Norm) and mean.x.term.x.rows is not None:  # rows were picked before the LayerNorm
-        rows = [mean.x.term.x.rows[row] for row in rows]
+    rows = list(range(mean.x.term.rows) if mean.x.rows is None else mean.x.rows)
+    if isinstance(mean.x.term, Norm) and (picked := mean.x.term.x.rows) is not None:  # before the LayerNorm
+        rows = [picked[row] for row in rows]
     for first, pooling in ((prefix, Pooling.PATCHES), (0, Pooling.ALL)):
         if sorted(rows) == sorted(network.embedding.rows[first:].tolist()):
             return pooling
