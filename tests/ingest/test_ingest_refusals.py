@@ -225,7 +225,14 @@ CASES = {
     ),
 }  # fmt: skip
 
-INCOMPLETE = {"ReLU before the classifier", "no positions", "another eps before the encoders", "no classifier", "tokens as output", "odd patches"}
+INCOMPLETE = {
+    "ReLU before the classifier",
+    "no positions",
+    "another eps before the encoders",
+    "no classifier",
+    "tokens as output",
+    "odd patches",
+}
 """Cases in which no part is of another kind: one is missing, or does not fit."""
 
 

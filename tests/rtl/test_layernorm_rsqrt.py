@@ -94,7 +94,9 @@ def sums(d: int, eps: int) -> tuple[np.ndarray, np.ndarray]:
     return s1[held], s2[held]
 
 
-@pytest.mark.parametrize("d, mult, eps, roots", [(1, 65536, 1, 1), (1, 131071, 4095, 2), (1023, 98765, 1 << 30, 3), (1664, 131071, 1 << 50, 1)])
+@pytest.mark.parametrize(
+    "d, mult, eps, roots", [(1, 65536, 1, 1), (1, 131071, 4095, 2), (1023, 98765, 1 << 30, 3), (1664, 131071, 1 << 50, 1)]
+)
 def test_every_seed_and_exponent_to_the_last_bit(d, mult, eps, roots, tmp_path):
     s1, s2 = sums(d, eps)
     gain, offset, e = golden(d, mult, eps, s1, s2)
