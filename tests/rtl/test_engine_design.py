@@ -3,14 +3,19 @@
 import pytest
 
 from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.custom_ops.tokens.select_token import ALL
 from tests.rtl.benches import engine_design
-from tests.rtl.benches.engine_design import ENDS, SHAPES
+from tests.rtl.benches.engine_design import ENDS, SHAPES, Shape
 from tests.sampling import spread
 
 
 @pytest.mark.parametrize("name", spread(SHAPES, 4))
 def test_images_pass_all_encoders_in_order(name):
     engine_design.check_engine(engine_design.build(SHAPES[name]))
+
+
+def test_images_pass_forty_encoders():
+    engine_design.check_engine(engine_design.build(Shape(3, (*(ALL,) * 20, 2, *(ALL,) * 19), 2, 2, 1)))
 
 
 @pytest.mark.parametrize("name", spread(ENDS, 4))
