@@ -22,11 +22,10 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
     small = PrunedViT(model.config.with_encoders(shapes)).to(model.pos_embed.dtype)
     for name in ("prefix_tokens", "pos_embed"):
         getattr(small, name).copy_(getattr(model, name))
-    for name, target in small.linears().items():
-        if name.startswith("blocks."):
-            continue
-        source = model.linears()[name]
-        _copy(target, source.weight, source.bias, source.weight_scale.held)
+    layers = model.linears()
+    for name, layer in small.linears().items():
+        if not name.startswith("blocks."):
+            _copy(layer, layers[name].weight, layers[name].bias, layers[name].weight_scale.held)
     for source, target, mask in zip(model.blocks, small.blocks, masks):
         _cut_encoder(source, target, mask, model.config.head_dim)
     _copy_scales(model, small)
