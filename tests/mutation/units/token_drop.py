@@ -72,6 +72,7 @@ TOKEN_DROP = Unit(
         _drop("loaded, ends of the range", (6, 8, 2, 1, 3, "insert"), data=token_drop.extreme_frames, least=(6, 1, 3)),
         _drop("loaded, halves", (4, 16, 4, 1, 1, "insert"), data=token_drop.half_frames, least=(4, 1, 3)),
     ),
+    also=("vp_token_drop_lane.sv",),
     written=(
         ("vp_token_drop_rank.sv", "!full_q[write_bank_q]", "!full_q[!write_bank_q]"),
         ("vp_token_drop_rank.sv", "|| full_q[read_bank_q]", "|| full_q[!read_bank_q]"),
