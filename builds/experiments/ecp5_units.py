@@ -81,6 +81,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
         "bits": (1, 2),
     },
     "requant": {"one": (40, 50), "factors": (1.5, 3), "codes": (3, 3), "bits": (0.5, 1)},
+    "rotary": {"one": (50, 50), "factors": (0.5, 1), "sums": (2, 1.5), "codes": (2, 3)},
     "mean": {"one": (40, 50), "factors": (1.5, 3), "codes": (3, 3), "bits": (0.5, 1), "sums": (1.5, 2)},
     "embed": {"one": (40, 50), "bits": (4, 6)},
     "width": {"one": (7, 8), "bits": (1, 2), "held": (0.2, 1), "shifted": (1.5, 0)},
@@ -144,6 +145,10 @@ def small() -> dict[str, Made]:
         found[f"drop {of_drop}"] = drop(*of_drop)
     for simd in (4, 1):
         found[f"requant {simd}"] = requant(simd, 48)
+    for simd in (2, 8):
+        shape = {"tokens": 17, "channels": 48, "rotated": 24, "table_channels": 8}
+        table = np.tile((256, 0), (17, 4))
+        found[f"rotary {simd}"] = "VitRotary", {"SIMD": simd, "inputDataType": "INT8", **shape}, [table]
     for simd in (1, 4):
         found[f"add {simd}"] = stream("VitAdd", simd, "INT16")
         found[f"fork {simd}"] = stream("VitFork", simd, "INT16")

@@ -46,6 +46,10 @@ def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: 
     qkv, proj, fc1, fc2 = (layer.weight_scale.held for layer in (attn.qkv, attn.proj, mlp.fc1, mlp.fc2))
     _copy(target.attn.qkv, (attn.qkv.weight * mask.qkv)[rows], (attn.qkv.bias * mask.qkv_bias)[rows], qkv[rows])
     _copy(target.attn.proj, (attn.proj.weight * mask.proj)[:, channels], attn.proj.bias * mask.proj_bias, proj)
+    if attn.rotary:
+        heads = mask.heads.bool() if len(attn.angles.cos) > 1 else slice(None)
+        for name in ("cos", "sin"):
+            getattr(target.attn.angles, name).copy_(getattr(attn.angles, name)[heads])
     _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons], fc1[neurons])
     _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias, fc2)
 
