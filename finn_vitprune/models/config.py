@@ -103,7 +103,8 @@ class ViTConfig:
     rotary: Rotary | None = None
 
     def __post_init__(self) -> None:
-        if self.rotary is not None and (self.head_dim % 2 or any(shape.keep is not None for shape in self.encoders)):
+        whole = {None, self.tokens - self.protected}
+        if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
         if self.norm_after_pooling and not self.final_norm:
             raise ValueError("norm_after_pooling without final_norm: there is no LayerNorm that could read the mean")
