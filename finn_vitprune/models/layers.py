@@ -156,6 +156,12 @@ class RotaryTable(nn.Module):
         self.register_buffer("sin", torch.zeros(tables, tokens, head_dim))
         self.register_buffer("swap", torch.arange(head_dim) ^ 1, persistent=False)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(T, N, D' / 2)``: of what :meth:`set` takes."""
+        tables, tokens, width = self.cos.shape
+        return tables, tokens, width // 2
+
     @torch.no_grad()
     def set(self, cos: Tensor, sin: Tensor) -> None:
         """Turn by angles of these cosines and sines ``[T, N, D' / 2]``."""

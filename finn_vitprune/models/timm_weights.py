@@ -52,6 +52,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         activation=activation,
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
+        rotary=None,
         **bits,
     )
 
@@ -175,8 +176,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         block.attn.qkv.weight[rows] *= c.head_dim**-0.5
         block.attn.qkv.bias[rows] *= c.head_dim**-0.5
         if block.attn.rotary:
-            tables, tokens, width = block.attn.angles.cos.shape
-            block.attn.angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", (tables, tokens, width // 2)) for name in ("cos", "sin")))
+            angles = block.attn.angles
+            angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")

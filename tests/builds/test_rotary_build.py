@@ -48,7 +48,22 @@ def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, 
     assert (verify.images, verify.rtl_mismatches, verify.class_changes, verify.saturations) == (8, 0, 0, 0)
     assert len(np.unique(np.load(output / "verification_output" / "rtl_logits.npy"))) > 10
     assert list((output / "stitched_ip").rglob("vp_rotary.sv"))
-    assert run(["build", str(tmp_path / "pruned.onnx"), "-o", str(tmp_path / "engines"), "--engines", "1", "--fpga-part", PART, "--estimate-only"]) == 2
+    assert (
+        run(
+            [
+                "build",
+                str(tmp_path / "pruned.onnx"),
+                "-o",
+                str(tmp_path / "engines"),
+                "--engines",
+                "1",
+                "--fpga-part",
+                PART,
+                "--estimate-only",
+            ]
+        )
+        == 2
+    )
     assert "rotary position embedding" in capsys.readouterr().err
     code = run(["import", str(tmp_path / "float.onnx"), "-o", str(tmp_path / "n.onnx"), *given, "--token-keep", "0.5", "--drop-at", "1"])
     assert code == 2

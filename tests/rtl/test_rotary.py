@@ -45,7 +45,7 @@ def inputs(*case, frames=3, **more):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_compute_turns_pairs(case):
     op_type, attrs, [x], [table] = inputs(*case)
-    tokens, _, channels, rotated, table_channels, _, dtype = case
+    tokens, _, _, rotated, table_channels, _, dtype = case
     op, _ = build_node(op_type, attrs, [table])
     high = (1 << (int(dtype[3:]) - 1)) - 1
     got = op.compute(x, table)[0]

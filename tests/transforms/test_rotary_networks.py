@@ -133,7 +133,9 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(rotary, options
     check, _, _ = check_lowering(graph, lowered, pixels)
     assert check.problem == "" and check.ties < 1e-3 * check.codes
     turned = [tensor for node in lowered.model.get_nodes_by_op_type("VitRotary") for tensor in node.output]
-    assert len(turned) == 4 and set(turned) <= {match.hardware for match in lowered.matches}, "queries and keys of both encoders are compared"
+    assert len(turned) == 4 and set(turned) <= {match.hardware for match in lowered.matches}, (
+        "queries and keys of both encoders are compared"
+    )
     program = IntegerProgram(lowered.model)
     assert not any("Rotary" in name for name in program.through_golden_models)
     fast = program.run(pixels, turned)
@@ -147,7 +149,9 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(rotary, options
     last = [getCustomOp(n) for n in tidy.get_nodes_by_op_type("VitRotary")]
     of_class = model.config.pooling is Pooling.CLASS
     assert len(last) == (3 if of_class else 4), "the class token's query is not turned, so it passes unchanged"
-    assert last[-1].passes and getCustomOp(tidy.get_nodes_by_op_type("PrunedAttention")[-1]).get_nodeattr("queries") == (1 if of_class else 18)
+    assert last[-1].passes and getCustomOp(tidy.get_nodes_by_op_type("PrunedAttention")[-1]).get_nodeattr("queries") == (
+        1 if of_class else 18
+    )
     names = {str(name) for name in node_names(tidy).values()}
     assert {"encoder 1, Q rotation", "encoder 1, K rotation", "encoder 2, K rotation"} <= names
     with pytest.raises(UserError, match="rotary position embedding cannot share units"):

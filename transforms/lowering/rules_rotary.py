@@ -28,10 +28,10 @@ def turned(lowering: Lowering, node: Node, values: list):
     a, b = values
     if a.x.tensor != b.x.tensor or a.shape != b.shape:
         raise Reason(f"{WHAT}the summands are of different queries or keys", HELP)
-    columns = [head_columns(v.index, len(v.x.acc.bias)) for v in values]
-    if any(c is None for c in columns) or columns[0].shape[-1] % 2:
+    of_a, of_b = (head_columns(v.index, len(v.x.acc.bias)) for v in values)
+    if of_a is None or of_b is None or of_a.shape[-1] % 2:
         raise Reason(f"{WHAT}a summand is not a [1, heads, tokens, head dim] view of one matrix product", HELP)
-    for own, other, order, swapped in ((a, b, *columns), (b, a, *columns[::-1])):
+    for own, other, order, swapped in ((a, b, of_a, of_b), (b, a, of_b, of_a)):
         if np.array_equal(order, swapped.reshape(len(swapped), -1, 2)[..., ::-1].reshape(order.shape)) and _in_order(order):
             return Turning(own.index, own.x, _table(own.factor, other.factor))
     raise Reason(f"{WHAT}the summands do not have the channels of each pair swapped", HELP)

@@ -6,7 +6,15 @@ from finn_vitprune.graph import layout
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.walk import CollectAll
-from finn_vitprune.ingest.normal_form import rules_attention, rules_elementwise, rules_linear, rules_norm, rules_quant, rules_rotary, rules_tokens
+from finn_vitprune.ingest.normal_form import (
+    rules_attention,
+    rules_elementwise,
+    rules_linear,
+    rules_norm,
+    rules_quant,
+    rules_rotary,
+    rules_tokens,
+)
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 

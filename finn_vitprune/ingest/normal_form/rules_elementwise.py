@@ -107,7 +107,7 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
 
 
 def _scale(state: Normaliser, view: View, array: np.ndarray) -> View | Mixed:
-    if isinstance(view.term, Linear) and _of_heads(view) and per_column(view, array, 1.0) is None:
+    if isinstance(view.term, Linear) and _of_heads(view, view.term) and per_column(view, array, 1.0) is None:
         return weighed(view, array)
     view = plain(state, view)
     if isinstance(view.term, Pixels):
@@ -125,9 +125,9 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View | Mixed:
     )
 
 
-def _of_heads(view: View) -> bool:
+def _of_heads(view: View, layer: Linear) -> bool:
     """Whether this is not an image or whole tokens, but may be heads of queries or keys."""
-    return view.index.ndim >= 3 and not isinstance(view.term.x.term, Patches) and (view.index.ndim == 4 or whole_rows(view) is None)
+    return view.index.ndim >= 3 and not isinstance(layer.x.term, Patches) and (view.index.ndim == 4 or whole_rows(view) is None)
 
 
 def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> Term:

@@ -82,11 +82,15 @@ def added(state: Normaliser, node: Node, values: list):
     return Mixed(a.term, (*a.indices, *b.indices), (*a.weights, *(w * sign for w in b.weights)))
 
 
-def joined(values: Sequence[View | Mixed], axis: int) -> Mixed:
-    """Tokens or channels of one layer, one part after the other."""
-    parts = [_whole(v) for v in values]
-    if any(p.term is not parts[0].term for p in parts):
-        raise Reason(f"{ROTARY}the results of several layers are joined", HELP)
+def joined(values: Sequence[Const | View | Mixed], axis: int) -> Mixed:
+    """Tokens or channels of one layer, one part after the other.
+
+    Raises:
+        Reason: something else is among them.
+    """
+    parts = [_whole(v) for v in values if not isinstance(v, Const)]
+    if len(parts) < len(values) or any(p.term is not parts[0].term for p in parts):
+        raise Reason(f"{ROTARY}the result of a layer is joined with something else", HELP)
     count = max(len(p.indices) for p in parts)
     indices, weights = [], []
     for k in range(count):

@@ -32,9 +32,8 @@ def concat(state: Normaliser, node: Node, values: list[Const | View | Mixed]):
             return replace(first, index=np.concatenate([v.index for v in views], axis=axis))
         if isinstance(first.term, Linear) and all((line := functions.affine(v.fn)) and line[1] == 0.0 for v in views):
             return joined(views, axis)
-    if any(isinstance(v, Mixed) for v in values) and all(isinstance(v, (Mixed, View)) for v in values):
-        return joined(values, axis)
-    return _joined(state, node, values, axis)
+    plain_values = [v for v in values if not isinstance(v, Mixed)]
+    return _joined(state, node, plain_values, axis) if len(plain_values) == len(values) else joined(values, axis)
 
 
 def _samples_equal(a: View, b: View) -> bool:
