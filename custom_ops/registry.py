@@ -25,6 +25,7 @@ OPS: dict[str, str] = {
     "VitTokenEmbed": "tokens.token_embed",
     "VitLookup": "elementwise.lookup",
     "VitRequant": "elementwise.requant",
+    "VitRotary": "elementwise.rotary",
     "VitFIFO": "streams.fifo",
     "VitWidthConverter": "streams.width_converter",
     "VitCrossing": "streams.crossing",

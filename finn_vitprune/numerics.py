@@ -183,6 +183,35 @@ def layernorm_constants(d: int, eps: float, s_in: float, s_out: float) -> tuple[
     return eps_int, int(mult), shift
 
 
+# --- rotary position embedding ---------------------------------------------------------------------
+
+ROTARY_SHIFT = 8
+ROTARY_ONE = 1 << ROTARY_SHIFT
+"""The code of 1 among those of sines and cosines, which are -256 to 256."""
+ROTARY_BITS = ROTARY_SHIFT + 2
+
+
+def rotary_codes(values: np.ndarray) -> np.ndarray:
+    """Sines or cosines as codes: the nearest to 256 times the value, ties to even, -256 to 256."""
+    return np.clip(np.rint(np.asarray(values, np.float64) * ROTARY_ONE), -ROTARY_ONE, ROTARY_ONE).astype(np.int64)
+
+
+def rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, bits: int) -> np.ndarray:
+    """Neighbouring channels 2i, 2i + 1 of a token turned by its angle i.
+
+    y_2i = clip(rhe((x_2i c_i - x_2i+1 s_i) 2**-8)), y_2i+1 = clip(rhe((x_2i+1 c_i + x_2i s_i) 2**-8)).
+
+    Args:
+        x: signed codes ``[..., N, D]`` of ``bits`` bits; cos, sin: :func:`rotary_codes` ``[..., N, D / 2]``, broadcast.
+    Returns:
+        Codes ``[..., N, D]`` of ``bits`` bits at the scale of ``x``.
+    """
+    x = np.asarray(x, np.int64)
+    a, b = x[..., ::2], x[..., 1::2]
+    turned = np.stack([a * cos - b * sin, b * cos + a * sin], axis=-1).reshape(x.shape)
+    return requantise(turned, 1, ROTARY_SHIFT, bits)
+
+
 # --- attention with deferred softmax --------------------------------------------------------------
 
 

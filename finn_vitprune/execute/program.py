@@ -31,6 +31,7 @@ from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.elementwise.add import VitAdd
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup
 from finn_vitprune.custom_ops.elementwise.requant import VitRequant
+from finn_vitprune.custom_ops.elementwise.rotary import VitRotary
 from finn_vitprune.custom_ops.layernorm.layernorm import VitLayerNorm
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.custom_ops.op.base import VitOp
@@ -42,7 +43,7 @@ from finn_vitprune.custom_ops.tokens.token_embed import VitTokenEmbed
 from finn_vitprune.custom_ops.tokens.token_mean import VitTokenMean
 from finn_vitprune.execute import golden
 from finn_vitprune.models import integer
-from finn_vitprune.numerics import EXP_MAX, SCORE_BITS, int_range
+from finn_vitprune.numerics import EXP_MAX, ROTARY_ONE, SCORE_BITS, int_range
 
 BATCH_VALUES, MOST_IMAGES = 1 << 21, 256
 """Values of the largest stream in a batch, and images in it: enough to hide what a call costs, little memory."""
@@ -304,6 +305,22 @@ def _requant(op: VitRequant, constants: list[np.ndarray], device: torch.device) 
     return lambda x: [requantise(x.reshape(-1, x.shape[-1]), ratio, target).view(x.shape)]
 
 
+def _rotary(op: VitRotary, constants: list[np.ndarray], device: torch.device) -> Kernel:
+    """Sums of two products of at most 18 bits, times a power of two."""
+    rotated, dtype = op.get_nodeattr("rotated"), op.source.dtype
+    table = np.tile(constants[0].reshape(op.source.tokens, -1), rotated // op.get_nodeattr("table_channels"))
+    cos, sin = (torch.from_numpy(table[:, i::2].astype(np.int32)).to(device) for i in (0, 1))
+    lo, hi = int_range(dtype.bitwidth(), signed=True)
+
+    def kernel(x: Tensor) -> list[Tensor]:
+        a, b = x[..., :rotated:2].to(torch.int32), x[..., 1:rotated:2].to(torch.int32)
+        sums = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+        turned = torch.round(sums.to(torch.float32) / ROTARY_ONE).clamp_(lo, hi).to(torch_type(dtype))
+        return [torch.cat([turned, x[..., rotated:]], dim=-1)]
+
+    return kernel
+
+
 def _lookup(op: VitLookup, constants: list[np.ndarray], device: torch.device) -> Kernel:
     lowest, kind = int(op.source.dtype.min()), torch_type(op.target.dtype)
     table = torch.from_numpy(constants[0].reshape(-1).astype(np.int64)).to(device, kind)
@@ -368,6 +385,7 @@ KERNELS: Mapping[type[VitOp], Callable[[VitOp, list[np.ndarray], torch.device], 
     PrunedAttention: _attention,
     VitLayerNorm: _layernorm,
     VitRequant: _requant,
+    VitRotary: _rotary,
     VitLookup: _lookup,
     VitAdd: _add,
     VitTokenEmbed: _token_embed,

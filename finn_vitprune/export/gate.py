@@ -18,7 +18,7 @@ from torch import nn
 from finn_vitprune import numerics
 from finn_vitprune.execute.qonnx_runner import in_double, widened
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import DropTokens, IntLayerNorm
+from finn_vitprune.models.layers import DropTokens, IntLayerNorm, Turn
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import PrunedViT
 
@@ -88,11 +88,11 @@ def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
     def hook(name: str, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        found[f"{name}.quant" if isinstance(module, IntLayerNorm) else name] = output.numpy()
+        found[f"{name}.quant" if isinstance(module, IntLayerNorm | Turn) else name] = output.numpy()
         if isinstance(module, DropTokens):
             found[f"{name}.x"], found[f"{name}.s"] = args[0].numpy(), args[1].numpy()
 
-    kinds = (ActQuant, IntLayerNorm, DropTokens)
+    kinds = (ActQuant, IntLayerNorm, Turn, DropTokens)
     modules = [(name, m) for name, m in frozen.named_modules() if isinstance(m, kinds)]
     with hooked(m.register_forward_hook(partial(hook, name)) for name, m in modules):
         found["logits"] = frozen(images).numpy()

@@ -36,6 +36,11 @@ class Symbolic(ABC):
     def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same with ``function`` applied to its layout."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that it alone keeps alive, beside an index."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Const:

@@ -17,7 +17,7 @@ from onnx import GraphProto
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import constants
 from finn_vitprune.graph.node import NOWHERE, Node, Reason, Rejection, first_line
-from finn_vitprune.graph.rules import Const, Indexed, Known, Rules, Unknown, Value
+from finn_vitprune.graph.rules import Const, Indexed, Known, Rules, Symbolic, Unknown, Value
 
 DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, MemoryError, NotImplementedError)
 """What NumPy and qonnx raise where shapes or attributes of a damaged file do not fit."""
@@ -183,6 +183,8 @@ def _reason(error: Exception, node: Node, values: Sequence[Value | None]) -> Rea
 def _memory(value: Value) -> tuple[int, int]:
     """Identity and bytes of the array that a value keeps alive; views of one array share it."""
     array = value.value if isinstance(value, Const) else value.index if isinstance(value, Indexed) else None
+    if array is None and isinstance(value, Symbolic):
+        return id(value), value.nbytes
     while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
         array = array.base
     return id(array), getattr(array, "nbytes", 0)

@@ -27,6 +27,13 @@ class Pooling(str, Enum):
     ALL = "mean of all tokens"
 
 
+class Rotary(str, Enum):
+    """Rotary position embedding of queries and keys: one table of angles for all heads of an encoder, or one for each head."""
+
+    SHARED = "shared"
+    HEADS = "heads"
+
+
 class MlpActivation(str, Enum):
     """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
@@ -69,10 +76,10 @@ class ViTConfig:
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
     classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
-    the residual stream.
+    the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not.
 
     Raises:
-        ValueError: the last LayerNorm reads the mean, and there is none.
+        ValueError: the last LayerNorm reads the mean, and there is none; queries are turned in pairs of an odd width, or tokens dropped.
     """
 
     image_size: int
@@ -93,8 +100,12 @@ class ViTConfig:
     ranked_prefix: int = 0
     norm_pre: bool = False
     final_norm: bool = True
+    rotary: Rotary | None = None
 
     def __post_init__(self) -> None:
+        whole = {None, self.tokens - self.protected}
+        if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
+            raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
         if self.norm_after_pooling and not self.final_norm:
             raise ValueError("norm_after_pooling without final_norm: there is no LayerNorm that could read the mean")
 
@@ -138,8 +149,13 @@ class ViTConfig:
         """Tokens can be dropped where a class token or a register stands before the patches, whose attention ranks them.
 
         Raises:
-            UserError: a rate below 1 for a network of patches alone.
+            UserError: a rate below 1 for a network of patches alone, or one with rotary position embedding.
         """
+        if self.rotary is not None and Fraction(str(rate)) < 1:
+            raise UserError(
+                f"token keep rate {rate}: with rotary position embedding the rows of a table belong to tokens by their place, and which "
+                "tokens are left after a drop depends on the image: use 1 (blocks, neurons and heads can be pruned)"
+            )
         if not self.protected and Fraction(str(rate)) < 1:
             raise UserError(
                 f"token keep rate {rate}: tokens are ranked by the attention of a class token or register, and this network "

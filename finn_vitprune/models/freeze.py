@@ -43,6 +43,8 @@ def freeze(model: PrunedViT) -> PrunedViT:
     for i, block in enumerate(frozen.blocks):
         attn, mlp = block.attn, block.mlp
         fix_logit_scale(attn)
+        if attn.rotary:
+            attn.angles.to_grid()
         width = attn.heads * attn.head_dim
         qkv = [np.full(width, q.scale.number) for q in (attn.q_quant, attn.k_quant, attn.v_quant)]
         out = np.full(model.config.dim, residual)

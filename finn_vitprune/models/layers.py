@@ -139,6 +139,73 @@ class EntryNorm(nn.Module):
         return self.scale_quant(self.scale(self.norm(x)))
 
 
+class RotaryTable(nn.Module):
+    """Cosines and sines of the angles by which the pairs of neighbouring channels of a head are turned, token by token.
+
+    ``cos`` and ``sin`` ``[T, N, D']``, T 1 or the heads: both entries of a pair are equal, but for the sign of the sine, which is
+    negative for the first. All angles are 0 at first.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    swap: Tensor
+
+    def __init__(self, tables: int, tokens: int, head_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("cos", torch.ones(tables, tokens, head_dim))
+        self.register_buffer("sin", torch.zeros(tables, tokens, head_dim))
+        self.register_buffer("swap", torch.arange(head_dim) ^ 1, persistent=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(T, N, D' / 2)``: of what :meth:`set` takes."""
+        tables, tokens, width = self.cos.shape
+        return tables, tokens, width // 2
+
+    @torch.no_grad()
+    def set(self, cos: Tensor, sin: Tensor) -> None:
+        """Turn by angles of these cosines and sines ``[T, N, D' / 2]``."""
+        self.cos.copy_(cos.repeat_interleave(2, -1))
+        self.sin.copy_(torch.stack([-sin, sin], -1).flatten(-2))
+
+    @torch.no_grad()
+    def to_grid(self) -> None:
+        """Take the values that the hardware's codes stand for."""
+        for table in (self.cos, self.sin):
+            table.copy_(_rotary_grid(table))
+
+    def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x ``[B, H, N, D']`` turned by such tables."""
+        return x * cos + x.index_select(-1, self.swap) * sin
+
+
+def _rotary_grid(table: Tensor) -> Tensor:
+    return torch.round(table * numerics.ROTARY_ONE) / numerics.ROTARY_ONE
+
+
+class Turn(nn.Module):
+    """Queries or keys turned by a :class:`RotaryTable`: codes of the same scale, :func:`numerics.rotary` forward."""
+
+    def __init__(self, table: RotaryTable, source: ActQuant) -> None:
+        super().__init__()
+        self.quant = ActQuant(source.bits, scale=source.scale)
+        self._table, self._source = [table], [source]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[B, H, N, D']`` on the grid of the source -> the same shape, on the same grid."""
+        table = self._table[0]
+        if torch.onnx.is_in_onnx_export() or not self.quant.quantised:
+            return self.quant(table.turn(x, table.cos, table.sin))
+        cos, sin = _rotary_grid(table.cos), _rotary_grid(table.sin)
+        y = table.turn(x, cos, sin)
+        if self.quant.observing:
+            return self._source[0](y)  # what is turned must fit the scale, too
+        scale = self.quant.scale.value
+        exact = torch.round(table.turn(torch.round(x.detach() / scale), cos, sin))
+        lo, hi = numerics.int_range(self.quant.bits, signed=True)
+        return quantise(y, scale, self.quant.bits, True, exact.clamp(lo, hi))
+
+
 class TokenMean(nn.Module):
     """Mean over the tokens from ``first`` on, quantised (:func:`numerics.token_mean`).
 

@@ -52,6 +52,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         activation=activation,
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
+        rotary=None,
         **bits,
     )
 
@@ -129,7 +130,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
 
     Args:
         state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
-            one for every patch (timm's ``no_embed_class``).
+            one for every patch (timm's ``no_embed_class``). Of a network with rotary position embedding, ``blocks.<i>.attn.rotary.cos``
+            and ``.sin`` ``[T, N, D' / 2]`` besides, with the pairs of channels side by side.
         mean, std: one value per channel, for pixels scaled to 0..1.
     Raises:
         UserError: a tensor is missing, left over, or has the wrong shape.
@@ -173,6 +175,9 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         rows = slice(0, block.attn.heads * c.head_dim)
         block.attn.qkv.weight[rows] *= c.head_dim**-0.5
         block.attn.qkv.bias[rows] *= c.head_dim**-0.5
+        if block.attn.rotary:
+            angles = block.attn.angles
+            angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")

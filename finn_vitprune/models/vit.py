@@ -11,9 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, Rotary, ViTConfig
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import DropTokens, EntryNorm, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
+from finn_vitprune.models.layers import (
+    DropTokens,
+    EntryNorm,
+    IntLayerNorm,
+    ModulesOf,
+    PrunedLinear,
+    RotaryTable,
+    TokenMean,
+    Turn,
+    token_scores,
+)
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -43,6 +53,10 @@ class Attention(nn.Module):
         width = shape.heads * config.head_dim
         self.qkv = PrunedLinear(config.dim, 3 * width, config.weight_bits)
         self.q_quant, self.k_quant, self.v_quant = (ActQuant(config.act_bits) for _ in range(3))
+        self.rotary = config.rotary is not None
+        if self.rotary:
+            self.angles = RotaryTable(1 if config.rotary is Rotary.SHARED else shape.heads, config.tokens, config.head_dim)
+            self.q_turn, self.k_turn = (Turn(self.angles, quant) for quant in (self.q_quant, self.k_quant))
         self.logit_quant = ActQuant(LOGIT_BITS)
         self.exp_quant = ActQuant(8, signed=False, scale=ActScale(1 / EXP_MAX, learned=False))
         self.out_quant = ActQuant(config.act_bits)
@@ -56,7 +70,11 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x, *masked).split(self.heads * self.head_dim, dim=-1)
         heads = (batch, tokens, self.heads, self.head_dim)
         q = self.q_quant(q).reshape(heads).transpose(1, 2)
-        k = self.k_quant(k).reshape(heads).permute(0, 2, 3, 1)
+        k = self.k_quant(k).reshape(heads)
+        if self.rotary:
+            q, k = self.q_turn(q), self.k_turn(k.transpose(1, 2)).transpose(2, 3)
+        else:
+            k = k.permute(0, 2, 3, 1)
         v = self.v_quant(v).reshape(heads).transpose(1, 2)
         logits = self.logit_quant(q @ k)
         e = self.exp_quant(torch.exp(logits - logits.amax(-1, keepdim=True)))

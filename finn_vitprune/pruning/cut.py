@@ -26,8 +26,8 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
     for name, layer in small.linears().items():
         if not name.startswith("blocks."):
             _copy(layer, layers[name].weight, layers[name].bias, layers[name].weight_scale.held)
-    for source, target, mask in zip(model.blocks, small.blocks, masks):
-        _cut_encoder(source, target, mask, model.config.head_dim)
+    for whole, part, mask in zip(model.blocks, small.blocks, masks):
+        _cut_encoder(whole, part, mask, model.config.head_dim)
     _copy_scales(model, small)
     return small.train(model.training)
 
@@ -45,6 +45,10 @@ def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: 
     qkv, proj, fc1, fc2 = (layer.weight_scale.held for layer in (attn.qkv, attn.proj, mlp.fc1, mlp.fc2))
     _copy(target.attn.qkv, (attn.qkv.weight * mask.qkv)[rows], (attn.qkv.bias * mask.qkv_bias)[rows], qkv[rows])
     _copy(target.attn.proj, (attn.proj.weight * mask.proj)[:, channels], attn.proj.bias * mask.proj_bias, proj)
+    if attn.rotary:
+        heads = mask.heads.bool() if len(attn.angles.cos) > 1 else torch.tensor([True], device=mask.heads.device)
+        target.attn.angles.cos.copy_(attn.angles.cos[heads])
+        target.attn.angles.sin.copy_(attn.angles.sin[heads])
     _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons], fc1[neurons])
     _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias, fc2)
 

@@ -135,6 +135,15 @@ def requant(rng):
     return s.attrs | attrs, [np.ones(s.channels if per_channel else 1)]
 
 
+def rotary(rng):
+    """Tables in LUTs and in block RAM; with and without channels that pass."""
+    simd, pairs, heads = int(rng.choice([2, 4, 8])), int(rng.choice([8, 16])), int(rng.integers(1, 4))
+    turn, tokens = 2 * pairs, int(rng.integers(3, 60))
+    attrs = {"tokens": tokens, "channels": turn * heads * int(rng.integers(1, 3)), "rotated": turn * heads, "table_channels": turn}
+    table = np.tile((256, 0), (tokens, pairs))
+    return attrs | {"SIMD": simd, "inputDataType": str(rng.choice(["INT8", "INT4"]))}, [table]
+
+
 def fifo(rng):
     attrs = {"depth": int(rng.choice([2, 3, 20, 33, 64, 100, 300, 700, 2000])), "inputDataType": narrow(rng)}
     return shape(rng).attrs | attrs, []
@@ -219,6 +228,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitTokenMean": (mean, 6),
     "VitLookup": (lookup, 3),
     "VitRequant": (requant, 4),
+    "VitRotary": (rotary, 5),
     "VitFIFO": (fifo, 6),
     "VitFIFO ultra": (ultra_fifo, 4),
     "VitWidthConverter": (width, 4),

@@ -22,6 +22,7 @@ SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
 """Layers of an encoder that works for the class token alone, and the role whose unit makes them."""
 IN_SPLIT = ("LayerNorm 1 fork", "Q input token selection")
 """Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
+ROTARY = "VitRotary"
 PREFERENCE = 0.05
 """Cuts behind a token drop may make the largest engine larger by this share."""
 
@@ -56,10 +57,15 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
     Args:
         engines: their number, to deal the encoders by products (:func:`deal`), or the encoders of each.
     Raises:
-        UserError: the encoders cannot be dealt so.
+        UserError: the encoders cannot be dealt so, or several have to share what only one can have: rotary position embedding.
     """
     layers, outside = _layers(model)
     sizes = _sizes(model, layers, engines)
+    if max(sizes) > 1 and not can_share(model):
+        raise UserError(
+            "engines: encoders with rotary position embedding cannot share units yet (VitRotary has the table of one encoder): "
+            "build with hardware for every encoder, without --engines"
+        )
     ends = list(accumulate(sizes))
     dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
     return EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
@@ -68,6 +74,11 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
 def encoder_count(model: ModelWrapper) -> int:
     """Encoders of a flat hardware graph."""
     return len(_layers(model)[0])
+
+
+def can_share(model: ModelWrapper) -> bool:
+    """Whether encoders of a flat hardware graph can share units."""
+    return all(kind_of(node) != ROTARY for node in model.graph.node)
 
 
 def _layers(model: ModelWrapper) -> tuple[dict[int, dict[str, str]], list[str]]:

@@ -39,6 +39,7 @@ class _Grown:
         self.sizes: dict[str, tuple[int, int]] = {}  # tokens and channels, by tensor
         self.rules = {
             "VitSplit": self._split, "PrunedAttention": self._attention, "VitTokenDrop": self._drop, "BlockSparseMVAU": self._matrix,
+            "VitRotary": self._rotary,
         }  # fmt: skip
         for node in model.graph.node:
             self._grow(node, getCustomOp(node))
@@ -64,6 +65,20 @@ class _Grown:
         first = op.get_nodeattr("first") * inputs[0][1] // op.get_nodeattr("channels")
         self._stream(node, op, inputs)
         op.set_nodeattr("first", first)
+
+    def _rotary(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+        """More heads share the table; where each has its own, the further ones have those of the first."""
+        before, rotated, table = (op.get_nodeattr(name) for name in ("channels", "rotated", "table_channels"))
+        self._stream(node, op, inputs)
+        op.set_nodeattr("rotated", rotated * inputs[0][1] // before)
+        if table == rotated and table > self._head_dim():
+            op.set_nodeattr("table_channels", op.get_nodeattr("rotated"))
+            values = self.model.get_initializer(node.input[1])
+            columns = np.resize(np.arange(table), op.get_nodeattr("rotated"))
+            self.model.set_initializer(node.input[1], values[:, columns])
+
+    def _head_dim(self) -> int:
+        return next(getCustomOp(n).get_nodeattr("head_dim") for n in self.model.graph.node if kind_of(n) == "PrunedAttention")
 
     def _attention(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         (queries, channels), (tokens, _) = inputs
@@ -100,7 +115,7 @@ class _Grown:
         layer, blocks = self.names[node.name].layer, {"QKV": 3, "KV": 2, "Q": 1}
         block = getCustomOp(node).get_nodeattr("block")
         if layer in blocks:
-            dim = next(getCustomOp(n).get_nodeattr("head_dim") for n in self.model.graph.node if kind_of(n) == "PrunedAttention")
+            dim = self._head_dim()
             parts = blocks[layer] * dim
             return parts * self._more(own // parts, max(own // parts, channels // dim))
         if layer == "MLP 1":

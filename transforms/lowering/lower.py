@@ -20,10 +20,18 @@ from finn_vitprune.graph import constants, layout
 from finn_vitprune.graph.node import Reason
 from finn_vitprune.graph.reading import read_node, tensor_array
 from finn_vitprune.graph.rules import Rules
-from finn_vitprune.transforms.lowering import rules_attention, rules_elementwise, rules_linear, rules_quant, rules_tokens
+from finn_vitprune.transforms.lowering import rules_attention, rules_elementwise, rules_linear, rules_quant, rules_rotary, rules_tokens
 from finn_vitprune.transforms.lowering.rules import DOMAINS, Lowered, Lowering
 
-RULES = Rules(rules_tokens.RULES, layout.RULES, rules_linear.RULES, rules_quant.RULES, rules_elementwise.RULES, rules_attention.RULES)
+RULES = Rules(
+    rules_tokens.RULES,
+    layout.RULES,
+    rules_linear.RULES,
+    rules_quant.RULES,
+    rules_elementwise.RULES,
+    rules_rotary.RULES,
+    rules_attention.RULES,
+)
 
 
 class Unmapped(UserError):

@@ -10,6 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, numbers, ordered
 from finn_vitprune.transforms.lowering.rules import AttentionMatch, Lowering, datatype
+from finn_vitprune.transforms.lowering.rules_rotary import build_turn
 from finn_vitprune.transforms.lowering.values import (
     Acc,
     AttentionOutput,
@@ -22,6 +23,7 @@ from finn_vitprune.transforms.lowering.values import (
     QueryKey,
     RowMax,
     RowSum,
+    Turned,
     Weighted,
     head_columns,
 )
@@ -29,20 +31,22 @@ from finn_vitprune.transforms.lowering.values import (
 RULES = Rules()
 
 
-def _heads(value: QAcc, what: str) -> np.ndarray:
+def _heads(value: QAcc | Turned, what: str) -> np.ndarray:
     columns = head_columns(value.index, len(value.acc.bias))
-    if columns is None:
+    if columns is None or (isinstance(value, Turned) and not value.whole_heads):
         raise Reason(f"{what} is not a [1, heads, tokens, head dim] view of one matrix product")
     return columns
 
 
-@RULES.rule("MatMul", QAcc, QAcc)
+@RULES.rule("MatMul", (QAcc, Turned), (QAcc, Turned))
 def query_key(lowering: Lowering, node: Node, values: list):
     q, k = values
     k = k.moved(lambda a: np.swapaxes(a, -1, -2))
     q_columns, k_columns = _heads(q, "the query"), _heads(k, "the key")
     if q_columns.shape != k_columns.shape:
         raise Reason(f"query and key differ in heads or width: {q_columns.shape} and {k_columns.shape}")
+    if isinstance(q, Turned) != isinstance(k, Turned):
+        raise Reason("rotary position embedding of queries alone, or of keys alone: both are turned")
     heads, queries, keys = q_columns.shape[0], q.acc.x.tokens, k.acc.x.tokens
     return QueryKey(ordered((1, heads, queries, keys)), q, k)
 
@@ -134,8 +138,11 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
     tensors = [lowering.graph.fresh("query"), lowering.graph.fresh("keyvalue")]
     code = datatype(q.bits, True)
     lowering.graph.add("VitSplit", [qkv.tensor], tensors, tokens=x.tokens, channels=3 * width, first=width, inputDataType=code)
-    _record_heads(lowering, q, tensors[0], width, 0, columns[0])
-    _record_heads(lowering, k, tensors[1], 2 * width, 0, columns[1])
+    for i, (value, channels) in enumerate(((q, width), (k, 2 * width))):
+        if isinstance(value, Turned):
+            _record_heads(lowering, value.x, tensors[i], channels, 0, columns[i])
+            tensors[i] = build_turn(lowering, value, tensors[i], channels)
+        _record_heads(lowering, value, tensors[i], channels, 0, columns[i])
     _record_heads(lowering, v, tensors[1], 2 * width, width, columns[2])
 
     factor = logits.product.factor
@@ -182,7 +189,7 @@ def _merge(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
     )
 
 
-def _record_heads(lowering: Lowering, value: QAcc, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
+def _record_heads(lowering: Lowering, value: QAcc | Turned, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
     """Where the QONNX tensor (in any layout) lies in the hardware stream: column of acc to channel."""
     tokens = value.acc.x.tokens
     place = np.full(len(value.acc.bias), -1)

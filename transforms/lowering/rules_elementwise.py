@@ -11,6 +11,7 @@ from finn_vitprune.graph.functions import BINARY, UNARY, unary
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
 from finn_vitprune.transforms.lowering.rules import Lowering
+from finn_vitprune.transforms.lowering.rules_rotary import weighed
 from finn_vitprune.transforms.lowering.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
 
 RULES = Rules()
@@ -70,9 +71,12 @@ def positions(lowering: Lowering, node: Node, values: list):
 def with_constant(lowering: Lowering, node: Node, values: list):
     left = isinstance(values[0], Const)
     constant = values[0 if left else 1].value
+    x = values[1 if left else 0]
+    if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc):
+        return weighed(x, constant)
     if constant.size != 1:
         raise Reason("an element-wise constant must be a scalar")
-    table = as_table(lowering, values[1 if left else 0])
+    table = as_table(lowering, x)
     scalar = float(constant.reshape(-1)[0])
     operands = (scalar, table.values) if left else (table.values, scalar)
     return replace(table, values=BINARY[node.op_type](*operands))

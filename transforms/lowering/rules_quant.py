@@ -10,6 +10,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Indexed, Rules, constant
+from finn_vitprune.transforms.lowering import rules_rotary
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype
 from finn_vitprune.transforms.lowering.rules_attention import build_attention
 from finn_vitprune.transforms.lowering.values import (
@@ -28,6 +29,7 @@ from finn_vitprune.transforms.lowering.values import (
     QConst,
     QueryKey,
     Rows,
+    Turning,
     ZeroPointed,
 )
 
@@ -155,6 +157,12 @@ def rescale(lowering: Lowering, node: Node, values: list):
     mult, shift = lowering.requant_constants(np.array([x.scale / to.scale]))
     inputs = [lowering.graph.constant("mult", mult, "UINT17")]
     return _unit(lowering, node, "VitRequant", x, inputs, to, x, "requant", tokens=x.tokens, shift=shift, per_channel=0)
+
+
+@RULES.rule("Quant", Turning)
+def turned(lowering: Lowering, node: Node, values: list):
+    to = _activation(node, values)
+    return rules_rotary.quantised(node, values[0], to.scale, to.bits, to.signed)
 
 
 @RULES.rule("Quant", Normed)

@@ -89,6 +89,58 @@ class QAcc(Indexed, kind="quantised accumulators"):
 
 
 @dataclass(frozen=True)
+class Weighed(Indexed, kind="codes times a table"):
+    """Columns of ``x`` in any layout, element by element times ``factor``, of the tensor's shape."""
+
+    x: QAcc
+    factor: np.ndarray = field(compare=False)
+
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        return replace(self, index=function(self.index), factor=function(self.factor))
+
+
+@dataclass(frozen=True)
+class Turning(Indexed, kind="turned queries or keys that are not quantised"):
+    """``x`` of the layout ``[1, H, N, D']`` with pairs of neighbouring channels turned; table ``[H, N, D']``: c, s, c, s, ... as codes."""
+
+    x: QAcc
+    table: np.ndarray = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Turned(Turning, kind="turned queries or keys"):
+    """The same as codes at the scale of ``x``, the QONNX tensor ``tensor`` of index ``whole``."""
+
+    tensor: str
+    whole: np.ndarray = field(compare=False)
+
+    @property
+    def acc(self) -> Acc:
+        """The matrix product that it was computed from."""
+        return self.x.acc
+
+    @property
+    def scale(self) -> float:
+        """That of what was turned."""
+        return self.x.scale
+
+    @property
+    def bits(self) -> int:
+        """Those of what was turned."""
+        return self.x.bits
+
+    @property
+    def signed(self) -> bool:
+        """Whether codes are signed."""
+        return self.x.signed
+
+    @property
+    def whole_heads(self) -> bool:
+        """Whether this shows all elements in the order of the table."""
+        return bool(np.array_equal(self.index.reshape(-1), self.whole.reshape(-1)))
+
+
+@dataclass(frozen=True)
 class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
     """LayerNorm (without gamma and beta) of a stream, real valued."""
 
@@ -133,8 +185,8 @@ class Rows(Indexed, kind="token rows that are not quantised"):
 class QueryKey(Indexed, kind="the product of queries and keys, not quantised"):
     """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with."""
 
-    q: QAcc
-    k: QAcc
+    q: QAcc | Turned
+    k: QAcc | Turned
     factor: float = 1.0
 
 

@@ -17,6 +17,7 @@ BETWEEN = {"VitFIFO": "FIFO", "VitWidthConverter": "width converter", "VitCrossi
 UNITS = {
     "BlockSparseMVAU": "matrix unit", "PrunedAttention": "attention", "VitLayerNorm": "LayerNorm", "VitLookup": "activation",
     "VitRequant": "requantisation", "VitTokenEmbed": "token embedding", "VitTokenMean": "mean of tokens",
+    "VitRotary": "rotation",
 }  # fmt: skip
 """Words for ops that are not called by their op type in words."""
 INITIAL_NORM, FINAL_NORM = "initial LayerNorm", "final LayerNorm"
@@ -169,9 +170,18 @@ class _Naming:
             return "LayerNorm 1" if block.attends else "LayerNorm 2"
         if kind == "VitAdd" or node.name == block.fork:
             return f"{block.layer} {word_of(kind)}"
+        if kind == "VitRotary":
+            return f"{'Q' if self._feeds(node).input == 0 else 'K'} {word_of(kind)}"
         if kind in ("VitFork", "VitSplit") and self.before[node.name]:
             return f"{self.name(self._unit_before(self.before[node.name][0])).layer} {word_of(kind)}"
         return f"{block.layer} {word_of(kind)}" if kind in ("VitLookup", "VitRequant") else word_of(kind)
+
+    def _feeds(self, node: NodeProto) -> StreamEdge:
+        """The stream into the unit that reads this one's."""
+        edge = self.after[node.name][0]
+        while kind_of(edge.consumer) in BETWEEN:
+            edge = self.after[edge.consumer.name][0]
+        return edge
 
     def _matrix(self, block: _Block, node: NodeProto) -> str:
         if not block.attends:

@@ -25,7 +25,7 @@ from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.check.answers import CLASSIFIER, EMBEDDING, Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.checked import Checked
-from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
+from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM, ROTARY
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
@@ -59,6 +59,9 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
+    values.Weighed: Mapped(ROTARY),
+    values.Turning: Mapped(ROTARY),
+    values.Turned: Mapped(ROTARY),
     values.CodeTable: Mapped("VitLookup"),
     values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),

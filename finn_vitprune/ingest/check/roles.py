@@ -24,7 +24,7 @@ from finn_vitprune.ingest.normal_form.terms import (
 )
 from finn_vitprune.ingest.recognise.network import AttentionBranch, FoundNetwork, MlpBranch
 
-MATRIX, NORM, ATTENTION = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention"
+MATRIX, NORM, ATTENTION, ROTARY = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention", "VitRotary"
 UNITS: dict[type[Term], Mapped] = {
     Linear: Mapped(MATRIX),
     Norm: Mapped(NORM),
@@ -101,7 +101,8 @@ def _attention_parts(encoder: int, a: AttentionBranch) -> Iterator[tuple[Term, R
     attention = Mapped(ATTENTION, size=f"{heads} heads of {width}")
     yield a.norm, Role(encoder, UNITS[Norm])
     for view in (scores.q, scores.k, a.attended.v):
-        yield view.term, Role(encoder, qkv, then=attention)
+        turned = scores.angles is not None and view is not a.attended.v
+        yield view.term, Role(encoder, qkv, then=Mapped(ROTARY, "rotary position embedding") if turned else attention)
     yield scores, Role(encoder, attention)
     yield a.attended, Role(encoder, attention)
     yield a.proj, Role(encoder, matrix(a.proj, "projection"))

@@ -6,7 +6,15 @@ from finn_vitprune.graph import layout
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.walk import CollectAll
-from finn_vitprune.ingest.normal_form import rules_attention, rules_elementwise, rules_linear, rules_norm, rules_quant, rules_tokens
+from finn_vitprune.ingest.normal_form import (
+    rules_attention,
+    rules_elementwise,
+    rules_linear,
+    rules_norm,
+    rules_quant,
+    rules_rotary,
+    rules_tokens,
+)
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 
@@ -18,6 +26,7 @@ RULES = Rules(
     rules_norm.RULES,
     rules_attention.RULES,
     rules_quant.RULES,
+    rules_rotary.RULES,
 )
 
 

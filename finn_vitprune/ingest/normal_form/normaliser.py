@@ -14,7 +14,7 @@ from enum import Enum
 from finn_vitprune.graph.node import Node, Reason, Rejection
 from finn_vitprune.graph.rules import Const, Known, Rules, Unknown, Value, ordered
 from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
-from finn_vitprune.ingest.normal_form.terms import Pixels, Term, View
+from finn_vitprune.ingest.normal_form.terms import Mixed, Pixels, Term, View
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.onnx_file.unsupported import why_not
 
@@ -127,6 +127,8 @@ def _outcome(step: Step) -> NodeOutcome:
         status = NodeStatus.REJECTED
     elif isinstance(first, Const):
         status = NodeStatus.CONSTANT
+    elif isinstance(first, Mixed):
+        status, term = NodeStatus.FUNCTION, first.term
     elif not isinstance(first, View):  # the node in a branch that it comes from waits
         status = NodeStatus.BLOCKED
     elif any(isinstance(v, View) and v.term is term and v.fn is first.fn for v in step.values):

@@ -9,7 +9,8 @@ from finn_vitprune.graph.rules import Const, Rules, axis_of, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_linear import matmul
-from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Probabilities, Scores, Softmax, View
+from finn_vitprune.ingest.normal_form.rules_rotary import both_turned, without_factor
+from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Mixed, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_rows, plain
 
 RULES = Rules()
@@ -18,28 +19,34 @@ HIDDEN = -1e4
 HELP = "the hardware attends from every token to every other: export a plain ViT or DeiT without it"
 
 
-@RULES.rule("MatMul", View, View)
+@RULES.rule("MatMul", (View, Mixed), (View, Mixed))
 def product(state: Normaliser, node: Node, values: list):
     a, b = values
-    if isinstance(a.term, Softmax):
+    if isinstance(a.term, Softmax) and isinstance(b, View):
         return attend(state, node, a, b)
     return scores(state, node, a, b.moved(lambda i: np.swapaxes(i, -1, -2)))
 
 
-def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
-    """``q k^T`` of views ``[..., N, D']``."""
+def scores(state: Normaliser, node: Node, q: View | Mixed, k: View | Mixed) -> View:
+    """``q k^T`` of ``[..., N, D']``."""
     factor = 1.0
-    for view in (q, k):
+    for view in (v for v in (q, k) if isinstance(v, View)):
         line = functions.affine(view.fn)
         if line is None or line[1] != 0.0:
             raise Reason("queries or keys pass a function before they are multiplied")
         factor *= line[0]
     if q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
         raise Reason(f"queries of shape {list(q.shape)} and keys of shape {list(k.shape)} are multiplied")
-    q_heads, k_heads = heads(q, "the query"), heads(k, "the key")
+    angles = None
+    if isinstance(q, View) and isinstance(k, View):
+        q_heads, k_heads = heads(q, "the query"), heads(k, "the key")
+    else:
+        (q, q_factor), (k, k_factor) = without_factor(q), without_factor(k)
+        factor *= q_factor * k_factor
+        q_heads, k_heads, angles = both_turned(q, k)
     shape = (*q.shape[:-1], k.shape[-2])
     rows = int(np.prod(shape[:-1]))
-    made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term))
+    made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, angles=angles, absorbed=(q.term, k.term))
     return View(ordered(shape), made)
 
 
@@ -84,7 +91,7 @@ def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
     return View(index.reshape(*v.shape[:-2], queries, width), made)
 
 
-@RULES.rule("Attention", View, View, View)
+@RULES.rule("Attention", (View, Mixed), (View, Mixed), View)
 def attention(state: Normaliser, node: Node, values: list):
     """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
     attributes = node.attributes
@@ -92,8 +99,9 @@ def attention(state: Normaliser, node: Node, values: list):
         raise Reason("keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder")
     if attributes.get("softcap", 0.0):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
-    packed = values[0].index.ndim == 3
+    packed = len(values[0].shape) == 3
     q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
+    assert isinstance(v, View)  # by the rule
     # heads shared by several queries, one for each of them
     k, v = (view.moved(lambda a: np.repeat(a, q.shape[1] // a.shape[1], axis=1)) for view in (k, v))
     found = scores(state, node, q, k)
@@ -118,8 +126,8 @@ def pooling(state: Normaliser, node: Node, values: list):
     raise Reason(*constant_query(values[0].value.shape))
 
 
-def _unpacked(view: View, attributes, name: str) -> View:
-    if view.index.ndim == 4:
+def _unpacked(view: View | Mixed, attributes, name: str) -> View | Mixed:
+    if len(view.shape) == 4:
         return view
     count = int(attributes[f"{name}_num_heads"])
     return view.moved(lambda a: a.reshape(a.shape[0], a.shape[1], count, -1).transpose(0, 2, 1, 3))

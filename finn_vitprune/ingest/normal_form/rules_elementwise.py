@@ -15,11 +15,13 @@ from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
+from finn_vitprune.ingest.normal_form.rules_rotary import weighed
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (
     Attended,
     Embedded,
     Linear,
+    Mixed,
     Norm,
     Patches,
     Pixels,
@@ -104,7 +106,9 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
     )
 
 
-def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
+def _scale(state: Normaliser, view: View, array: np.ndarray) -> View | Mixed:
+    if isinstance(view.term, Linear) and _of_heads(view, view.term) and per_column(view, array, 1.0) is None:
+        return weighed(view, array)
     view = plain(state, view)
     if isinstance(view.term, Pixels):
         return View(view.index, _on_pixels(state, view, array, add=False))
@@ -119,6 +123,11 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
         f"a constant of shape {list(array.shape)} scales the result of node {view.term.node.name} "
         f"({view.term.node.op_type}), which no layer can absorb"
     )
+
+
+def _of_heads(view: View, layer: Linear) -> bool:
+    """Whether this is not an image or whole tokens, but may be heads of queries or keys."""
+    return view.index.ndim >= 3 and not isinstance(layer.x.term, Patches) and (view.index.ndim == 4 or whole_rows(view) is None)
 
 
 def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> Term:

@@ -12,29 +12,28 @@ from finn_vitprune.graph.rules import Const, Rules, axis_of, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_attention import hide_scores
-from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Scores, View
+from finn_vitprune.ingest.normal_form.rules_rotary import joined
+from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Mixed, Patches, Scores, View
 from finn_vitprune.ingest.normal_form.views import need_rows, plain
 
 RULES = Rules()
 
 
 @RULES.rule("Concat")
-def concat(state: Normaliser, node: Node, values: list[Const | View]):
+def concat(state: Normaliser, node: Node, values: list[Const | View | Mixed]):
     axis = node.attributes["axis"]
     views = [v for v in values if isinstance(v, View)]
     limit([sum(int(np.prod(v.shape)) for v in values)])
-    if not views:
+    if all(isinstance(v, Const) for v in values):
         return Const(np.concatenate([v.value for v in values if isinstance(v, Const)], axis=axis))
-    first = views[0]
-    if len(views) == len(values) and all(v.term is first.term for v in views):
+    first = next(iter(views), None)
+    if first is not None and len(views) == len(values) and all(v.term is first.term for v in views):
         if all(v.fn is first.fn or _samples_equal(v, first) for v in views):
             return replace(first, index=np.concatenate([v.index for v in views], axis=axis))
-        if any(functions.affine(v.fn) == (-1.0, 0.0) for v in views):
-            raise Reason(
-                "rotary position embedding: halves of queries or keys are swapped and negated",
-                "the hardware adds learned positions once, before the first encoder",
-            )
-    return _joined(state, node, values, axis)
+        if isinstance(first.term, Linear) and all((line := functions.affine(v.fn)) and line[1] == 0.0 for v in views):
+            return joined(views, axis)
+    plain_values = [v for v in values if not isinstance(v, Mixed)]
+    return _joined(state, node, plain_values, axis) if len(plain_values) == len(values) else joined(values, axis)
 
 
 def _samples_equal(a: View, b: View) -> bool:

@@ -9,12 +9,13 @@ LayerNorm, an attention product) with a base array ``[rows, columns]``: tokens b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.rules import Indexed
+from finn_vitprune.graph.rules import Indexed, Symbolic
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,6 +73,52 @@ class HeadView:
 
     term: Term
     columns: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Angles:
+    """By what pairs of channels are turned: cosines and sines ``[T, N, D' / 2]``, T 1 for all heads or their number."""
+
+    cos: np.ndarray
+    sin: np.ndarray
+
+    @property
+    def tables(self) -> int:
+        """T."""
+        return len(self.cos)
+
+    def alike(self) -> Angles:
+        """The same with as many tables of cosines as of sines."""
+        tables = max(len(self.cos), len(self.sin))
+        return Angles(*(np.broadcast_to(a, (tables, *a.shape[1:])) for a in (self.cos, self.sin)))
+
+    def near(self, other: Angles) -> bool:
+        """Whether another one turns by the same angles."""
+        return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-6) for a, b in ((self.cos, other.cos), (self.sin, other.sin)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mixed(Symbolic, kind="channels of a layer that are weighed by constants and added"):
+    """Every element the sum of some elements of ``term``, times a constant each, times ``factor``.
+
+    ``indices`` and ``weights``, of the tensor's shape: one array a product.
+    """
+
+    term: Linear
+    indices: tuple[np.ndarray, ...]
+    weights: tuple[np.ndarray, ...]
+    factor: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.indices[0].shape
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in (*self.indices, *self.weights))
+
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Mixed:
+        return replace(self, indices=tuple(map(function, self.indices)), weights=tuple(map(function, self.weights)))
 
 
 # --- the terms -----------------------------------------------------------------------------------
@@ -147,11 +194,12 @@ class Embedded(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(Term):
-    """``q k^T factor``, rows are heads times queries."""
+    """``q k^T factor``, rows are heads times queries; with ``angles``, pairs of neighbouring columns of q and k are turned first."""
 
     q: HeadView
     k: HeadView
     factor: float
+    angles: Angles | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -46,7 +46,8 @@ class RecognisedViT:
 
     weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``,
     ``blocks.<i>.attn.qkv.weight`` ``[3 H D', D]``, ...). timm computes with them what the file computes, on
-    normalised pixels where ``scaling`` is given.
+    normalised pixels where ``scaling`` is given; of rotary position embedding ``blocks.<i>.attn.rotary.cos`` and ``.sin``
+    ``[T, N, D' / 2]`` besides, by which neighbouring channels of q and k are turned, which timm does not have.
     """
 
     config: ViTConfig

@@ -21,7 +21,7 @@ from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, NodeStatus
-from finn_vitprune.ingest.normal_form.terms import Activation, Embedded, Linear, Norm, Opaque, Sum, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Embedded, Linear, Mixed, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, ACTIVATIONS
@@ -131,7 +131,7 @@ class _Survey(CollectAll):
         results = super().rejected(state, node, values, reason)
         for view in (v for v in values if isinstance(v, View)):
             self._name_function(view)
-        given = [v.shape if isinstance(v, View) else np.asarray(v.value) if isinstance(v, Const) else None for v in values]
+        given = [v.shape if isinstance(v, View | Mixed) else np.asarray(v.value) if isinstance(v, Const) else None for v in values]
         shapes = output_shapes(node, self.state.source.opset, given)
         for i, (tensor, shape) in enumerate(zip(node.outputs, shapes, strict=False)):
             unknown = results[i]

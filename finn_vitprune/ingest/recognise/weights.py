@@ -7,7 +7,7 @@ import numpy as np
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
 from finn_vitprune.ingest.recognise.network import ACTIVATIONS, AttentionBranch, FoundNetwork, MlpBranch, NotRecognised, RecognisedViT
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
@@ -47,6 +47,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         norm_after_pooling=c.norm_after_pooling,
         norm_pre=network.entry is not None,
         final_norm=c.norm is not None,
+        rotary=_rotary(weights, network),
         activation=_same([ACTIVATIONS[m.activation.name] for _, m in pairs], network, "activation"),
     )
     return RecognisedViT(
@@ -59,6 +60,22 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         probabilities=c.probabilities is not None,
         weights=weights,
     )
+
+
+def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | None:
+    """Add the tables of all encoders, tokens in this project's order, to ``weights``."""
+    angles = [a.attended.probabilities.scores.angles for a, _ in network.encoders]
+    _same([a is not None for a in angles], network, "rotary position embedding")
+    found = [a for a in angles if a is not None]
+    if not found:
+        return None
+    rotary = Rotary.SHARED if all(a.tables == 1 for a in found) else Rotary.HEADS
+    for i, (own, (attention, _)) in enumerate(zip(found, network.encoders, strict=True)):
+        heads = len(attention.attended.v.columns) if rotary is Rotary.HEADS else 1
+        for name, table in (("cos", own.cos), ("sin", own.sin)):
+            in_order = np.asarray(table[:, network.embedding.rows], np.float32)
+            weights[f"blocks.{i}.attn.rotary.{name}"] = np.ascontiguousarray(np.broadcast_to(in_order, (heads, *in_order.shape[1:])))
+    return rotary
 
 
 def _pooling(network: FoundNetwork) -> Pooling:

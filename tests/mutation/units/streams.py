@@ -8,6 +8,7 @@ from functools import partial
 from finn_vitprune.custom_ops.elementwise.add import VitAdd_rtl
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup_rtl
 from finn_vitprune.custom_ops.elementwise.requant import VitRequant_rtl
+from finn_vitprune.custom_ops.elementwise.rotary import VitRotary_rtl
 from finn_vitprune.custom_ops.engine.switch import VitMerge_rtl, VitSwitch_rtl
 from finn_vitprune.custom_ops.loading.frame_check import VitFrameCheck_rtl
 from finn_vitprune.custom_ops.op.rtl_backend import TAGS
@@ -27,6 +28,7 @@ from tests.rtl import (
     test_fork,
     test_lookup,
     test_requant,
+    test_rotary,
     test_select_token,
     test_split,
     test_switch,
@@ -68,6 +70,16 @@ STREAM_UNITS = (
             SelfCheck("last bits of multipliers", test_requant.precise_inputs),
         ),
         written=(("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),),
+    ),
+    Unit(
+        "rotary",
+        VitRotary_rtl.RTL_TOP,
+        SAMPLE,
+        (
+            *_all(test_rotary.inputs, test_rotary.CASES),
+            SelfCheck("ties and ends", test_rotary.tie_inputs),
+            SelfCheck("loaded", test_rotary.loaded_inputs),
+        ),
     ),
     Unit(
         "lookup",

@@ -1,0 +1,160 @@
+"""Rotary position embedding: pairs of neighbouring channels of queries or keys, turned by an angle of the token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from finn_vitprune.custom_ops.op.base import OneToken, StreamOp, divisors
+from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
+from finn_vitprune.custom_ops.op.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.op.memory import TABLE_MEMORY, Estimate, Holds, RowRom, UnitMemory, lutram_luts
+from finn_vitprune.custom_ops.op.rtl_backend import Memory
+from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
+from finn_vitprune.numerics import ROTARY_BITS, ROTARY_ONE, rotary
+from finn_vitprune.sim.contents import Region
+
+MULTIPLY, ROUND, FIFO = 3, 2, 2
+"""Cycles of a product, of the sum and its rounding, and of the FIFO at the output."""
+
+
+class VitRotary(StreamOp):
+    """y_2i = clip(rhe((x_2i c_i - x_2i+1 s_i) 2**-8)), y_2i+1 = clip(rhe((x_2i+1 c_i + x_2i s_i) 2**-8)) of the first ``rotated`` channels.
+
+    x and y ``[tokens, channels]`` are of one signed type of at most 8 bits; the channels from ``rotated`` on pass unchanged.
+    Initialiser: the table ``[tokens, table_channels]``, c_0, s_0, c_1, s_1, ... of every token as codes of -256 to 256
+    (256 stands for 1), for channels ``[0, table_channels)`` and again for every further ``table_channels`` of the rotated ones:
+    those of a head, or of all heads where they differ. The first ``prefix`` tokens are not turned: c 256, s 0. SIMD is even and divides
+    ``table_channels``. ``ram_style`` auto puts tables of more than 64 words into block RAM. :func:`numerics.rotary` is the specification.
+    """
+
+    ATTRIBUTES = {
+        "SIMD": ("i", False, 2),
+        "rotated": ("i", True, 0),
+        "table_channels": ("i", True, 0),
+        "prefix": ("i", False, 0),
+        "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+    }
+
+    def verify_node(self) -> list[str]:
+        """Raise a UserError where sizes do not fit each other; an empty list when all is well."""
+        get, source = self.get_nodeattr, self.source
+        rotated, turn = get("rotated"), get("table_channels")
+        self.require(source.dtype.signed() and source.dtype.bitwidth() <= 8, f"codes of {source.dtype.name}: use INT2 to INT8")
+        self.require(0 < rotated <= source.channels, f"the first {rotated} of {source.channels} channels are rotated: use 1 or more")
+        self.require(turn > 0 and turn % 2 == 0 and rotated % turn == 0, f"a table of {turn} channels for {rotated}: use an even divisor")
+        self.require(source.simd in self.widths, f"SIMD {source.simd}: use {', '.join(map(str, self.widths))}")
+        self.require(0 <= get("prefix") <= source.tokens, f"prefix {get('prefix')} of {source.tokens} tokens")
+        return []
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Whole pairs, of one part of the table."""
+        common = math.gcd(*(self.get_nodeattr(name) for name in ("channels", "rotated", "table_channels")))
+        return tuple(width for width in divisors(common) if width % 2 == 0)
+
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        x, table = inputs
+        rotated = self.get_nodeattr("rotated")
+        table = table.reshape(self.get_nodeattr("tokens"), -1)
+        whole = np.tile(table, rotated // table.shape[-1])
+        turned = rotary(x[..., :rotated], whole[:, ::2], whole[:, 1::2], self.source.dtype.bitwidth())
+        return [np.concatenate([turned, x[..., rotated:]], axis=-1)]
+
+    def one_token(self, index: int) -> OneToken | None:
+        """A token of the prefix passes unchanged; of another one the unit does not know the row."""
+        return OneToken((0,)) if index < self.get_nodeattr("prefix") else None
+
+    def beat_cycles(self) -> int:
+        """A read of the table, the products, the sum and its rounding, the FIFO."""
+        return self._rom().latency + MULTIPLY + ROUND + FIFO
+
+    @property
+    def places(self) -> int:
+        """Beats under way and in the FIFO at the output."""
+        return self.beat_cycles() + 1
+
+    def _rom(self) -> RowRom:
+        """The table, a word a beat."""
+        words = self.get_nodeattr("tokens") * self.get_nodeattr("table_channels") // self.source.simd
+        width = self.source.simd * ROTARY_BITS
+        return RowRom(words, width, TABLE_MEMORY.style(words, width, self.get_nodeattr("ram_style")))
+
+    @property
+    def passes(self) -> bool:
+        """Whether some channels pass unchanged."""
+        return self.get_nodeattr("rotated") < self.source.channels
+
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        rom = self._rom()
+        return (UnitMemory(Holds.TABLE, "cosines and sines", rom.words, rom.width, rom.style, rom=True, in_rows=True),)
+
+    def resources(self) -> Estimate:
+        """Per element the rounding and saturation of a sum (itself in a DSP), c and s of what passes; the table, its address, the FIFO."""
+        source, rom = self.source, self._rom()
+        bits = source.dtype.bitwidth()
+        lane = 2 * bits + 6 + (2 if self.passes else 0)
+        address = 3 * (rom.words - 1).bit_length() + (source.token_beats - 1).bit_length() + 6
+        logic = Estimate(LUT=source.simd * lane + address, DSP=2 * source.simd)
+        logic += Estimate(LUT=lutram_luts(self.places, source.width) + credit_fifo_luts(self.places))
+        return self.memory_map()[0].resources + logic
+
+    def made_of(self) -> UnitParts:
+        source, bits = self.source, self.source.dtype.bitwidth()
+        waiting = UnitMemory(Holds.FIFO, "beats at the output", self.places, source.width, "distributed")
+        products = (ProductGroup(2 * source.simd, bits, ROTARY_BITS),)
+        factors = 2 * source.simd * (bits + ROTARY_BITS)
+        parts = {"one": 1, "factors": factors, "sums": source.simd * (bits + ROTARY_BITS + 1), "codes": source.width}
+        return UnitParts.of("rotary", parts, products, (*self.memory_map(), waiting))
+
+
+class VitRotary_rtl(LoadedBackend, VitRotary):
+    """RTL of :class:`VitRotary`."""
+
+    RTL_TOP = "vp_rotary"
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        self.verify_node()
+        source, rom = self.source, self._rom()
+        return {
+            "SIMD": source.simd,
+            "BITS": source.dtype.bitwidth(),
+            "TOKENS": source.tokens,
+            "TOKEN_BEATS": source.token_beats,
+            "ROTATED_BEATS": self.get_nodeattr("rotated") // source.simd,
+            "TABLE_BEATS": self.get_nodeattr("table_channels") // source.simd,
+            "TABLE_FILE": self.memory_file("turns"),
+            "STYLE": rom.style,
+            "RAM_ROW": rom.row,
+            "LATENCY": rom.latency,
+            **self.load_parameters(),
+        }
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """None: the tokens are the part's alone."""
+        return {}
+
+    def regions(self) -> list[Region]:
+        rom = self._rom()
+        return [Region(self.onnx_node.name, "turns", rom.row, rom.rows * rom.width, 1)]
+
+    def banks(self, model) -> dict[str, list[Memory]]:
+        """The words of the table, as many side by side as the RAM has.
+
+        Raises:
+            UserError: the table has another size, a code beyond one, or turns a token of the prefix.
+        """
+        self.verify_node()
+        get, rom, simd = self.get_nodeattr, self._rom(), self.source.simd
+        table = np.rint(model.get_initializer(self.onnx_node.input[1])).astype(np.int64)
+        wanted = get("tokens") * get("table_channels")
+        self.require(table.size == wanted, f"the table has {table.size} entries, there must be {wanted}")
+        self.require(np.abs(table).max() <= ROTARY_ONE, f"codes of the table are {table.min()} to {table.max()}, use -256 to 256")
+        prefix = table.reshape(get("tokens"), -1, 2)[: get("prefix")]
+        self.require(bool(np.all(prefix == (ROTARY_ONE, 0))), "the table turns a token of the prefix: it must be 256, 0 there")
+        beats = np.zeros((rom.rows * rom.row, simd), np.int64)
+        beats[: rom.words] = table.reshape(-1, simd)
+        side_by_side = beats.reshape(rom.rows, rom.row, -1).swapaxes(0, 1).reshape(rom.row, -1)
+        return {"turns": [Memory.packed(side_by_side, ROTARY_BITS)]}
