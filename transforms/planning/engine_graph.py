@@ -67,8 +67,8 @@ class EngineGraph:
     def waves(self) -> tuple[Wave, ...]:
         """What works at once while an image is alone, wave by wave (:mod:`.soonest`).
 
-        Nodes before the first engine work while its first queries, keys and values are made; those behind it have a wave each. So has a
-        patch embedding on a unit of the engine: the frame of encoder 0 comes by the way back, and begins to leave that unit late.
+        Nodes before the first engine work while its first queries, keys and values are made, and so does a patch embedding on a unit of
+        the engine; those behind it have a wave each.
         """
         numbers = {unit.name: number for number, unit in enumerate(self.units)}
         found: list[Wave] = []
