@@ -59,8 +59,9 @@ class EngineBranches(VitOp):
         return Stream(get("tokens")[encoder], channels, get("SIMD"), DataType[get("inputDataType")])
 
     def branch(self, encoder: int) -> int | None:
-        """The branch of an encoder's frame; None where it has none."""
-        return self.get_nodeattr("branches")[encoder] if self.get_nodeattr("tokens")[encoder] else None
+        """The branch of an encoder's frame; None where it has none, or is not known here (:class:`VitTagFork`)."""
+        tokens = self.get_nodeattr("tokens")
+        return self.get_nodeattr("branches")[encoder] if encoder < len(tokens) and tokens[encoder] else None
 
     @property
     def ways(self) -> list[Stream]:

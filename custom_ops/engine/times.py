@@ -184,9 +184,9 @@ class EngineTimes:
         is not the ``first`` of its batch begins when it is whole.
 
         Args:
-            last: of its batch: an image that has a way of its own from outside lets the next pass begin while it enters.
+            last: of a batch that can take no more: an image that has a way of its own from outside lets the next pass begin while it enters.
         """
-        entered = self._entered(encoder, arrivals, first, last)
+        entered = self._entered(encoder, arrivals, first)
         times: Times = {self.entry.output[2 if encoder == self.encoders else 0]: entered}
         for node in self.nodes:
             left = node.pass_times(encoder, times)
@@ -194,9 +194,19 @@ class EngineTimes:
             if left and node.node is not self.exit:
                 begins, ends = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
                 self.passes.append(UnitPass(node.node.name, encoder, begins, ends))
+            if left and encoder == self.encoders and node.op.macs():
+                self._let_in(entered, next(iter(left.values())), node.op.held_tokens() // 2, last)
         return times[self.exit.output[0] if encoder == self.encoders - 1 else self.returning]
 
-    def _entered(self, encoder: int, arrivals: TokenTimes, first: bool, last: bool) -> TokenTimes:
+    def _let_in(self, entered: TokenTimes, left: TokenTimes, held: int, last: bool) -> None:
+        """When the entry is free again after an image in the pass before the encoders: its unit takes no more than ``held`` rows ahead of
+        those that leave it, and rows that wait hold the entry."""
+        rows, beats = left.tokens, self.port.outside.token_beats
+        waits = left.first[rows - 1 - held] + held // 2 * beats if rows > held else 0.0
+        self.new_free = max(entered.last[-1], waits) + TURN_CYCLES
+        self.entry_free = entered.first[0] + TURN_CYCLES if last else self.new_free
+
+    def _entered(self, encoder: int, arrivals: TokenTimes, first: bool) -> TokenTimes:
         """When the tokens of a frame are behind the entry."""
         start, outside = self.entry_free, encoder == self.tags[0]
         if outside:
@@ -206,18 +216,14 @@ class EngineTimes:
             entered = arrivals.served(self.port.stream.token_beats, PORT_CYCLES, start=start)
             self.entry_free = entered.last[-1] + TURN_CYCLES
             return entered
-        start = max(start, self.new_free)
-        entered = arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=start)
-        self.new_free = entered.last[-1] + TURN_CYCLES
-        self.entry_free = start + TURN_CYCLES if last else self.new_free
-        return entered
+        return arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=max(start, self.new_free))
 
     def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:
         """A batch of so many frames through all encoders: when the tokens of each leave."""
-        there = [arrivals(i) for i in range(frames)]
+        there, most = [arrivals(i) for i in range(frames)], self.port.get_nodeattr("batch")
         for encoder in self.tags:
             back = 0 if encoder == self.tags[0] else self.back
-            there = [self.frame(encoder, _later(times, back), i == 0, i == frames - 1) for i, times in enumerate(there)]
+            there = [self.frame(encoder, _later(times, back), i == 0, i == most - 1) for i, times in enumerate(there)]
         return there
 
 
