@@ -501,8 +501,8 @@ ENGINE_PROGRESS = Proof(
     only="out.p_progress",
     faults=(
         Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
-        Fault("vp_engine_entry", " || (entered_q != '0 && !waits_q)", "", "p_progress"),
-        Fault("vp_engine_entry", "(entered_q != '0 && !waits_q)", "(entered_q != '0 && !new_valid)", "p_progress"),
+        Fault("vp_engine_entry", " || alone", "", "p_progress"),
+        Fault("vp_engine_entry", "!entering_q && !waits_q", "!new_valid", "p_progress"),
     ),
 )
 ENGINE_ALONE = replace(
