@@ -54,7 +54,9 @@ class _EngineFrames:
         self.engine, self.carried, self.images = engine, carried(engine), images
         batch, self.tags = engine.batch, tags_of(engine)
         batches = [range(first, min(first + batch, images)) for first in range(0, images, batch)]
-        self.order = [(encoder, image) for together in batches for encoder in entry_order(engine.get_nodeattr("encoders")) for image in together]
+        self.order = [
+            (encoder, image) for together in batches for encoder in entry_order(engine.get_nodeattr("encoders")) for image in together
+        ]
 
     def beats(self, tensor: str, stream: Stream, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """All beats of a stream, uint8 ``[beats, bytes]``."""

@@ -513,6 +513,20 @@ ENGINE_ALONE = replace(
     faults=ENGINE_PROGRESS.faults[:1],
 )
 
+EMBEDDING_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_merge", "vp_engine_tag_fork", "vp_engine_entry", "vp_engine_exit")
+EMBEDDING = replace(
+    ENGINE,
+    name="an engine of two encoders with a pass before them, batches of 2",
+    sources=EMBEDDING_FILES,
+    parameters={"EMBEDS": 1, "ENTER": "96'h2_00000001_00000002", "LEAVE": "96'h1_00000001_00000001"},
+    cycles=30,
+    faults=(
+        Fault("vp_engine_entry", "EMBEDS && fresh_q ? '0 : encoder_q + 1'b1", "encoder_q + 1'b1", "p_unit_tag"),
+        Fault("vp_engine_entry", "codes[c-1] = !new_data[c-1]", "codes[c-1] = new_data[c-1]", "p_encoder"),
+        Fault("vp_engine_tag_fork", ".in_valid(valid[1] && !skipped)", ".in_valid(valid[1])", "p_encoder"),
+    ),
+)
+
 DROP_FILES = (
     "vp_skid",
     "vp_load_hop",
@@ -616,6 +630,7 @@ BLOCKS = (
     ENGINE,
     ENGINE_PROGRESS,
     ENGINE_ALONE,
+    EMBEDDING,
     ENGINE_FRAME,
     SHARED_SELECT,
     SHARED_SPLIT,

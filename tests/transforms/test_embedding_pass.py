@@ -75,8 +75,10 @@ def test_the_partition_does_not_change_a_bit(depth):
     dealt = model.transform(DealEncoders(1, embeds=ROLE))
     (engine,) = engines_of(dealt)
     assert list(engine.get_nodeattr("encoders")) == [*range(1, depth + 1), 0] and not dealt.get_nodes_by_op_type("VitTokenEmbed_rtl")
-    assert np.array_equal(logits(dealt, x), logits(model, x)) and np.array_equal(logits(model.transform(DealEncoders(1)), x), logits(model, x))
-    roles = {role: nodes for role, nodes in json.loads(engine.get_nodeattr("roles"))}
+    assert np.array_equal(logits(dealt, x), logits(model, x)) and np.array_equal(
+        logits(model.transform(DealEncoders(1)), x), logits(model, x)
+    )
+    roles = dict(json.loads(engine.get_nodeattr("roles")))
     columns = {role for role, nodes in roles.items() if nodes[-1]}
     assert columns == {f"{ROLE} and patch embedding", "token embedding"} and {len(nodes) for nodes in roles.values()} == {depth + 1}
 
@@ -117,7 +119,9 @@ def test_that_pass_is_in_the_wave_of_the_first_queries(hardware):
     worked = [step for wave in waves for step in wave.works]
     assert len(set(worked)) == len(worked) == sum(len(unit.folding.each) for unit in units)
     first = {(units[number].name, layer) for number, layer in waves[0].works}
-    assert (UNIT, 3) in first and ("VitEngine_rtl_0_QKV", 0) in first and len(waves) == 3 + 1 + 2, "encoders, one more, LayerNorm, classifier"
+    assert (UNIT, 3) in first and ("VitEngine_rtl_0_QKV", 0) in first and len(waves) == 3 + 1 + 2, (
+        "encoders, one more, LayerNorm, classifier"
+    )
     assert {units[number].when for number, _ in waves[0].works} == {When.BEFORE, When.REST}
 
 

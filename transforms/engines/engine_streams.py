@@ -21,7 +21,6 @@ from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, SAME_UNIT
 from finn_vitprune.transforms.engines.engine_units import DROP, SELECT, SPLIT, unit_name
 from finn_vitprune.transforms.streams.node_names import kind_of
 
-
 SIGNS = "VitLookup"
 """The table in the flat graph that makes signed codes of patches (:mod:`.sign_pixels`)."""
 

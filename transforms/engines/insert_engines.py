@@ -15,8 +15,8 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from finn_vitprune.custom_ops.engine.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, Engine, EngineBinding, bind
-from finn_vitprune.transforms.engines.sign_pixels import sign_pixels
 from finn_vitprune.transforms.engines.same_drops import widen_scores
+from finn_vitprune.transforms.engines.sign_pixels import sign_pixels
 from finn_vitprune.transforms.streams.edges import position
 
 

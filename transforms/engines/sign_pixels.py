@@ -33,17 +33,17 @@ def sign_pixels(model: ModelWrapper, engine: Engine) -> tuple[str, ...]:
     half = 1 << (stream.dtype.bitwidth() - 1)
     signed = DataType[f"INT{stream.dtype.bitwidth()}"]
     pixels, (codes, table, biases) = node.input[0], (f"{name}_{what}" for what in ("signed", "signs", "bias"))
-    names = f"{name}_signed"
+    signing = f"{name}_signing"
     for tensor, values in ((table, np.arange(2 * half, dtype=np.float32) - half), (biases, bias + half * weights.sum(0))):
         model.graph.initializer.append(numpy_helper.from_array(values, tensor))
     model.set_tensor_datatype(table, signed)
     model.set_tensor_datatype(biases, DataType["INT32"])
     model.graph.node.insert(position(model, node), make_node(
-        "VitLookup_rtl", [pixels, table], [codes], name=names, tokens=stream.tokens, channels=stream.channels, SIMD=stream.simd,
+        "VitLookup_rtl", [pixels, table], [codes], name=signing, tokens=stream.tokens, channels=stream.channels, SIMD=stream.simd,
         inputDataType=stream.dtype.name, outputDataType=signed.name,
     ))  # fmt: skip
     model.set_tensor_shape(codes, list(stream.shape))
     model.set_tensor_datatype(codes, signed)
     node.input[0], node.input[2] = codes, biases
     op.set_nodeattr("inputDataType", signed.name)
-    return (names,)
+    return (signing,)
