@@ -521,7 +521,8 @@ EMBEDDING = replace(
     parameters={"EMBEDS": 1, "ENTER": "96'h2_00000001_00000002", "LEAVE": "96'h1_00000001_00000001"},
     cycles=30,
     faults=(
-        Fault("vp_engine_entry", "EMBEDS && fresh_q ? '0 : encoder_q + 1'b1", "encoder_q + 1'b1", "p_unit_tag"),
+        Fault("vp_engine_entry", "(new_valid && !entering_q)", "new_valid", "p_counted"),
+        Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || alone", "alone", "order.p_lose"),
         Fault("vp_engine_entry", "codes[c-1] = !new_data[c-1]", "codes[c-1] = new_data[c-1]", "p_encoder"),
         Fault("vp_engine_tag_fork", ".in_valid(valid[1] && !skipped)", ".in_valid(valid[1])", "p_encoder"),
     ),

@@ -46,6 +46,17 @@ module proof_engine #(
         .tags_out_tdata(entry_tag), .tags_out_tvalid(entry_tag_valid), .tags_out_tready(entry_tag_ready)
     );
 
+    function automatic logic [ENCODERS*128-1:0] shapes();  // of vp_engine_frame: none, one beat, the one before the last; the branch
+        logic [1:0] beats;
+        shapes = '0;
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            beats = e == REAL - 1 ? 2'd0 : e == FIRST ? ENTER[e*32+:2] : LEAVE[e*32+:2];
+            shapes[e*128+96+:32] = 32'(beats == 0);
+            shapes[e*128+64+:32] = 32'(beats == 1);
+            shapes[e*128+32+:32] = beats > 2 ? 32'(beats) - 2 : '0;
+            shapes[e*128+:32]    = e == FIRST ? 32'd2 : 32'd1;
+        end
+    endfunction
     if (EMBEDS) begin : g_embeds
         logic [7:0] all_tag;
         logic all_valid, all_ready, merges_valid, merges_ready;
@@ -58,17 +69,6 @@ module proof_engine #(
             .clk, .rst_n, .tags_in_tdata(all_tag), .tags_in_tvalid(all_valid), .tags_in_tready(all_ready), .tags_out_tdata(),
             .tags_out_tvalid(), .tags_out_tready(1'b1), .encoder(merges), .encoder_valid(merges_valid), .next(merges_ready)
         );
-        function automatic logic [ENCODERS*128-1:0] shapes();  // of vp_engine_frame: none, one beat, the one before the last; the branch
-            logic [1:0] beats;
-            shapes = '0;
-            for (int unsigned e = 0; e < ENCODERS; e++) begin
-                beats = e == REAL - 1 ? 2'd0 : e == FIRST ? ENTER[e*32+:2] : LEAVE[e*32+:2];
-                shapes[e*128+96+:32] = 32'(beats == 0);
-                shapes[e*128+64+:32] = 32'(beats == 1);
-                shapes[e*128+32+:32] = beats > 2 ? 32'(beats) - 2 : '0;
-                shapes[e*128+:32]    = e == FIRST ? 32'd2 : 32'd1;
-            end
-        endfunction
         vp_engine_merge #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BRANCHES(2), .COUNT_W(2), .SHAPES(shapes())) return_merge (
             .clk, .rst_n, .in_tdata({fresh ^ 8'(1 << WIDTH - 1), leaving}), .in_tvalid({fresh_valid, leaving_valid}),
             .in_tready({fresh_ready, leaving_ready}), .out0_tdata(returning), .out0_tvalid(returning_valid), .out0_tready(returning_ready),
@@ -150,7 +150,7 @@ module proof_engine #(
     always_comb begin
         if (rst_n) begin
             p_passes : assert (!out_valid || out_data[2:1] == 2'(REAL));
-            p_encoder : assert (!(a_valid && encoder_valid) || encoder == TAG_W'(a[2:1]));
+            p_encoder : assert (!(a_valid && encoder_valid) || 32'(encoder) == 32'(a[2:1]));
             p_room : assert (!returning_valid || returning_ready);
             p_unit_tag : assert (!unit.g_several.tag_valid || unit.g_several.ready[0]);
             p_exit_tag : assert (!exit_tags.g_several.tag_valid || exit_tags.g_several.ready[0]);
