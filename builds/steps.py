@@ -61,6 +61,7 @@ from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.planning.choose_engines import choose_engines
 from finn_vitprune.transforms.planning.part_fit import cannot_fit
+from finn_vitprune.transforms.planning.partition import embeds_in, plan_partition
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of
@@ -71,6 +72,9 @@ from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
+LOADED_EMBEDDING = (
+    "a design that is loaded has a unit of its own for the patch embedding: leave the file out, or give one of a build with that unit"
+)
 PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -149,7 +153,10 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if reservation.loads:
         model, networks = reservation.networks(model, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
-        model = _folded_by(file, in_engines(model, build.settings), build)
+        embeds = embeds_in(read_folding_file(file))
+        if embeds and networks is not None:
+            raise UserError(f"folding file {file}: {LOADED_EMBEDDING}")
+        model = _folded_by(file, in_engines(model, build.settings, embeds), build)
         if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step
             model = model.transform(ApplyConfig(file, node_filter=lambda node: not isinstance(getCustomOp(node), VitEngine)))
         return _loadable(model, networks)
@@ -172,7 +179,7 @@ def _planned(
 
     What loading takes comes on top of a plan. Where both are more than the budget, the next plan has less of it.
     """
-    room, within = room_of(build.part, options.budget).sum(0), options
+    room, within = room_of(build.part, options.budget).sum(0), replace(options, share_embedding=networks is None)
     for left in reversed(range(PLANS_WITH_ROOM)):
         design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
         if networks is None:
@@ -199,7 +206,9 @@ def _plan(model: ModelWrapper, build: BuildContext, options: PlanOptions) -> tup
     """The graph folded by the plan that the settings ask for, and that plan."""
     if build.settings.dealt == "auto":
         return choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
-    model = in_engines(model, build.settings)
+    if (engines := build.settings.dealt) is not None:
+        best = plan_partition(model, engines, build.settings.frames_in_flight or 1, build.part, options, progress.line)
+        return best.model, best.said
     found, summary = plan(model, build.part, options, progress.line)
     found.write(model)
     return model, summary
@@ -213,16 +222,18 @@ def _loadable(model: ModelWrapper, networks: Sequence[Reserved] | None) -> Model
     return model
 
 
-def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
+def in_engines(model: ModelWrapper, settings: BuildSettings, embeds: str = "") -> ModelWrapper:
     """The graph with its encoders in the engines that are asked for; as it is where none are.
 
+    Args:
+        embeds: the role whose unit does the patch embedding; "": that has a unit of its own.
     Raises:
         UserError: the encoders cannot be dealt so, there is nothing to deal to, or a plan has to tell the number.
     """
     engines = settings.dealt
     if engines == "auto":
         raise UserError("a folding file is for the engines that it was made with: give their number in place of --engines auto")
-    return model if engines is None else model.transform(DealEncoders(engines, settings.frames_in_flight or 1))
+    return model if engines is None else model.transform(DealEncoders(engines, settings.frames_in_flight or 1, embeds))
 
 
 def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWrapper:

@@ -40,6 +40,7 @@ OPS: dict[str, str] = {
     "VitEngine": "engine.engine",
     "VitSwitch": "engine.switch",
     "VitMerge": "engine.switch",
+    "VitTagFork": "engine.switch",
     "VitEngineEntry": "engine.ports",
     "VitEngineExit": "engine.ports",
 }

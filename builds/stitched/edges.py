@@ -11,7 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.sim.beats import Stream
-from finn_vitprune.transforms.engines.engine_streams import carried
+from finn_vitprune.transforms.engines.engine_streams import carried, tags_of
 from finn_vitprune.transforms.streams.edges import stream_edges
 
 
@@ -91,10 +91,10 @@ def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
 def _edges_inside(engine: VitEngine) -> Iterator[StitchedEdge]:
     """The streams between the units of an engine."""
     frames, encoders = carried(engine), list(engine.get_nodeattr("encoders"))
-    name, batch = engine.onnx_node.name, engine.batch
+    name, batch, tagged = engine.onnx_node.name, engine.batch, tags_of(engine)
     for edge in _edges(engine.hardware):
         if edge.stream == TAGS:
-            beats, carries = [1] * len(encoders), [[] for _ in encoders]
+            beats, carries = [int(e in tagged.get(edge.tensor, range(len(encoders)))) for e in range(len(encoders))], [[] for _ in encoders]
         else:
             own = frames.get(edge.tensor, [None] * len(encoders))
             beats = [frame.on(edge.stream).beats if frame else 0 for frame in own]

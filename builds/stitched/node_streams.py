@@ -13,7 +13,7 @@ from finn_vitprune.custom_ops.engine.ports import VitEngineEntry
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.sim.beats import Stream, pack
 from finn_vitprune.sim.structures import NodeStreams
-from finn_vitprune.transforms.engines.engine_streams import carried, joined
+from finn_vitprune.transforms.engines.engine_streams import carried, entry_order, joined, tags_of
 
 
 class AllNodeStreams:
@@ -52,14 +52,16 @@ class _EngineFrames:
 
     def __init__(self, engine: VitEngine, images: int) -> None:
         self.engine, self.carried, self.images = engine, carried(engine), images
-        batch, encoders = engine.batch, len(engine.get_nodeattr("encoders"))
+        batch, self.tags = engine.batch, tags_of(engine)
         batches = [range(first, min(first + batch, images)) for first in range(0, images, batch)]
-        self.order = [(encoder, image) for together in batches for encoder in range(encoders) for image in together]
+        self.order = [
+            (encoder, image) for together in batches for encoder in entry_order(engine.get_nodeattr("encoders")) for image in together
+        ]
 
     def beats(self, tensor: str, stream: Stream, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """All beats of a stream, uint8 ``[beats, bytes]``."""
         if stream is TAGS:
-            return np.array([[encoder] for encoder, _ in self.order], np.uint8)
+            return np.array([[encoder] for encoder, _ in self.order if encoder in self.tags[tensor]], np.uint8)
         frames = {
             encoder: np.split(pack(joined(frame.tensors, tensors), frame.on(stream)), self.images)
             for encoder, frame in enumerate(self.carried[tensor]) if frame

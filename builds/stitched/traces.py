@@ -16,7 +16,7 @@ from finn_vitprune import progress
 from finn_vitprune.builds.stitched.accelerator import RtlRun
 from finn_vitprune.builds.stitched.edges import InEngine, StitchedEdge
 from finn_vitprune.sim.beats import unpack_elements
-from finn_vitprune.transforms.engines.engine_streams import joined
+from finn_vitprune.transforms.engines.engine_streams import entry_order, joined
 
 NAMED = 10
 """Places that differ, of which the first are named."""
@@ -24,7 +24,7 @@ NAMED = 10
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stream differs: its name, the encoder (from 1; None outside of engines), the image (from 0), codes that differ."""
+    """Where a stream differs: its name, the encoder (from 1; 0: the patch embedding on a unit of an engine; None outside of engines), the image (from 0), codes that differ."""
 
     stream: str
     encoder: int | None
@@ -32,7 +32,7 @@ class Place:
     codes: int
 
     def __str__(self) -> str:
-        encoder = "" if self.encoder is None else f"encoder {self.encoder}, "
+        encoder = "" if self.encoder is None else f"encoder {self.encoder}, " if self.encoder else "patch embedding, "
         return f"{self.stream}: {encoder}image {self.image}: {self.codes:,} codes differ"
 
 
@@ -91,15 +91,15 @@ def order(inside: InEngine, sent: np.ndarray, images: int) -> list[int]:
     """The encoders (from 0) of the frames that enter an engine, by batches that are as large as the tags that were sent say.
 
     Args:
-        sent: tags of the entry. A batch has as many frames as it sent tags of encoder 0.
+        sent: tags of the entry. A batch has as many frames as it sent tags of the pass with which images begin.
         images: that enter at least.
     """
-    encoders = len(inside.encoders)
+    tags = entry_order(inside.encoders)
     found: list[int] = []
-    while len(found) < max(len(sent), images * encoders):
-        fresh = sent[len(found) : len(found) + inside.batch] == 0
+    while len(found) < max(len(sent), images * len(tags)):
+        fresh = sent[len(found) : len(found) + inside.batch] == tags[0]
         frames = max(1, len(fresh) if fresh.all() else int(np.argmin(fresh)))
-        found += [encoder for encoder in range(encoders) for _ in range(frames)]
+        found += [encoder for encoder in tags for _ in range(frames)]
     return found
 
 
@@ -156,7 +156,7 @@ def _of_encoder(name: str, encoder: int | None, frames: Sequence[np.ndarray], wa
 def _wrong_tags(name: str, inside: InEngine, tags: np.ndarray, encoders: Sequence[int], images: int) -> Iterator[Place]:
     """The frames of which another tag came than their encoder's."""
     seen: Counter[int] = Counter()
-    for number, encoder in enumerate(encoders):
+    for number, encoder in enumerate(encoder for encoder in encoders if inside.beats[encoder]):
         if seen[encoder] < images and (number >= len(tags) or tags[number] != encoder):
             yield Place(name, inside.encoders[encoder], seen[encoder], 1)
         seen[encoder] += 1

@@ -72,6 +72,9 @@ class VitEngine(VitOp):
     it (:mod:`finn_vitprune.transforms.engines.engine_units`): the units, FIFOs and converters, the entry, and the exit with the way back, which
     closes a circle. Its constants are those of the body, and its own. Both are attributes of the node as bytes: FINN's steps go
     into attributes that are graphs. ``interval``: cycles of a frame, as planned.
+
+    Where the patch embedding runs on one of the units, x are patches, ``[tokens_in, patch_channels]``, and ``encoders`` ends with 0, the
+    pass before encoder 1.
     """
 
     ATTRIBUTES = {
@@ -80,6 +83,9 @@ class VitEngine(VitOp):
         "channels": ("i", True, 0),
         "SIMD": ("i", False, 1),
         "inputDataType": ("s", False, "INT16"),
+        "patch_channels": ("i", False, 0),
+        "patch_SIMD": ("i", False, 1),
+        "patchDataType": ("s", False, "UINT8"),
         "encoders": ("ints", True, []),
         "roles": ("s", True, ""),
         "frames_in_flight": ("i", False, 1),
@@ -96,8 +102,16 @@ class VitEngine(VitOp):
         get = self.get_nodeattr
         return Stream(get(tokens), get("channels"), get("SIMD"), DataType[get("inputDataType")])
 
+    @property
+    def embeds(self) -> bool:
+        """Whether the patch embedding runs on one of its units."""
+        return self.get_nodeattr("patch_channels") > 0
+
     def in_streams(self) -> list[Stream]:
-        return [self._stream("tokens_in")]
+        get = self.get_nodeattr
+        if not self.embeds:
+            return [self._stream("tokens_in")]
+        return [Stream(get("tokens_in"), get("patch_channels"), get("patch_SIMD"), DataType[get("patchDataType")])]
 
     def out_streams(self) -> list[Stream]:
         return [self._stream("tokens_out")]
@@ -197,7 +211,7 @@ class VitEngine(VitOp):
     def passes(self, frames: int) -> list[UnitPass]:
         """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""
         times = EngineTimes(self.hardware)
-        tokens = times.port.of_encoder(0).tokens
+        tokens = times.port.outside.tokens
         at_once = TokenTimes((0.0,) * tokens, (0.0,) * tokens)
         times.batch(frames, lambda _: at_once)
         return times.passes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from qonnx.core.datatype import DataType
 
@@ -11,6 +9,7 @@ from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.load_chain import LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.op.memory import Estimate
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.op.shared import frame_luts
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
@@ -19,7 +18,8 @@ from finn_vitprune.sim.beats import Stream
 class EngineBranches(VitOp):
     """Frames of encoder e, ``tokens[e]`` rows of ``channels``, pass on branch ``branches[e]``; none where ``tokens[e]`` is 0.
 
-    ``most_tokens``: rows that it is made for at least.
+    ``most_tokens``: rows that it is made for at least. ``row_channels``: channels by encoder, where they differ.
+    ``ends_tags``: whether the tags go on to no other unit.
     """
 
     ATTRIBUTES = {
@@ -27,30 +27,54 @@ class EngineBranches(VitOp):
         "most_tokens": ("i", False, 0),
         "branches": ("ints", True, []),
         "channels": ("i", True, 0),
+        "row_channels": ("ints", False, []),
         "SIMD": ("i", False, 1),
         "inputDataType": ("s", True, ""),
         "frames": ("i", False, 4),
+        "ends_tags": ("i", False, 0, {0, 1}),
     }
 
     def tags(self) -> list[Stream]:
         return [TAGS]
 
+    def tag_ports(self) -> tuple[int, int]:
+        return 1, 1 - self.get_nodeattr("ends_tags")
+
+    @property
+    def tags_on(self) -> list[Stream]:
+        """The tags as they go on."""
+        return [] if self.get_nodeattr("ends_tags") else self.tags()
+
     @property
     def stream(self) -> Stream:
         """The largest frame."""
         get = self.get_nodeattr
-        return Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        whole = Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        return max([whole, *map(self.of_encoder, range(len(get("row_channels"))))], key=lambda stream: stream.beats)
+
+    def of_encoder(self, encoder: int) -> Stream:
+        """A frame of an encoder, from 0."""
+        get = self.get_nodeattr
+        channels = get("row_channels")[encoder] if get("row_channels") else get("channels")
+        return Stream(get("tokens")[encoder], channels, get("SIMD"), DataType[get("inputDataType")])
 
     def branch(self, encoder: int) -> int | None:
-        """The branch of an encoder's frame; None where it has none."""
-        return self.get_nodeattr("branches")[encoder] if self.get_nodeattr("tokens")[encoder] else None
+        """The branch of an encoder's frame; None where it has none, or is not known here (:class:`VitTagFork`)."""
+        tokens = self.get_nodeattr("tokens")
+        return self.get_nodeattr("branches")[encoder] if encoder < len(tokens) and tokens[encoder] else None
 
     @property
     def ways(self) -> list[Stream]:
         """The branches, each with the largest frame that passes it."""
-        pairs = [*zip(self.get_nodeattr("tokens"), self.get_nodeattr("branches"))]
-        count = 1 + max(branch for tokens, branch in pairs if tokens)
-        return [replace(self.stream, tokens=max(t for t, b in pairs if b == way)) for way in range(count)]
+        branches = self.get_nodeattr("branches")
+        frames = [self.of_encoder(e) for e in range(len(branches))]
+        count = 1 + max(branch for frame, branch in zip(frames, branches) if frame.tokens)
+        return [max((f for f, b in zip(frames, branches) if b == way), key=lambda frame: frame.beats) for way in range(count)]
+
+    @property
+    def frame_beats(self) -> list[int]:
+        """Beats of a frame by encoder."""
+        return [self.of_encoder(e).beats for e in range(len(self.get_nodeattr("tokens")))]
 
     def verify_node(self) -> list[str]:
         """Raise a UserError for attributes that do not go together; an empty list when all is well."""
@@ -67,7 +91,7 @@ class EngineBranches(VitOp):
 
     def frame_luts(self) -> int:
         """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
-        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
+        beats = self.frame_beats
         ways = [1 << branch for branch in self.get_nodeattr("branches")]
         return frame_luts(self.get_nodeattr("frames"), beats, [b == 0 for b in beats], ways)
 
@@ -90,8 +114,7 @@ class BranchesBackend(LoadedBackend):
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Beats of a frame, and its branch, one hot."""
-        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
-        return {"shapes": frame_rows(beats, [1 << branch for branch in self.get_nodeattr("branches")])}
+        return {"shapes": frame_rows(self.frame_beats, [1 << branch for branch in self.get_nodeattr("branches")])}
 
     def widen(self, other: EngineBranches) -> None:
         self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
@@ -104,7 +127,7 @@ class VitSwitch(EngineBranches):
         return [self.stream, TAGS]
 
     def out_streams(self) -> list[Stream]:
-        return [*self.ways, TAGS]
+        return [*self.ways, *self.tags_on]
 
     def resources(self) -> Estimate:
         """One LUT a bit of the input register, handshakes."""
@@ -125,7 +148,7 @@ class VitMerge(EngineBranches):
         return [*self.ways, TAGS]
 
     def out_streams(self) -> list[Stream]:
-        return [self.stream, TAGS]
+        return [self.stream, *self.tags_on]
 
     def resources(self) -> Estimate:
         """One LUT a bit of the input registers and of the choice, handshakes."""
@@ -138,3 +161,33 @@ class VitMerge_rtl(BranchesBackend, VitMerge):
 
     RTL_TOP = "vp_engine_merge"
     PACKED = ("in",)
+
+
+class VitTagFork(VitOp):
+    """Copies tags to two chains of units: output 0 has all, output 1 lacks those of the pass before the encoders, ``left_out``."""
+
+    ATTRIBUTES = {"left_out": ("i", True, 0)}
+
+    def in_streams(self) -> list[Stream]:
+        return [TAGS]
+
+    def out_streams(self) -> list[Stream]:
+        return [TAGS, TAGS]
+
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Not of one frame alone: the second chain has no beat of some."""
+        raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
+
+    def resources(self) -> Estimate:
+        """A skid of the tag's byte, the fork, the comparison."""
+        return Estimate(LUT=16)
+
+
+class VitTagFork_rtl(VitRTLBackend, VitTagFork):
+    """RTL of :class:`VitTagFork`."""
+
+    RTL_TOP = "vp_engine_tag_fork"
+    RTL_OUTPUTS = 2
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return {"OUT": self.get_nodeattr("left_out")}

@@ -15,7 +15,7 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine.ports import EnginePort
+from finn_vitprune.custom_ops.engine.ports import VitEngineEntry, VitEngineExit
 from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch
 from finn_vitprune.custom_ops.op.base import StreamOp, VitOp
 from finn_vitprune.custom_ops.op.shared import SharedOp
@@ -66,13 +66,18 @@ class EngineNode:
         shared = self.op.by_encoder() if isinstance(self.op, SharedOp) and self.op.shared else None
         self.by_encoder: list[VitOp | None] = []
         for encoder, streams in enumerate(passing):
-            self.by_encoder.append(shared[encoder] if shared else self._own(encoder, streams))
+            if shared:
+                self.by_encoder.append(shared[encoder] if encoder < len(shared) else None)
+            else:
+                self.by_encoder.append(self._own(encoder, streams))
             streams |= self._outputs(encoder, streams)
         self.free = 0.0
         """When the last token of the pass before left."""
 
     def _own(self, encoder: int, streams: Streams) -> VitOp | None:
         """An op that is not shared: with frames of the size that comes, where it only passes them on."""
+        if isinstance(self.op, VitEngineExit):
+            return self.op if self.node.input[0] in streams else None
         if (came := next((streams[name] for name in self.node.input if name in streams), None)) is None:
             return None
         if not isinstance(self.op, StreamOp) and not self.op.is_converter:
@@ -88,11 +93,14 @@ class EngineNode:
         op, own, inputs = self.op, self.by_encoder[encoder], self.node.input
         if own is None:
             return {}
+        if isinstance(op, VitEngineExit):
+            return {self.node.output[op.way(encoder)]: streams[inputs[0]]}
         if isinstance(op, VitSwitch):
             way = op.branch(encoder)
             return {} if way is None else {self.node.output[way]: streams[inputs[0]]}
         if isinstance(op, VitMerge):
-            return {self.node.output[0]: streams[inputs[op.branch(encoder)]]}
+            way = op.branch(encoder)
+            return {} if way is None else {self.node.output[0]: streams[inputs[way]]}
         return dict(zip(self.node.output, own.out_streams()))
 
     def pass_times(self, encoder: int, times: Times) -> Times:
@@ -100,11 +108,14 @@ class EngineNode:
         op, own, inputs = self.op, self.by_encoder[encoder], self.node.input
         if own is None:
             return {}
+        if isinstance(op, VitEngineExit):
+            return {self.node.output[op.way(encoder)]: _later(times[inputs[0]], PORT_CYCLES)}
         if isinstance(op, VitSwitch):
             way = op.branch(encoder)
             return {} if way is None else {self.node.output[way]: _later(times[inputs[0]], op.beat_cycles())}
         if isinstance(op, VitMerge):
-            return {self.node.output[0]: _later(times[inputs[op.branch(encoder)]], op.beat_cycles())}
+            way = op.branch(encoder)
+            return {} if way is None else {self.node.output[0]: _later(times[inputs[way]], op.beat_cycles())}
         arrivals = [times[name] for name, _ in zip(inputs, own.in_streams()) if name in times]
         if not arrivals:
             return {}
@@ -139,19 +150,23 @@ class EngineTimes:
 
     def __init__(self, hardware: ModelWrapper) -> None:
         self.hardware = hardware
-        ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
-        (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
-        self.port = getCustomOp(self.entry)
-        passing = [{self.entry.output[0]: self.port.of_encoder(encoder)} for encoder in range(self.encoders)]
-        self.nodes = [EngineNode(node, passing) for node in in_order(hardware) if node not in ports]
+        self.entry = next(node for node in hardware.graph.node if node.op_type == "VitEngineEntry_rtl")
+        self.port: VitEngineEntry = getCustomOp(self.entry)
+        to_engine, _, *new = self.entry.output
+        passing = [{to_engine: self.port.of_encoder(encoder)} for encoder in range(self.encoders)]
+        if self.port.embeds:
+            passing.append({new[0]: self.port.embedded})
+        self.nodes = [EngineNode(node, passing) for node in in_order(hardware) if node.name != self.entry.name]
+        (self.exit,) = (n.node for n in self.nodes if isinstance(n.op, VitEngineExit))
         back = next(node for node in hardware.graph.node if self.entry.input[1] in node.output)
-        self.back = getCustomOp(back).beat_cycles()
-        """Cycles of a beat in the FIFO between exit and entry."""
+        self.back, self.returning = getCustomOp(back).beat_cycles(), back.input[0]
+        """Cycles of a beat in the FIFO between exit and entry, and what goes into it."""
         self.fifo_cycles = FEED_CYCLES + sum(
             getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2]
         )
         """Through the FIFO at the entry."""
-        self.entry_free = 0.0
+        self.entry_free, self.new_free = 0.0, 0.0
+        """When the next frame may enter, and, where images have a pass before the encoders, the next image."""
         self.passes: list[UnitPass] = []
         """Every pass through every unit so far."""
 
@@ -159,29 +174,56 @@ class EngineTimes:
     def encoders(self) -> int:
         return len(self.port.get_nodeattr("tokens"))
 
-    def frame(self, encoder: int, arrivals: TokenTimes, first: bool = True) -> TokenTimes:
-        """A pass: when its tokens leave at the exit, given when they come to the entry. In encoder 0 a frame comes through a FIFO; one that
-        is not the ``first`` of its batch begins when it is whole."""
-        beats, start = self.port.stream.token_beats, self.entry_free
-        if encoder == 0:
-            arrivals = _later(arrivals, self.fifo_cycles)
-            start = max(start, (arrivals.first[0] if first else arrivals.last[-1]) + PORT_CYCLES + BEGIN_CYCLES)
-        entered = arrivals.served(beats, PORT_CYCLES, start=start)
-        self.entry_free = entered.last[-1] + TURN_CYCLES
-        times: Times = {self.entry.output[0]: entered}
+    @property
+    def tags(self) -> list[int]:
+        """The passes of an image in their order: the encoders from 0, before them that of the patch embedding, which has the last tag."""
+        return [*([self.encoders] if self.port.embeds else ()), *range(self.encoders)]
+
+    def frame(self, encoder: int, arrivals: TokenTimes, first: bool = True, last: bool = True) -> TokenTimes:
+        """A pass: when its tokens leave at the exit, given when they come to the entry. From outside a frame comes through a FIFO; one that
+        is not the ``first`` of its batch begins when it is whole.
+
+        Args:
+            last: of a batch that can take no more: an image that has a way of its own from outside lets the next pass begin while it enters.
+        """
+        entered = self._entered(encoder, arrivals, first)
+        times: Times = {self.entry.output[2 if encoder == self.encoders else 0]: entered}
         for node in self.nodes:
             left = node.pass_times(encoder, times)
             times |= left
-            if left:
+            if left and node.node is not self.exit:
                 begins, ends = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
                 self.passes.append(UnitPass(node.node.name, encoder, begins, ends))
-        return _later(times[self.exit.input[0]], PORT_CYCLES)
+            if left and encoder == self.encoders and node.op.macs():
+                self._let_in(entered, next(iter(left.values())), node.op.held_tokens() // 2, last)
+        return times[self.exit.output[0] if encoder == self.encoders - 1 else self.returning]
+
+    def _let_in(self, entered: TokenTimes, left: TokenTimes, held: int, last: bool) -> None:
+        """When the entry is free again after an image in the pass before the encoders: its unit takes no more than ``held`` rows ahead of
+        those that leave it, and rows that wait hold the entry."""
+        rows, beats = left.tokens, self.port.outside.token_beats
+        waits = left.first[rows - 1 - held] + held // 2 * beats if rows > held else 0.0
+        self.new_free = max(entered.last[-1], waits) + TURN_CYCLES
+        self.entry_free = entered.first[0] + TURN_CYCLES if last else self.new_free
+
+    def _entered(self, encoder: int, arrivals: TokenTimes, first: bool) -> TokenTimes:
+        """When the tokens of a frame are behind the entry."""
+        start, outside = self.entry_free, encoder == self.tags[0]
+        if outside:
+            arrivals = _later(arrivals, self.fifo_cycles)
+            start = max(start, (arrivals.first[0] if first else arrivals.last[-1]) + PORT_CYCLES + BEGIN_CYCLES)
+        if encoder < self.encoders:
+            entered = arrivals.served(self.port.stream.token_beats, PORT_CYCLES, start=start)
+            self.entry_free = entered.last[-1] + TURN_CYCLES
+            return entered
+        return arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=max(start, self.new_free))
 
     def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:
         """A batch of so many frames through all encoders: when the tokens of each leave."""
-        there = [arrivals(i) for i in range(frames)]
-        for encoder in range(self.encoders):
-            there = [self.frame(encoder, _later(times, self.back if encoder else 0), first=i == 0) for i, times in enumerate(there)]
+        there, most = [arrivals(i) for i in range(frames)], self.port.get_nodeattr("batch")
+        for encoder in self.tags:
+            back = 0 if encoder == self.tags[0] else self.back
+            there = [self.frame(encoder, _later(times, back), i == 0, i == most - 1) for i, times in enumerate(there)]
         return there
 
 
@@ -207,7 +249,7 @@ def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
         batches: after the first, over which the interval is a mean; fewer, where two take the same.
     """
     port = EngineTimes(hardware).port
-    frames, first = port.get_nodeattr("batch"), port.of_encoder(0)
+    frames, first = port.get_nodeattr("batch"), port.outside
     at_once = TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)
     (alone,) = EngineTimes(hardware).batch(1, lambda _: TokenTimes.steady(first.tokens, first.token_beats))
     engine = EngineTimes(hardware)

@@ -16,7 +16,7 @@ GROUPS = {
     "attention": ("attention",),
     "projection": ("projection",),
     "MLP 1": ("MLP 1",),
-    "MLP 2": ("MLP 2",),
+    "MLP 2": ("MLP 2", "MLP 2 and patch embedding"),
     "FIFOs, converters": (),
     "outside encoders": (),
     "LayerNorm, adds, drops": (),

@@ -16,6 +16,7 @@ SHORT = {
     "LayerNorm 2": "LN 2",
     "attention": "attn.",
     "projection": "proj.",
+    "MLP 2 and patch embedding": "MLP 2",
     "MLP activation": "act.",
     "token drop": "drop",
     "attention add": "add",

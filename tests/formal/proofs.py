@@ -501,8 +501,8 @@ ENGINE_PROGRESS = Proof(
     only="out.p_progress",
     faults=(
         Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
-        Fault("vp_engine_entry", " || (entered_q != '0 && !waits_q)", "", "p_progress"),
-        Fault("vp_engine_entry", "(entered_q != '0 && !waits_q)", "(entered_q != '0 && !new_valid)", "p_progress"),
+        Fault("vp_engine_entry", " || alone", "", "p_progress"),
+        Fault("vp_engine_entry", "!entering_q && !waits_q", "!new_valid", "p_progress"),
     ),
 )
 ENGINE_ALONE = replace(
@@ -511,6 +511,21 @@ ENGINE_ALONE = replace(
     parameters=ENGINE_PROGRESS.parameters | {"BATCH": 1, "LIMIT": 13},
     never=("c_cut",),
     faults=ENGINE_PROGRESS.faults[:1],
+)
+
+EMBEDDING_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_merge", "vp_engine_tag_fork", "vp_engine_entry", "vp_engine_exit")
+EMBEDDING = replace(
+    ENGINE,
+    name="an engine of two encoders with a pass before them, batches of 2",
+    sources=EMBEDDING_FILES,
+    parameters={"EMBEDS": 1, "ENTER": "96'h2_00000001_00000002", "LEAVE": "96'h1_00000001_00000001"},
+    cycles=30,
+    faults=(
+        Fault("vp_engine_entry", "(new_valid && !entering_q)", "new_valid", "p_counted"),
+        Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || alone", "alone", "order.p_lose"),
+        Fault("vp_engine_entry", "codes[c-1] = !new_data[c-1]", "codes[c-1] = new_data[c-1]", "p_encoder"),
+        Fault("vp_engine_tag_fork", ".in_valid(valid[1] && !skipped)", ".in_valid(valid[1])", "p_encoder"),
+    ),
 )
 
 DROP_FILES = (
@@ -616,6 +631,7 @@ BLOCKS = (
     ENGINE,
     ENGINE_PROGRESS,
     ENGINE_ALONE,
+    EMBEDDING,
     ENGINE_FRAME,
     SHARED_SELECT,
     SHARED_SPLIT,

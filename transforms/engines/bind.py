@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 
@@ -23,6 +23,14 @@ SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
 IN_SPLIT = ("LayerNorm 1 fork", "Q input token selection")
 """Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
 ROTARY = "VitRotary"
+BEFORE = ("patch embedding", "token embedding")
+"""Layers before the encoders: what a patch embedding that runs on a unit of an engine needs there, and nothing else."""
+EMBEDS = " and patch embedding"
+"""Behind the role of a unit that does the patch embedding, too."""
+BEFORE_ENCODERS = 0
+"""The number of the pass before encoder 1 among the encoders of an engine, where it stands last."""
+CODE_BITS = 8
+"""Bits of pixel codes at most."""
 PREFERENCE = 0.05
 """Cuts behind a token drop may make the largest engine larger by this share."""
 
@@ -37,7 +45,11 @@ class BoundUnit:
 
 @dataclass(frozen=True)
 class Engine:
-    """Encoders (from 1) that run one after another, and the units on which they run, in the order of the first that has them."""
+    """Encoders (from 1) that run one after another, and the units on which they run, in the order of the first that has them.
+
+    Where the patch embedding runs on one of the units, it is a pass before encoder 1: the last of ``encoders``
+    (:data:`BEFORE_ENCODERS`), for which nodes of a unit stand last, too.
+    """
 
     encoders: tuple[int, ...]
     units: tuple[BoundUnit, ...]
@@ -51,13 +63,15 @@ class EngineBinding:
     outside: tuple[str, ...]
 
 
-def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
+def bind(model: ModelWrapper, engines: int | Sequence[int], embeds: str = "") -> EngineBinding:
     """Bind the nodes of a flat hardware graph, without FIFOs and converters, to the units of engines.
 
     Args:
         engines: their number, to deal the encoders by products (:func:`deal`), or the encoders of each.
+        embeds: the role whose unit does the patch embedding; "": that has a unit of its own, outside.
     Raises:
-        UserError: the encoders cannot be dealt so, or several have to share what only one can have: rotary position embedding.
+        UserError: the encoders cannot be dealt so, or several have to share what only one can have (rotary position embedding), or that
+            unit cannot do the patch embedding.
     """
     layers, outside = _layers(model)
     sizes = _sizes(model, layers, engines)
@@ -68,7 +82,64 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
         )
     ends = list(accumulate(sizes))
     dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
-    return EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
+    found = EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
+    return _embedding(model, found, embeds) if embeds else found
+
+
+def _embedding(model: ModelWrapper, binding: EngineBinding, role: str) -> EngineBinding:
+    """The binding with the patch embedding on the unit of ``role``."""
+    if reason := no_embedding(model, binding, role):
+        raise UserError(f"the patch embedding cannot run on {role}: {reason}")
+    (engine,) = binding.engines
+    matrix, tokens = _named(model, BEFORE)
+    units = [
+        BoundUnit(f"{role}{EMBEDS}", (*unit.nodes, (matrix,))) if unit.role == role else replace(unit, nodes=(*unit.nodes, ()))
+        for unit in engine.units
+    ]
+    units.append(BoundUnit(BEFORE[1], (*(() for _ in engine.encoders), (tokens,))))
+    outside = tuple(name for name in binding.outside if name not in (matrix, tokens))
+    return EngineBinding((Engine((*engine.encoders, BEFORE_ENCODERS), tuple(units)),), outside)
+
+
+def no_embedding(model: ModelWrapper, binding: EngineBinding, role: str) -> str:
+    """Why the unit of a role cannot do the patch embedding as one more pass; "" where it can."""
+    if len(binding.engines) != 1 or len(binding.engines[0].encoders) < 2:
+        return "it needs one engine of all encoders, and two of them at least"
+    ahead = [node.name for node in model.graph.node if node.name in binding.outside and _before(model, node.name)]
+    if [_layer_of(model, name) for name in ahead] != list(BEFORE):
+        return "another layer than these stands before encoder 1: " + ", ".join(BEFORE)
+    unit = next((unit for unit in binding.engines[0].units if unit.role == role), None)
+    ops = {node.name: getCustomOp(node) for node in model.graph.node}
+    if unit is None or not all(len(names) == 1 and kind_of(ops[names[0]].onnx_node) == "BlockSparseMVAU" for names in unit.nodes):
+        return "it is no matrix of every encoder"
+    own, other = ops[unit.nodes[0][0]].own_fold(), ops[ahead[0]].own_fold()
+    pixels, codes = other.x, own.x
+    if not codes.signed() or pixels.bitwidth() != codes.bitwidth() or pixels.bitwidth() > CODE_BITS:
+        return f"its inputs are {codes.name}, pixels {pixels.name}"
+    for what, mine, others in (
+        ("blocks", own.block, other.block), ("outputs", own.y.name, other.y.name), ("columns", own.mh, other.mh),
+        ("requantisation", (own.requant, own.mult_bits), (other.requant, other.mult_bits)),
+    ):  # fmt: skip
+        if mine != others:
+            return f"its {what} are {mine}, those of the patch embedding {others}"
+    return ""
+
+
+def _before(model: ModelWrapper, name: str) -> bool:
+    """Whether a node outside of the encoders stands before them."""
+    names, order = node_names(model), [node.name for node in model.graph.node]
+    first = min(i for i, node in enumerate(order) if names[node].encoder is not None)
+    return order.index(name) < first
+
+
+def _layer_of(model: ModelWrapper, name: str) -> str:
+    return node_names(model)[name].layer
+
+
+def _named(model: ModelWrapper, layers: Sequence[str]) -> tuple[str, ...]:
+    """The nodes outside of encoders with these names."""
+    names = node_names(model)
+    return tuple(next(node for node, name in names.items() if name.encoder is None and name.layer == layer) for layer in layers)
 
 
 def encoder_count(model: ModelWrapper) -> int:

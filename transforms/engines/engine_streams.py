@@ -13,13 +13,16 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of, layers
-from finn_vitprune.custom_ops.engine.ports import EnginePort
-from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch
+from finn_vitprune.custom_ops.engine.ports import VitEngineExit
+from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch, VitTagFork
 from finn_vitprune.custom_ops.engine.times import in_order
 from finn_vitprune.sim.beats import Stream
-from finn_vitprune.transforms.engines.bind import SAME_UNIT
+from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, SAME_UNIT
 from finn_vitprune.transforms.engines.engine_units import DROP, SELECT, SPLIT, unit_name
 from finn_vitprune.transforms.streams.node_names import kind_of
+
+SIGNS = "VitLookup"
+"""The table in the flat graph that makes signed codes of patches (:mod:`.sign_pixels`)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,32 @@ def carried(engine: VitEngine) -> dict[str, list[Carried | None]]:
     return _Carried(engine).streams()
 
 
+def tags_of(engine: VitEngine) -> dict[str, list[int]]:
+    """The tags on each stream of tags in an engine, by tensor: units that are not in the pass before the encoders never see its."""
+    found: dict[str, list[int]] = {}
+    for node in engine.structure.graph.node:
+        op = getCustomOp(node)
+        came, left = op.tag_ports()
+        tags = list(node.output[len(op.out_streams()) - left :]) if left else []
+        if isinstance(op, VitTagFork):
+            whole = found[node.input[0]]
+            found |= {node.output[0]: whole, node.output[1]: [tag for tag in whole if tag != op.get_nodeattr("left_out")]}
+        elif tags:
+            source = found[node.input[len(op.in_streams()) - 1]] if came else list(range(len(engine.get_nodeattr("encoders"))))
+            found[tags[0]] = source
+    return found
+
+
+def entry_order(encoders: Sequence[int]) -> list[int]:
+    """The passes of an image by their tags, in the order in which it enters them: a pass before encoder 1 has the last tag.
+
+    Args:
+        encoders: of the engine, from 1.
+    """
+    tags = list(range(len(encoders)))
+    return [tags[-1], *tags[:-1]] if encoders[-1] == BEFORE_ENCODERS else tags
+
+
 def joined(carries: Sequence[str], tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """Frames ``[F, tokens, channels]`` of :attr:`Carried.tensors`."""
     return np.concatenate([tensors[name] for name in carries], axis=-1)
@@ -97,40 +126,48 @@ class _Carried:
         self.bound = _bound(engine)
         self.role_of = {unit_name(engine, role): role for role in self.bound}
         self.divided = {frozenset(pair): pair for pair in _divided(engine)}
-        ports = [node for node in self.hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
-        self.entry, self.exit = sorted(ports, key=lambda node: node.op_type != "VitEngineEntry_rtl")
-        self.between = [node for node in in_order(self.hardware) if node.name not in (self.entry.name, self.exit.name)]
+        self.order = in_order(self.hardware)
+        self.entry = next(node for node in self.order if node.op_type == "VitEngineEntry_rtl")
 
     def streams(self) -> dict[str, list[Carried | None]]:
-        encoders = len(self.engine.get_nodeattr("encoders"))
+        encoders = self.engine.get_nodeattr("encoders")
         entering = Carried.of(self.entry.input[0], self.engine.in_streams()[0])
-        passes = []
-        for encoder in range(encoders):
-            passes.append(self._pass(encoder, entering))
-            entering = passes[-1][self.exit.input[0]]
-        out, turn = self.exit.output
-        back = next(node for node in self.hardware.graph.node if node.input[0] == turn)
-        for frames in passes[:-1]:
-            frames |= dict.fromkeys((turn, *back.output), frames[self.exit.input[0]])
-        passes[0][self.entry.input[0]] = passes[0][self.entry.output[0]]
-        passes[-1][out] = passes[-1][self.exit.input[0]]
-        return {tensor: [frames.get(tensor) for frames in passes] for tensor in {t: None for frames in passes for t in frames}}
+        back = next(node for node in self.hardware.graph.node if self.entry.input[1] in node.output)
+        passes: dict[int, dict[str, Carried]] = {}
+        for encoder in entry_order(encoders):
+            passes[encoder] = self._pass(encoder, entering, first=not passes)
+            if returned := passes[encoder].get(back.input[0]):
+                entering = passes[encoder][back.output[0]] = returned
+        return {t: [passes[e].get(t) for e in range(len(encoders))] for t in {t: None for frames in passes.values() for t in frames}}
 
-    def _pass(self, encoder: int, entering: Carried) -> dict[str, Carried]:
-        """A frame on its way through an encoder, by tensor; into encoder 0 through the FIFO at the entry."""
-        to_engine, to_fifo, _ = self.entry.output
-        at = {to_engine: entering} if encoder else {to_engine: entering, to_fifo: entering}
-        for node in self.between:
-            at |= self._outputs(node, encoder, at)
+    def _pass(self, encoder: int, entering: Carried, first: bool) -> dict[str, Carried]:
+        """A frame on its way through an encoder, by tensor; the first through the FIFO at the entry."""
+        to_engine, to_fifo, *others = self.entry.output
+        at = {to_engine: entering}
+        if first and self.engine.embeds:
+            at = {others[0]: self._signed(entering)}
+        if first:
+            at |= dict.fromkeys((self.entry.input[0], to_fifo), entering)
+        for node in self.order:
+            if node.name != self.entry.name:
+                at |= self._outputs(node, encoder, at)
         return at
+
+    def _signed(self, patches: Carried) -> Carried:
+        """Patches as they leave the entry: what a table in the flat graph makes of them, where they are not signed anyway."""
+        table = next((node for node in self.flat.graph.node if kind_of(node) == SIGNS and node.input[0] == self.entry.input[0]), None)
+        return patches if table is None else self._layer(table.name)[0]
 
     def _outputs(self, node: NodeProto, encoder: int, at: dict[str, Carried]) -> dict[str, Carried]:
         """What a node gives in an encoder: nothing where it gets nothing, or where that is not known."""
         op, source = getCustomOp(node), at.get(node.input[0])
         if isinstance(op, VitMerge):
-            source = at.get(node.input[op.branch(encoder)])
+            way = op.branch(encoder)
+            source = None if way is None else at.get(node.input[way])
         if source is None:
             return {}
+        if isinstance(op, VitEngineExit):
+            return {node.output[op.way(encoder)]: source}
         if isinstance(op, VitSwitch):
             way = op.branch(encoder)
             return {} if way is None else {node.output[way]: source}

@@ -3,6 +3,9 @@
 The body of an engine is the flat graph of its encoders. Where a role is in some encoders only, the others pass it: a token
 selection selects all tokens; token drops are units of their own, one an encoder, between a switch and a merge of the streams.
 The last encoder's Q, for the class token alone, and its KV become one QKV, of whose queries the split passes the first.
+
+Where the patch embedding is a pass of one of the units, a merge before that unit takes patches from the entry, and a switch behind it
+gives what it makes of them to the token embedding, from which a frame goes to encoder 0 by the way back.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
@@ -20,11 +23,11 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops.engine.engine import SINK, SOURCE, VitEngine, rename_tensors
 from finn_vitprune.custom_ops.engine.times import engine_cycles
-from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.tokens.select_token import ALL
-from finn_vitprune.transforms.engines.bind import SAME_UNIT, BoundUnit
+from finn_vitprune.transforms.engines.bind import BEFORE, EMBEDS, SAME_UNIT, BoundUnit
 from finn_vitprune.transforms.streams.edges import stream_edges
 from finn_vitprune.transforms.streams.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.streams.insert_width_converters import InsertWidthConverters
@@ -35,6 +38,9 @@ ENTRY, EXIT = "entry", "exit"
 SPLIT, DROP, SELECT = "VitSplit", "VitTokenDrop", "VitSelectToken"
 WHOLE_FRAMES = ("attention", "attention add", "MLP add")
 """Roles behind FIFOs that hold a whole frame: of queries, and of the residual."""
+
+MOST_PATCH_CODES = 32
+"""Codes of patches that enter an engine a cycle, at most."""
 
 End = tuple[str, int]
 """A role, and the number of one of its streams."""
@@ -51,8 +57,17 @@ def engine_units(engine: VitEngine) -> GraphProto:
 
 def bind_units(engine: VitEngine) -> None:
     """Give an engine the units that its folds make, and the interval that they have."""
+    if engine.embeds:
+        engine.set_nodeattr("patch_SIMD", _patch_width(engine))
     engine.set_graph("units", engine_units(engine))
     engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.structure).interval))
+
+
+def _patch_width(engine: VitEngine) -> int:
+    """Codes a beat from outside: as many as the unit of the patch embedding takes, or a part of them that is wide enough."""
+    role = next(role for role, _ in role_ops(engine, engine.body) if role.endswith(EMBEDS))
+    (unit, *_) = next(ops for name, ops in role_ops(engine, engine.body) if name == role)
+    return max(width for width in divisors(unit.get_nodeattr("in_width")) if width <= MOST_PATCH_CODES)
 
 
 def role_depths(engine: VitEngine) -> dict[str, list[int]]:
@@ -96,19 +111,22 @@ class _Units:
         self.engine, self.body = engine, engine.body.transform(SetFifoDepths())
         self.nodes = {node.name: node for node in self.body.graph.node}
         self.bound = [BoundUnit(role, tuple(map(tuple, names))) for role, names in json.loads(engine.get_nodeattr("roles"))]
-        self.encoders = len(self.bound[0].nodes)
+        self.encoders = len(self.bound[0].nodes) - engine.embeds
+        """Without the pass before them, whose column in the roles is the last."""
         self.least_depths: dict[str, list[int]] = json.loads(engine.get_nodeattr("least_depths") or "{}")
         self.frames = engine.batch
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
+        self.held = 2 * self.frames
+        """Tags that wait at a unit, at most."""
         self.batch_beats = max([self.frames * engine.in_streams()[0].beats, *self.least_depths.get(ENTRY, [])])
         """Of a batch that waits for encoder 0."""
 
     # --- what the roles are ---
 
     def _role(self, unit: BoundUnit) -> _Role:
-        ops = [self._op(unit, e) for e in range(self.encoders)]
+        ops = [self._op(unit, e) for e in self._columns(unit)]
         depths = [list(op.get_nodeattr("inFIFODepths")) for op in ops if op is not None]
         inputs = max(len(op.in_streams()) for op in ops if op is not None)
         least = self.least_depths.get(unit.role, [])
@@ -117,6 +135,12 @@ class _Units:
             slot = self._whole_slot(unit.role)
             depth[slot] = max(depth[slot], *(op.in_streams()[slot].beats for op in ops if op is not None))
         return _Role(unit.role, tuple(ops), tuple(depth))
+
+    def _columns(self, unit: BoundUnit) -> Sequence[int]:
+        """The encoders of a unit; the pass before them of one that works in it, and that alone of one that no encoder has."""
+        if not any(unit.nodes[: self.encoders]):
+            return (self.encoders,)
+        return range(len(unit.nodes) if unit.role.endswith(EMBEDS) else self.encoders)
 
     def _whole_slot(self, role: str) -> int:
         """The input of a role before which a whole frame waits: the queries, or the residual, which comes past the others."""
@@ -193,8 +217,8 @@ class _Units:
         sources: dict[End, set[End]] = {}
         for edge in stream_edges(self.body):
             ends = edge.producer.name, edge.consumer.name
-            if not all(name in plain for name in ends):
-                continue
+            if not all(name in plain for name in ends) or encoder_of[ends[0]] == self.encoders:
+                continue  # what the pass before the encoders makes has ways of its own
             same = encoder_of[ends[0]] == encoder_of[ends[1]]
             if same:
                 sources.setdefault((role_of[ends[1]], edge.input), set()).add((role_of[ends[0]], edge.output))
@@ -224,21 +248,71 @@ class _Units:
         inputs = {sink: tensors[source] for source, sink in self.edges}
         self.made: list[NodeProto] = []
         self.tags = f"{name}_tags_0"
-        outside = [SOURCE, f"{name}_back", f"{name}_waiting"]
-        self._add(self._port("Entry", name, outside, [tensors[ENTRY, 0], f"{name}_outside", self.tags]))
+        outside, patches = [SOURCE, f"{name}_back", f"{name}_waiting"], [f"{name}_patches"] if self.engine.embeds else []
+        self._add(self._port("Entry", name, outside, [tensors[ENTRY, 0], f"{name}_outside", *patches, self.tags]))
+        if self.engine.embeds:
+            self._fork_tags(name)
         for role in self._sorted():
+            if role.name.endswith(EMBEDS):
+                self._embedding(role, inputs[role.name, 0], tensors[role.name, 0])
+                continue
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
             (self._drops if role.kind == DROP else self._unit)(role, ins, outs)
         self._add(self._port("Exit", name, [inputs[EXIT, 0], self.tags], [SINK, f"{name}_turn"]))
+        if self.engine.embeds:
+            self._return(name)
         return self._with_streams(name)
+
+    # --- the pass before the encoders ---
+
+    def _fork_tags(self, name: str) -> None:
+        """Two chains of tags: one through what works in the pass before the encoders, too, the other through all else."""
+        self.all_tags, entry = f"{name}_all_tags_0", self.tags
+        self._next_tags()
+        self._add(make_node(
+            "VitTagFork_rtl", [entry], [self.all_tags, self.tags], name=f"{name}_tag_fork", left_out=self.encoders,
+        ))  # fmt: skip
+
+    def _embedding(self, role: _Role, source: str, sink: str) -> None:
+        """The unit of the patch embedding, between a merge and a switch; then the token embedding."""
+        name, engine = unit_name(self.engine, role.name), self.engine.onnx_node.name
+        others, self.tags, self.held = self.tags, self.all_tags, 3 * self.frames  # the tag of encoder 0 is there before that pass is over
+        ops = [op for op in role.ops if op is not None]
+        (came, *_), (left, *_) = zip(*((op.in_streams()[0], op.out_streams()[0]) for op in ops))
+        rows, branches = [op.in_streams()[0] for op in ops], [0] * self.encoders + [1]
+        whole, made, embedded = f"{name}_rows", f"{name}_made", f"{engine}_embedded"
+        tags = self.tags
+        merge = make_node(
+            "VitMerge_rtl", [source, f"{engine}_patches", tags], [whole, self._next_tags()], name=f"{name}_merge",
+            tokens=[row.tokens for row in rows], row_channels=[row.channels for row in rows], branches=branches,
+            channels=came.channels, SIMD=came.simd, inputDataType=came.dtype.name, frames=self.held,
+        )  # fmt: skip
+        getCustomOp(merge).set_nodeattr("inFIFODepths", [role.depths[0], 2, 2])
+        self._add(merge)
+        self._unit(replace(role, depths=(2,)), [whole], [made])
+        self._switch(f"{name}_switch", made, [sink, embedded], left, [op.out_streams()[0].tokens for op in ops], branches, 2)
+        self.all_tags, self.tags, self.held = self.tags, others, 2 * self.frames
+        self._unit(self.roles[BEFORE[1]], [embedded], [f"{engine}_frame"])
+
+    def _return(self, name: str) -> None:
+        """Frames for encoder 0 from the token embedding, for all others from the exit, on one way back."""
+        ends, starts = self.made[-1], self.roles[BEFORE[1]].ops[0]
+        assert starts is not None  # its only op
+        tokens = getCustomOp(ends).get_nodeattr("tokens")
+        get = self.engine.get_nodeattr
+        self._add(make_node(
+            "VitMerge_rtl", [f"{name}_turn", f"{name}_frame", self.all_tags], [f"{name}_return"], name=f"{name}_return_merge",
+            tokens=[*tokens[:-1], 0, starts.out_streams()[0].tokens], branches=[0] * self.encoders + [1], channels=get("channels"),
+            SIMD=get("SIMD"), inputDataType=get("inputDataType"), frames=3 * self.frames, ends_tags=1,
+        ))  # fmt: skip
 
     def _outputs(self, role: _Role) -> int:
         return max(len(op.out_streams()) for op in role.ops if op is not None)
 
     def _sorted(self) -> list[_Role]:
         """Roles, each behind those that feed it."""
-        done, waiting = {ENTRY}, dict(self.roles)
+        done, waiting = {ENTRY}, {name: role for name, role in self.roles.items() if name != BEFORE[1]}
         found = []
         while waiting:
             ready = [name for name in waiting if all(source[0] in done for source, sink in self.edges if sink[0] == name)]
@@ -251,12 +325,14 @@ class _Units:
         ops = [op for op in role.ops if op is not None]
         name = unit_name(self.engine, role.name)
         if isinstance(ops[0], SharedOp):
-            node = type(ops[0]).share(name, ops, [*inputs, self.tags], [*outputs, self._next_tags()], 2 * self.frames)
+            node = type(ops[0]).share(name, ops, [*inputs, self.tags], [*outputs, self._next_tags()], self.held)
         else:
-            node = self._changed(ops[0], tokens=max(op.get_nodeattr("tokens") for op in ops)).onnx_node
+            tokens = {"tokens": max(op.get_nodeattr("tokens") for op in ops)} if len(ops) > 1 else {}
+            node = self._changed(ops[0], **tokens).onnx_node
             node.name = name
+            constants = list(node.input[len(ops[0].in_streams()) :])
             del node.input[:], node.output[:]
-            node.input.extend(inputs)
+            node.input.extend([*inputs, *constants])
             node.output.extend(outputs)
         tagged = [2] * (len(node.output) - len(outputs))  # the tags need no FIFO
         getCustomOp(node).set_nodeattr("inFIFODepths", [*role.depths, *tagged])
@@ -302,14 +378,14 @@ class _Units:
         tags = self.tags
         self._add(make_node(
             "VitMerge_rtl", [*ends, tags], [*outputs, self._next_tags()], name=f"{name}_merge", tokens=leaving, branches=branches,
-            channels=x.channels, SIMD=x.simd, inputDataType=x.dtype.name, frames=2 * self.frames,
+            channels=x.channels, SIMD=x.simd, inputDataType=x.dtype.name, frames=self.held,
         ))  # fmt: skip
 
     def _switch(self, name: str, source: str, ways: Sequence[str], stream, tokens: list[int], branches: list[int], depth: int) -> None:
         tags = self.tags
         node = make_node(
             "VitSwitch_rtl", [source, tags], [*ways, self._next_tags()], name=name, tokens=tokens, branches=branches,
-            channels=stream.channels, SIMD=stream.simd, inputDataType=stream.dtype.name, frames=2 * self.frames,
+            channels=stream.channels, SIMD=stream.simd, inputDataType=stream.dtype.name, frames=self.held,
         )  # fmt: skip
         getCustomOp(node).set_nodeattr("inFIFODepths", [depth, 2])
         self._add(node)
@@ -321,9 +397,12 @@ class _Units:
         role, port = sink if end == "Entry" else source
         ops = [op for op in self.roles[role].ops if op is not None]  # of every encoder: all have it
         streams = [(op.in_streams() if end == "Entry" else op.out_streams())[port] for op in ops]
+        patches = {}
+        if self.engine.embeds and end == "Entry":
+            patches = {"patches": get("tokens_in")} | {what: get(what) for what in ("patch_channels", "patch_SIMD", "patchDataType")}
         return make_node(
             f"VitEngine{end}_rtl", inputs, outputs, name=f"{name}_{end.lower()}", tokens=[s.tokens for s in streams],
-            channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), batch=self.frames,
+            channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), batch=self.frames, **patches,
         )  # fmt: skip
 
     def _add(self, node: NodeProto) -> None:
@@ -335,8 +414,8 @@ class _Units:
     @property
     def title(self) -> str:
         """What reports call the engine."""
-        first, last = (self.engine.get_nodeattr("encoders")[i] for i in (0, -1))
-        return f"engine of encoders {first} to {last}"
+        encoders = self.engine.get_nodeattr("encoders")
+        return f"engine of encoders {encoders[0]} to {encoders[self.encoders - 1]}"
 
     def _with_streams(self, name: str) -> GraphProto:
         """FIFOs and converters between the units, and the two FIFOs that close a circle: that of the way back, and at the entry."""
@@ -358,8 +437,8 @@ class _Units:
                 doc_string=f"{self.title}, {place.replace('_', ' ')}",
             )
             for place, source, sink, stream, depth in (
-                ("way_back", "turn", "back", port.stream, self.frames * port.stream.beats),
-                ("batch", "outside", "waiting", port.of_encoder(0), self.batch_beats),
+                ("way_back", "return" if self.engine.embeds else "turn", "back", port.stream, self.frames * port.stream.beats),
+                ("batch", "outside", "waiting", port.outside, self.batch_beats),
             )
         ]  # fmt: skip
         inserted = [node for node in model.graph.node if node.name not in units]

@@ -16,8 +16,9 @@ from finn_vitprune.custom_ops.mvau.fold import Fold
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.folding import STREAM_SLACK, StreamFolding
 from finn_vitprune.custom_ops.op.shared import SharedOp
+from finn_vitprune.custom_ops.tokens.token_embed import VitTokenEmbed
 from finn_vitprune.errors import UserError
-from finn_vitprune.transforms.engines.engine_units import role_ops, switch_name, unit_name
+from finn_vitprune.transforms.engines.engine_units import ENTRY, role_ops, switch_name, unit_name
 
 STEPS = 8
 """Intervals that folds of a token drop are looked for, from the share of one encoder to the whole interval."""
@@ -31,7 +32,8 @@ class StreamFolds:
     frames pass the unit, or past the token drops, all the same.
 
     A token drop is a unit of one encoder. With several images in flight they come to it one after another, so it may take no more
-    of the interval than its encoder: the share of its tokens in those of all encoders.
+    of the interval than its encoder: the share of its tokens in those of all encoders. A token embedding in an engine may take as much as
+    its pass, since the unit before it works for the encoders in the rest.
 
     What works on neurons is as wide as the ports of the matrices beside it may be: no converters stand between them, and a network of
     other neurons that passes the ports passes it too.
@@ -46,14 +48,17 @@ class StreamFolds:
         self.past: dict[str, int] = {}
         """Elements of a frame that pass the switch before token drops, in all encoders together."""
         self.tokens: dict[str, int] = {}
-        """Their tokens, where several images are in flight."""
+        """Tokens of a frame in all passes, of units that may take no more of the interval than their pass."""
         self.ports: dict[str, list[int]] = {}
         """Possible widths of what works on neurons."""
         self.widths = engine.widths
         units = {node.name: getCustomOp(node) for node in engine.structure.graph.node}
         block = 1
+        entering = sum(units[f"{engine.onnx_node.name}_{ENTRY}"].get_nodeattr("tokens")) + engine.get_nodeattr("tokens_in")
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
+            if isinstance(ops[0], VitTokenEmbed):
+                self.tokens[name] = entering
             if isinstance(matrix := ops[0].folding(), MatrixFolding):
                 block = matrix.fold.block
             if isinstance(ops[0], VitLookup):
@@ -75,7 +80,7 @@ class StreamFolds:
 
     def _fold(self, name: str, interval: int) -> dict[str, Any]:
         ops, tokens = self.roles[name], self.tokens.get(name)
-        wanted = _wanted(ops, interval, min(op.get_nodeattr("tokens") for op in ops) / tokens if tokens else 1 / len(ops))
+        wanted = _wanted(ops, interval, min(op.in_streams()[0].tokens for op in ops) / tokens if tokens else 1 / len(ops))
         if ports := self.ports.get(name):
             wanted = [fold for fold in wanted if fold["SIMD"] in ports]
         if past := self.past.get(name):
@@ -100,7 +105,7 @@ class StreamFolds:
                     copy.verify_node()
                 cycles, past = [copy.get_exp_cycles() for copy in copies], self.past.get(name, 0) // fold.get("SIMD", 1)
                 if tokens := self.tokens.get(name):
-                    needed = max(tokens * c // copy.get_nodeattr("tokens") for c, copy in zip(cycles, copies))
+                    needed = max(tokens * c // copy.in_streams()[0].tokens for c, copy in zip(cycles, copies))
                 else:
                     needed = sum(cycles)
                 self.kept[key] = max(needed, past), max(copy.resources().LUT for copy in copies)

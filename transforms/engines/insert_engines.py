@@ -14,8 +14,9 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.engine.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.transforms.engines.bind import Engine, EngineBinding, bind
+from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, Engine, EngineBinding, bind
 from finn_vitprune.transforms.engines.same_drops import widen_scores
+from finn_vitprune.transforms.engines.sign_pixels import sign_pixels
 from finn_vitprune.transforms.streams.edges import position
 
 
@@ -24,16 +25,17 @@ class DealEncoders(Transformation):
 
     Args:
         engines: their number, or the encoders of each (:func:`.bind`). frames: of each engine, in flight.
+        embeds: the role whose unit does the patch embedding, or "".
     Raises:
         UserError: the encoders cannot be dealt so.
     """
 
-    def __init__(self, engines: int | Sequence[int], frames: int = 1) -> None:
+    def __init__(self, engines: int | Sequence[int], frames: int = 1, embeds: str = "") -> None:
         super().__init__()
-        self.engines, self.frames = engines, frames
+        self.engines, self.frames, self.embeds = engines, frames, embeds
 
     def apply(self, model: ModelWrapper):
-        return InsertEngines(bind(model, self.engines), self.frames).apply(model)
+        return InsertEngines(bind(model, self.engines, self.embeds), self.frames).apply(model)
 
 
 class InsertEngines(Transformation):
@@ -55,11 +57,11 @@ class InsertEngines(Transformation):
             for unit in engine.units:
                 _widen(model, {name for names in unit.nodes for name in names})
             widen_scores(model, {name for unit in engine.units for names in unit.nodes for name in names})
-            self._insert(model, engine, f"VitEngine_rtl_{i}")
+            self._insert(model, engine, f"VitEngine_rtl_{i}", sign_pixels(model, engine))
         return model.transform(GiveUniqueNodeNames()), False
 
-    def _insert(self, model: ModelWrapper, engine: Engine, name: str) -> None:
-        nodes = _between(model, {n for unit in engine.units for names in unit.nodes for n in names})
+    def _insert(self, model: ModelWrapper, engine: Engine, name: str, ahead: Sequence[str]) -> None:
+        nodes = _between(model, {*ahead, *(n for unit in engine.units for names in unit.nodes for n in names)})
         inside = {node.name for node in nodes}
         written = {tensor for node in nodes for tensor in node.output}
         read = [t for node in nodes for t in node.input[: len(getCustomOp(node).in_streams())]]
@@ -69,9 +71,10 @@ class InsertEngines(Transformation):
         first = getCustomOp(next(node for node in nodes if source in node.input)).in_streams()[0]
         last = getCustomOp(next(node for node in nodes if sink in node.output)).out_streams()[0]
         body = _graph(model, nodes, name, source, sink)
+        patches = {"patch_channels": first.channels, "patchDataType": first.dtype.name} if BEFORE_ENCODERS in engine.encoders else {}
         node = make_node(
-            "VitEngine_rtl", [source], [sink], name=name, tokens_in=first.tokens, tokens_out=last.tokens, channels=first.channels,
-            SIMD=first.simd, inputDataType=first.dtype.name, encoders=list(engine.encoders),
+            "VitEngine_rtl", [source], [sink], name=name, tokens_in=first.tokens, tokens_out=last.tokens, channels=last.channels,
+            SIMD=last.simd, inputDataType=last.dtype.name, encoders=list(engine.encoders), **patches,
             roles=json.dumps([[unit.role, unit.nodes] for unit in engine.units]), frames_in_flight=self.frames_in_flight,
         )  # fmt: skip
         names = {tensor.name for tensor in body.initializer}

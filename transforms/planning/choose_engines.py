@@ -10,7 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import EngineChoice, Planned
 from finn_vitprune.transforms.engines.bind import can_share, encoder_count
-from finn_vitprune.transforms.engines.insert_engines import DealEncoders
+from finn_vitprune.transforms.planning.partition import plan_partition
 from finn_vitprune.transforms.planning.plan import plan
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
@@ -71,10 +71,14 @@ def planned_design(model: ModelWrapper, part: Part, options: PlanOptions, engine
     Raises:
         UserError: the encoders cannot be dealt so.
     """
-    folded = ModelWrapper(model.model, make_deepcopy=True) if engines is None else model.transform(DealEncoders(engines, in_flight))
-    found, said = plan(folded, part, options)
-    found.write(folded)
-    latency = latency_cycles(folded.transform(InsertStreams()))
+    if engines is None:
+        folded = ModelWrapper(model.model, make_deepcopy=True)
+        found, said = plan(folded, part, options)
+        found.write(folded)
+        latency = latency_cycles(folded.transform(InsertStreams()))
+    else:
+        best = plan_partition(model, engines, in_flight, part, options, lambda text: None)
+        folded, found, said, latency = best.model, best.plan, best.said, best.latency
     choice = EngineChoice(
         engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits
     )

@@ -67,7 +67,8 @@ class EngineGraph:
     def waves(self) -> tuple[Wave, ...]:
         """What works at once while an image is alone, wave by wave (:mod:`.soonest`).
 
-        Nodes before the first engine work while its first queries, keys and values are made; those behind it have a wave each.
+        Nodes before the first engine work while its first queries, keys and values are made, and so does a patch embedding on a unit of
+        the engine; those behind it have a wave each.
         """
         numbers = {unit.name: number for number, unit in enumerate(self.units)}
         found: list[Wave] = []
@@ -78,8 +79,11 @@ class EngineGraph:
                 before, found = (before, [*found, Wave(step)]) if found else (before + step, found)
                 continue
             own = [(number, unit) for number, unit in enumerate(self.units) if self.engine_of.get(unit.name) == node.name]
-            for wave in range(max(len(unit.folding.each) for _, unit in own) + 1):
-                layers = [(number, wave if unit.when is When.BEFORE else wave - 1, len(unit.folding.each)) for number, unit in own]
+            encoders = min(len(unit.folding.each) for _, unit in own)
+            embeds: Works = tuple((number, encoders) for number, unit in own if len(unit.folding.each) > encoders)
+            before += embeds
+            for wave in range(encoders + 1):
+                layers = [(number, wave if unit.when is When.BEFORE else wave - 1, encoders) for number, unit in own]
                 works = before + tuple((number, layer) for number, layer, count in layers if 0 <= layer < count)
                 found.append(Wave(works, node.name))
                 before = ()
@@ -88,7 +92,7 @@ class EngineGraph:
     def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
         """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""
         if len(self.units) != len(solved.foldings):
-            raise UserError("layers of two units were planned on one: that can be planned, but not yet be built")
+            raise UserError("layers of two units were planned on one: bind them to it first, as DealEncoders binds the patch embedding")
         model = ModelWrapper(self.model.model, make_deepcopy=True)
         pace, regions = solved.interval * min(1.0, before), self.regions(slrs)
         folds = {unit.name: folding.attributes() for unit, folding in zip(self.units, solved.foldings)}

@@ -24,6 +24,8 @@ from finn_vitprune.sim.loads import read_loads
 from tests.rtl.benches.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
 IMAGES = 7
+TO_RETURN = 8
+"""Cycles of a tag through the fork of the tags and the queue of the way back, for which patches wait that nothing works on."""
 SOURCE, SINK = "in0_V", "out0_V"
 TAG_COPY = "out1_V"
 """The tags as the exit has them."""
@@ -31,13 +33,17 @@ TAG_COPY = "out1_V"
 
 @dataclass(frozen=True)
 class Shape:
-    """Of an engine: for each encoder the token that it selects (``ALL``: none is dropped), rows, and images of a batch."""
+    """Of an engine: for each encoder the token that it selects (``ALL``: none is dropped), rows, and images of a batch.
+
+    ``embeds``: images have a pass before the encoders, which makes signed codes of theirs and nothing else.
+    """
 
     tokens: int
     selected: tuple[int, ...]
     channels: int
     simd: int
     batch: int
+    embeds: bool = False
 
     @property
     def entering(self) -> tuple[int, ...]:
@@ -58,6 +64,9 @@ SHAPES = {
     "one image, three encoders, one beat at the end": Shape(3, (ALL, 2, ALL), 2, 2, 1),
     "a batch of three, two encoders": Shape(2, (1, ALL), 4, 1, 3),
     "a batch of two, five encoders, one beat a frame": Shape(1, (ALL,) * 5, 3, 3, 2),
+    "a batch of two, a pass before two encoders": Shape(3, (1, ALL), 4, 2, 2, embeds=True),
+    "one image, a pass before three encoders": Shape(2, (ALL, 1, ALL), 2, 2, 1, embeds=True),
+    "a batch of two, a pass before two encoders, one beat a frame": Shape(1, (ALL, ALL), 3, 3, 2, embeds=True),
 }
 
 
@@ -82,10 +91,12 @@ class Engine:
     def ports(self) -> tuple[list[Port], list[Port], tuple]:
         """Images in; images and tags out."""
         bits = self.ops["entry"].stream.tdata_bits
-        return [Port(SOURCE, bits)], [Port(SINK, bits), Port(TAG_COPY, TAGS.tdata_bits)], ()
+        return [Port(SOURCE, self.ops["entry"].outside.tdata_bits)], [Port(SINK, bits), Port(TAG_COPY, TAGS.tdata_bits)], ()
 
     def expected(self, images: np.ndarray) -> np.ndarray:
         """What leaves, by the golden models of the units."""
+        if self.shape.embeds:
+            images = images - 8  # codes of 4 bits
         selects, lookups = (self.ops[name].by_encoder() for name in ("select", "lookup"))
         for select, lookup, table in zip(selects, lookups, self.tables, strict=True):
             (images,) = select.compute(images)
@@ -94,10 +105,10 @@ class Engine:
 
     def run(self, images: int, stimulus: Stimulus = Stimulus()) -> tuple[SimResult, list[int]]:
         """Feed some images; the result, every beat compared, and the images of each batch as the tags tell them."""
-        stream = self.ops["entry"].of_encoder(0)
+        stream = self.ops["entry"].outside
         given = random_stream(stream, images, 5)
         expected = self.expected(given)
-        out = replace(stream, tokens=expected.shape[1])
+        out = replace(self.ops["entry"].stream, tokens=expected.shape[1])
         tags = images * len(self.tables)
         result = self.simulator.run(
             {SOURCE: beats.pack(given, stream)}, {SINK: beats.pack(expected, out), TAG_COPY: tags}, data_dir=self.folder,
@@ -112,12 +123,12 @@ class Engine:
         Raises:
             AssertionError: an image of which all beats came does not leave.
         """
-        stream = self.ops["entry"].of_encoder(0)
+        stream = self.ops["entry"].outside
         given = random_stream(stream, images + 1, 6)
         expected = self.expected(given[:images])
         result = self.simulator.run(
             {SOURCE: beats.pack(given, stream)[: images * stream.beats + beats_more]},
-            {SINK: beats.pack(expected, replace(stream, tokens=expected.shape[1])), TAG_COPY: images * len(self.tables)},
+            {SINK: beats.pack(expected, replace(self.ops["entry"].stream, tokens=expected.shape[1])), TAG_COPY: images * len(self.tables)},
             data_dir=self.folder, stimulus=stimulus, idle_limit=2000,
         )  # fmt: skip
         case = f"{images} images and {beats_more} beats, {stimulus}"
@@ -155,14 +166,28 @@ def generate(shape: Shape) -> Engine:
                 op.onnx_node.input[i] = f"table{e}"
         return type(ops[0]).share(name, ops, [source, tags], [f"{name}_y", f"{name}_tags"], frames=2 * shape.batch)
 
-    def port(end: str, tokens: Sequence[int], inputs: list[str], outputs: list[str]) -> NodeProto:
-        return make_node(f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), batch=shape.batch, **codes)
+    def port(end: str, tokens: Sequence[int], inputs: list[str], outputs: list[str], **more) -> NodeProto:
+        return make_node(f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), batch=shape.batch, **codes, **more)
 
     beats_of = shape.batch * shape.channels // shape.simd
     tag = {"tokens": 1, "channels": 1, "SIMD": 1, "inputDataType": "UINT8"}
+    outside, new, patches, passes = codes, [], {}, []
+    if shape.embeds:
+        outside, new = codes | {"inputDataType": "UINT4"}, ["patches", "all_tags"]
+        patches = {
+            "patches": shape.tokens, "patch_channels": shape.channels, "patch_SIMD": shape.simd, "patchDataType": "UINT4"
+        }  # fmt: skip
+        passes = [
+            make_node("VitTagFork_rtl", ["all_tags"], ["return_tags", "entry_tags"], name="tag_fork", left_out=encoders),
+            make_node(
+                "VitMerge_rtl", ["turn", "patches", "return_tags"], ["return"], name="return_merge", ends_tags=1, frames=3 * shape.batch,
+                tokens=[*shape.leaving[:-1], 0, shape.tokens], branches=[0] * encoders + [1], **codes,
+            ),
+        ]  # fmt: skip
     nodes = [
-        port("Entry", shape.entering, ["images", "back", "waiting"], ["x", "outside", "entry_tags"]),
-        make_node("VitFIFO_rtl", ["outside"], ["waiting"], name="batch", tokens=shape.tokens, depth=beats_of * shape.tokens, **codes),
+        port("Entry", shape.entering, ["images", "back", "waiting"], ["x", "outside", *(new or ["entry_tags"])], **patches),
+        make_node("VitFIFO_rtl", ["outside"], ["waiting"], name="batch", tokens=shape.tokens, depth=beats_of * shape.tokens, **outside),
+        *passes[:1],
         shared("select", "VitSelectToken", [
             ({"tokens": tokens, "index": index}, []) for tokens, index in zip(shape.entering, shape.selected)
         ], "x", "entry_tags"),
@@ -171,7 +196,8 @@ def generate(shape: Shape) -> Engine:
         ], "select_y", "select_tags"),
         make_node("VitFork_rtl", ["lookup_tags"], ["exit_tags", "tag_copy"], name="watch", **tag),
         port("Exit", shape.leaving, ["lookup_y", "exit_tags"], ["done", "turn"]),
-        make_node("VitFIFO_rtl", ["turn"], ["back"], name="way_back", tokens=max(shape.entering), depth=beats_of * max(shape.entering), **codes),
+        *passes[1:],
+        make_node("VitFIFO_rtl", ["return" if passes else "turn"], ["back"], name="way_back", tokens=max(shape.entering), depth=beats_of * max(shape.entering), **codes),
     ]  # fmt: skip
     model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "engine", [], [])))
     for e, table in enumerate(tables):
@@ -229,9 +255,11 @@ def check_engine(engine: Engine) -> None:
     that images that wait make full batches, that a lone one waits for none, that images leave behind which another one is cut off, and that
     they take the planned cycles.
     """
-    most, beats_in = engine.shape.batch, engine.ops["entry"].of_encoder(0).beats
+    most, beats_in = engine.shape.batch, engine.ops["entry"].outside.beats
     result, sizes = engine.run(IMAGES)
     first = 1 if beats_in > 1 else most  # the next image is not whole when the first one has entered; of a beat each they are
+    if engine.shape.embeds:  # it waits for its tag, and the next one may be whole until then
+        first = sizes[0]
     rest = IMAGES - first
     assert sizes == [first] + [most] * (rest // most) + [rest % most] * (rest % most > 0)
     seen = set()
@@ -253,6 +281,8 @@ def check_engine(engine: Engine) -> None:
     slack = (
         len(engine.shape.selected) + 1
     )  # with units of a cycle each a frame waits for its tag, about a cycle an encoder; the model has no tags
+    if engine.shape.embeds:
+        slack += TO_RETURN
     assert 0 <= measured - planned.interval <= slack, f"an image every {measured} cycles, planned are {planned.interval}"
     alone = engine.run(1)[0].latency()
     assert 0 <= alone - planned.latency <= slack, f"a lone image takes {alone} cycles, planned are {planned.latency}"
@@ -263,7 +293,8 @@ def check_engine(engine: Engine) -> None:
 
 @dataclass(frozen=True)
 class End:
-    """Entry or exit alone: tokens of a frame of each encoder, channels, elements a beat, images of a batch."""
+    """Entry or exit alone: tokens of a frame of each encoder, channels, elements a beat, images of a batch; ``patches``: rows, channels
+    and elements a beat of an image, where it has a pass before the encoders."""
 
     kind: str
     tokens: tuple[int, ...]
@@ -271,6 +302,7 @@ class End:
     simd: int
     batch: int
     loaded: int = 0
+    patches: tuple[int, int, int] = (0, 0, 1)
 
     @cached_property
     def _generated(self) -> tuple[VitOp, tempfile.TemporaryDirectory]:
@@ -278,6 +310,8 @@ class End:
             "tokens": list(self.tokens), "channels": self.channels, "SIMD": self.simd, "inputDataType": "INT16",
             "batch": self.batch, "loaded": self.loaded,
         }  # fmt: skip
+        if self.patches[0]:
+            attrs |= dict(zip(("patches", "patch_channels", "patch_SIMD"), self.patches))
         node = make_node(f"VitEngine{self.kind}_rtl", ["a", "b"], ["c", "d"], name="dut", **attrs)
         model = ModelWrapper(helper.make_model(helper.make_graph([node], "end", [], [])))
         op = getCustomOp(model.graph.node[0])
@@ -301,6 +335,9 @@ ENDS = {
     "entry, two images": End("Entry", (3, 1, 1), 2, 2, 2),
     "entry, three images of a beat": End("Entry", (1, 1), 1, 1, 3),
     "entry, two images, loaded": End("Entry", (3, 1, 1), 2, 2, 2, loaded=1),
+    "entry, one image, patches": End("Entry", (2, 3, 1), 4, 2, 1, patches=(5, 6, 3)),
+    "entry, two images, patches": End("Entry", (3, 1), 2, 2, 2, patches=(2, 4, 4)),
+    "entry, two images, patches of a beat, loaded": End("Entry", (1, 1, 1), 2, 2, 2, loaded=1, patches=(1, 1, 1)),
     "exit, one image, loaded": End("Exit", (1, 2, 2), 4, 2, 1, loaded=1),
     "exit, one image": End("Exit", (1, 2, 2), 4, 2, 1),
     "exit, two images, four encoders": End("Exit", (3, 1, 2, 1), 2, 2, 2),
@@ -319,6 +356,7 @@ def one_by_one(ports: Sequence[str]) -> Iterator[Stimulus]:
 
 
 ENTRY_PORTS = ("in0_V", "in1_V", "in2_V", "out0_V", "out1_V", "out2_V")
+PATCH_PORTS = (*ENTRY_PORTS, "out3_V")
 EXIT_PORTS = ("in0_V", "in1_V", "out0_V", "out1_V")
 
 
@@ -352,6 +390,34 @@ def check_entry(end: End, simulator: Simulator) -> None:
         assert (begun[further] > came[further]).all(), f"{stimulus}: a further frame began before all of its beats came"
 
 
+def check_patches(end: End, simulator: Simulator) -> None:
+    """Assert of an entry with a pass before the encoders that patches leave signed on a way of their own, frames of encoders on the
+    other, and tags in the order of batches, each before its frame, whatever pauses and stalls; and that a further image begins only when
+    all of it came.
+    """
+    op, encoders, images, loads = end.op, len(end.tokens), 6, read_loads(end.op.hdl_folder())
+    outside = [random_stream(op.outside, 1, i) for i in range(images)]
+    came, signed = ([beats.pack(f - half, stream) for f in outside] for half, stream in ((0, op.outside), (128, op.embedded)))
+    back = end.frames([e for _ in range(images) for e in range(encoders)])
+    feed = {"in0_V": np.concatenate(came), "in1_V": np.concatenate(back), "in2_V": np.concatenate(came)}
+    passes = encoders + 1
+    want = {"out0_V": feed["in1_V"].size // feed["in1_V"].shape[1], "out1_V": feed["in0_V"], "out2_V": np.concatenate(signed)}
+    for stimulus in (Stimulus(), *one_by_one(PATCH_PORTS)):
+        result = simulator.run(feed, want | {"out3_V": images * passes}, stimulus=stimulus, idle_limit=600, loads=loads)
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+        assert np.array_equal(result.outputs["out0_V"], feed["in1_V"]), f"{stimulus}: frames on their way are changed"
+        tags = (result.outputs["out3_V"][:, 0].astype(int) + 1) % passes  # that pass has the last tag
+        sizes = batches(tags, passes, end.batch)
+        assert stimulus != Stimulus() or set(sizes[1:-1]) <= {end.batch}, f"{sizes}: images wait, and batches are not full"
+        sent = result.out_cycles["out3_V"]
+        for ours, port in ((tags == 0, "out2_V"), (tags > 0, "out0_V")):
+            starts = np.cumsum([0, *(op.frame_beats[tag - 1] for tag in tags[ours])])[:-1]
+            assert stimulus.stall or (sent[ours] <= result.out_cycles[port][starts]).all(), f"{stimulus}: a frame before its tag"
+        whole = result.in_cycles["in0_V"].reshape(images, -1)[:, -1]
+        further = [image for image, place in enumerate(place for size in sizes for place in range(size)) if place]
+        assert (sent[tags == 0][further] > whole[further]).all(), f"{stimulus}: a further image began before all of its beats came"
+
+
 def check_exit(end: End, simulator: Simulator) -> None:
     """Assert that frames of the last encoder leave an exit, all others go back, whatever pauses and stalls."""
     order = [int(e) for e in np.random.default_rng(4).integers(0, len(end.tokens), 24)]
@@ -372,5 +438,6 @@ def check_exit(end: End, simulator: Simulator) -> None:
 
 
 def check_end(end: End, simulator: Simulator) -> None:
-    """:func:`check_entry` or :func:`check_exit`."""
-    (check_entry if end.kind == "Entry" else check_exit)(end, simulator)
+    """:func:`check_entry`, :func:`check_patches` or :func:`check_exit`."""
+    check = check_exit if end.kind == "Exit" else check_patches if end.patches[0] else check_entry
+    check(end, simulator)
