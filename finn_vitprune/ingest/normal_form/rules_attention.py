@@ -101,7 +101,6 @@ def attention(state: Normaliser, node: Node, values: list):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = len(values[0].shape) == 3
     q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
-    assert isinstance(v, View)  # by the rule
     # heads shared by several queries, one for each of them
     k, v = (view.moved(lambda a: np.repeat(a, q.shape[1] // a.shape[1], axis=1)) for view in (k, v))
     found = scores(state, node, q, k)
@@ -115,6 +114,7 @@ def attention(state: Normaliser, node: Node, values: list):
     term = found.term
     assert isinstance(term, Scores)
     soft = Softmax(term.rows, term.columns, node, scores=term, factor=factor, absorbed=(term,))
+    assert isinstance(v, View)  # by the rule
     result = attend(state, node, View(found.index, soft), v)
     if packed:
         result = result.moved(lambda a: a.transpose(0, 2, 1, 3).reshape(a.shape[0], a.shape[2], -1))
