@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import timm
 import torch
-from timm.layers import Mlp
+from timm.layers import AttentionPoolLatent, Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
-POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES}
+POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES, "map": Pooling.ATTENTION}
 """timm's ``global_pool``."""
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """timm's names of prefix tokens ``[1, count, D]``, in the order of their rows."""
@@ -52,6 +52,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         activation=activation,
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
+        pooler=_pooler(model),
         **bits,
     )
 
@@ -81,6 +82,34 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
     """The timm models that ``name`` may be meant for, as the end of a message."""
     found = difflib.get_close_matches(name, [model for kind in kinds for model in timm.list_models(kind)], n=3)
     return f", did you mean {', '.join(found)}?" if found else ""
+
+
+def _pooler(model: VisionTransformer) -> EncoderShape | None:
+    """Heads and neurons of attention pooling."""
+    pool = getattr(model, "attn_pool", None)
+    return None if pool is None else EncoderShape(pool.num_heads, pool.mlp.fc1.out_features)
+
+
+def _unsupported_pool(model: VisionTransformer) -> str | None:
+    """Why the attention pooling of a model with encoders that are supported cannot be built, or None."""
+    pool, block = model.attn_pool, model.blocks[0]
+    if not isinstance(pool, AttentionPoolLatent):
+        return f"its pooling is {type(pool).__name__}"
+    if not isinstance(pool.mlp, Mlp) or not isinstance(pool.norm, nn.LayerNorm):
+        return "its attention pooling has no MLP with a LayerNorm"
+    checks = [
+        (model.num_prefix_tokens > 0 and not model.pool_include_prefix,
+         f"its attention pooling leaves out {model.num_prefix_tokens} prefix tokens: the hardware pools all tokens"),
+        (pool.latent_len != 1, f"its attention pooling has {pool.latent_len} queries, not one"),
+        (pool.pos_embed is not None, "its attention pooling has positions of its own"),
+        (not all(isinstance(norm, nn.Identity) for norm in (pool.q_norm, pool.k_norm)), "its attention pooling normalises queries and keys"),
+        (pool.head_dim != block.attn.head_dim, f"heads of its attention pooling are {pool.head_dim} wide, others {block.attn.head_dim}"),
+        (pool.norm.eps != block.norm1.eps, f"eps {pool.norm.eps:g} of a LayerNorm in its attention pooling, {block.norm1.eps:g} of others"),
+        (_activation(pool.mlp.act) is not _activation(block.mlp.act), "its attention pooling has another activation than its encoders"),
+        (isinstance(model.norm, nn.Identity), "its attention pooling reads tokens without a LayerNorm"),
+        (not isinstance(model.fc_norm, nn.Identity), "it has a norm after attention pooling"),
+    ]  # fmt: skip
+    return next((text for bad, text in checks if bad), None)
 
 
 def _activation(module: nn.Module) -> MlpActivation | None:
@@ -117,7 +146,8 @@ def _unsupported(model: nn.Module) -> str | None:
         ),
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
-    return next((text for bad, text in checks if bad), None)
+    problem = next((text for bad, text in checks if bad), None)
+    return _unsupported_pool(model) if problem is None and pool == "map" else problem
 
 
 @torch.no_grad()
@@ -176,7 +206,21 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
-    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
+    if c.pooler is not None:
+        pool = model.attn_pool
+        query = take("attn_pool.latent")
+        if "attn_pool.q.weight" in state:
+            query = query @ take("attn_pool.q.weight").T + (take("attn_pool.q.bias") if "attn_pool.q.bias" in state else 0.0)
+        if query.shape != pool.query.shape:
+            raise UserError(f"timm state dict: the query of attn_pool is {list(query.shape)}, expected {list(pool.query.shape)}")
+        pool.query.copy_(query * c.head_dim**-0.5)
+        linear(pool.kv, "attn_pool.kv", "norm")
+        linear(pool.proj, "attn_pool.proj")
+        linear(pool.mlp.fc1, "attn_pool.mlp.fc1", "attn_pool.norm")
+        linear(pool.mlp.fc2, "attn_pool.mlp.fc2")
+        linear(model.head, "head")
+    else:
+        linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
