@@ -100,7 +100,9 @@ class ViTConfig:
     def __post_init__(self) -> None:
         attends = self.pooling is Pooling.ATTENTION
         if attends != (self.pooler is not None) or (self.pooler is not None and self.pooler.keep is not None):
-            raise ValueError(f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone")
+            raise ValueError(
+                f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
+            )
         if attends and (self.norm_after_pooling or not self.final_norm):
             raise ValueError("attention pooling reads the tokens of the last LayerNorm: final_norm, not norm_after_pooling")
         if self.norm_after_pooling and not self.final_norm:

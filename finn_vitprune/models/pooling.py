@@ -22,7 +22,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.heads, self.head_dim = shape.heads, config.head_dim
         width = shape.heads * config.head_dim
-        self.query = nn.Parameter(torch.zeros(1, 1, width))
+        self.query = nn.Parameter(torch.randn(1, 1, width) * config.head_dim**-0.5)
         self.kv = PrunedLinear(config.dim, 2 * width, config.weight_bits)
         self.q_quant, self.k_quant, self.v_quant = (ActQuant(config.act_bits) for _ in range(3))
         self.logit_quant = ActQuant(LOGIT_BITS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import timm
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.pooling import AttentionPool
 from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
@@ -207,23 +208,34 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
     if c.pooler is not None:
-        pool = model.attn_pool
-        query = take("attn_pool.latent")
-        if "attn_pool.q.weight" in state:
-            query = query @ take("attn_pool.q.weight").T + (take("attn_pool.q.bias") if "attn_pool.q.bias" in state else 0.0)
-        if query.shape != pool.query.shape:
-            raise UserError(f"timm state dict: the query of attn_pool is {list(query.shape)}, expected {list(pool.query.shape)}")
-        pool.query.copy_(query * c.head_dim**-0.5)
-        linear(pool.kv, "attn_pool.kv", "norm")
-        linear(pool.proj, "attn_pool.proj")
-        linear(pool.mlp.fc1, "attn_pool.mlp.fc1", "attn_pool.norm")
-        linear(pool.mlp.fc2, "attn_pool.mlp.fc2")
-        linear(model.head, "head")
-    else:
-        linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
+        _load_pool(model.attn_pool, state, take, linear)
+    linear(model.head, "head", _norm_before_head(c))
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
+
+
+def _norm_before_head(config: ViTConfig) -> str | None:
+    """timm's name of the LayerNorm whose gamma and beta go into the classifier."""
+    if not config.final_norm or config.pooler is not None:
+        return None
+    return "fc_norm" if config.norm_after_pooling else "norm"
+
+
+def _load_pool(pool: AttentionPool, state: Mapping[str, Tensor], take: Callable[[str], Tensor], linear: Callable[..., None]) -> None:
+    """Attention pooling; its latent is the query itself where no matrix is applied to it."""
+    query = take("attn_pool.latent")
+    if "attn_pool.q.weight" in state:
+        query = query @ take("attn_pool.q.weight").T
+    if "attn_pool.q.bias" in state:
+        query = query + take("attn_pool.q.bias")
+    if query.shape != pool.query.shape:
+        raise UserError(f"timm state dict: the query of attn_pool is {list(query.shape)}, expected {list(pool.query.shape)}")
+    pool.query.copy_(query * pool.head_dim**-0.5)
+    linear(pool.kv, "attn_pool.kv", "norm")
+    linear(pool.proj, "attn_pool.proj")
+    linear(pool.mlp.fc1, "attn_pool.mlp.fc1", "attn_pool.norm")
+    linear(pool.mlp.fc2, "attn_pool.mlp.fc2")
 
 
 def _load_patch_embedding(model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:

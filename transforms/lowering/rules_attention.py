@@ -56,7 +56,9 @@ def pool_key(lowering: Lowering, node: Node, values: list):
     k = k.moved(lambda a: np.swapaxes(a, -1, -2))
     heads, head_dim = _heads(k, "the key").shape
     if q.shape != (1, heads, 1, head_dim):
-        raise Reason(f"a constant query of shape {list(q.shape)}: attention pooling has one query, [1, {heads}, 1, {head_dim}] for these keys")
+        raise Reason(
+            f"a constant query of shape {list(q.shape)}: attention pooling has one query, [1, {heads}, 1, {head_dim}] for these keys"
+        )
     if not np.all(q.scale == q.scale.reshape(-1)[0]):
         raise Reason("activations need one scale per tensor, and so does a constant query")
     return PoolKey(ordered((1, heads, 1, k.acc.x.tokens)), q.moved(lambda a: a.reshape(heads, head_dim)), k)
@@ -187,9 +189,7 @@ def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
     _record_heads(lowering, v, keyvalue.tensor, 2 * width, width, columns[1])
     first = lowering.stream(replace(x, index=ordered((1, 1, x.channels))))
     scale = q.scale.reshape(-1)[:1]
-    nothing = Acc(
-        ordered((1, 1, width)), first, np.zeros((x.channels, width), np.int64), np.ones(width), q.codes.reshape(-1) * scale
-    )
+    nothing = Acc(ordered((1, 1, width)), first, np.zeros((x.channels, width), np.int64), np.ones(width), q.codes.reshape(-1) * scale)
     query = lowering.matrix_unit(nothing, np.arange(width), np.repeat(scale, width), k.bits, True)
     return _Streams(query.tensor, keyvalue.tensor, 1, heads, head_dim)
 
