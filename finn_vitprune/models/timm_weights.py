@@ -136,7 +136,7 @@ def _unsupported(model: nn.Module) -> str | None:
     checks = [
         (not isinstance(model.head, nn.Linear), "it has no classifier"),
         (height != width, f"images of {height} x {width} are not square"),
-        (pool not in POOLINGS, f"global_pool is {pool!r}, not {' or '.join(map(repr, POOLINGS))}"),
+        (pool not in POOLINGS, f"global_pool is {pool!r}, not {', '.join(map(repr, POOLINGS))}"),
         (model.num_prefix_tokens > MAX_PREFIX, f"it has {model.num_prefix_tokens} prefix tokens, at most {MAX_PREFIX} can be"),
         (not isinstance(model.norm_pre, nn.Identity | nn.LayerNorm), f"its norm before the encoders is {type(model.norm_pre).__name__}"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
