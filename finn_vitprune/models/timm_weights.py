@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -85,15 +86,15 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
     return f", did you mean {', '.join(found)}?" if found else ""
 
 
-def _pooler(model: VisionTransformer) -> EncoderShape | None:
+def _pooler(model: nn.Module) -> EncoderShape | None:
     """Heads and neurons of attention pooling."""
-    pool = getattr(model, "attn_pool", None)
+    pool: Any = getattr(model, "attn_pool", None)
     return None if pool is None else EncoderShape(pool.num_heads, pool.mlp.fc1.out_features)
 
 
-def _unsupported_pool(model: VisionTransformer) -> str | None:
-    """Why the attention pooling of a model with encoders that are supported cannot be built, or None."""
-    pool, block = model.attn_pool, model.blocks[0]
+def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpActivation | None) -> str | None:
+    """Why the attention pooling of a model with encoders that are supported, such as ``block``, cannot be built, or None."""
+    pool = model.attn_pool
     if not isinstance(pool, AttentionPoolLatent):
         return f"its pooling is {type(pool).__name__}"
     if not isinstance(pool.mlp, Mlp) or not isinstance(pool.norm, nn.LayerNorm):
@@ -106,7 +107,7 @@ def _unsupported_pool(model: VisionTransformer) -> str | None:
         (not all(isinstance(norm, nn.Identity) for norm in (pool.q_norm, pool.k_norm)), "its attention pooling normalises queries and keys"),
         (pool.head_dim != block.attn.head_dim, f"heads of its attention pooling are {pool.head_dim} wide, others {block.attn.head_dim}"),
         (pool.norm.eps != block.norm1.eps, f"eps {pool.norm.eps:g} of a LayerNorm in its attention pooling, {block.norm1.eps:g} of others"),
-        (_activation(pool.mlp.act) is not _activation(block.mlp.act), "its attention pooling has another activation than its encoders"),
+        (_activation(pool.mlp.act) is not activation, "its attention pooling has another activation than its encoders"),
         (isinstance(model.norm, nn.Identity), "its attention pooling reads tokens without a LayerNorm"),
         (not isinstance(model.fc_norm, nn.Identity), "it has a norm after attention pooling"),
     ]  # fmt: skip
@@ -148,7 +149,7 @@ def _unsupported(model: nn.Module) -> str | None:
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
     problem = next((text for bad, text in checks if bad), None)
-    return _unsupported_pool(model) if problem is None and pool == "map" else problem
+    return _unsupported_pool(model, block, _activation(block.mlp.act)) if problem is None and pool == "map" else problem
 
 
 @torch.no_grad()

@@ -29,8 +29,8 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
             continue
         source = model.linears()[name]
         _copy(target, source.weight, source.bias, source.weight_scale.held)
-    for source, target, mask in zip(model.blocks, small.blocks, masks):
-        _cut_encoder(source, target, mask, model.config.head_dim)
+    for before, after, mask in zip(model.blocks, small.blocks, masks):
+        _cut_encoder(before, after, mask, model.config.head_dim)
     _copy_scales(model, small)
     return small.train(model.training)
 

@@ -165,7 +165,7 @@ def _streams(lowering: Lowering, product: QueryKey, v: QAcc) -> _Streams:
     _record_heads(lowering, q, tensors[0], width, 0, columns[0])
     _record_heads(lowering, k, tensors[1], 2 * width, 0, columns[1])
     _record_heads(lowering, v, tensors[1], 2 * width, width, columns[2])
-    return _Streams(*tensors, x.tokens, heads, head_dim)
+    return _Streams(tensors[0], tensors[1], x.tokens, heads, head_dim)
 
 
 def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from finn_vitprune.graph.node import Node, Reason
@@ -13,6 +15,7 @@ from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Probabiliti
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_rows, plain
 
 RULES = Rules()
+V = TypeVar("V", View, Const)
 HIDDEN = -1e4
 """Scores with so much added are hidden; learned biases are far smaller."""
 HELP = "the hardware attends from every token to every other: export a plain ViT or DeiT without it"
@@ -103,8 +106,9 @@ def attention(state: Normaliser, node: Node, values: list):
     if attributes.get("softcap", 0.0):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = len(values[0].shape) == 3
-    q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
-    q = constant_query(node, q.value, k.shape[-1]) if isinstance(q, Const) else q
+    given: View | Const = _unpacked(values[0], attributes, "q")
+    k, v = (_unpacked(view, attributes, "kv") for view in values[1:3])
+    q = constant_query(node, given.value, k.shape[-1]) if isinstance(given, Const) else given
     # heads shared by several queries, one for each of them
     k, v = (view.moved(lambda a: np.repeat(a, q.shape[1] // a.shape[1], axis=1)) for view in (k, v))
     found = scores(state, node, q, k)
@@ -124,7 +128,7 @@ def attention(state: Normaliser, node: Node, values: list):
     return result
 
 
-def _unpacked(view: View | Const, attributes, name: str) -> View | Const:
+def _unpacked(view: V, attributes, name: str) -> V:
     if len(view.shape) == 4:
         return view
     count = int(attributes[f"{name}_num_heads"])

@@ -126,10 +126,10 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
     if isinstance(read, Norm) and _pooled(read.x.term) is not None:
         raise NotRecognised.at(read, "attention pooling: a LayerNorm stands between it and the classifier", POOLING)
     if (proj := _pooled(read)) is not None:
-        norm, pool = _pool(read, proj)
+        before_pool, pool = _pool(read, proj)
         if mean is not None:
             raise NotRecognised.at(mean, "attention pooling: a mean is taken of its one token", POOLING)
-        return Classifier(norm, heads, None, False, probabilities, pool=pool), norm.x.term
+        return Classifier(before_pool, heads, None, False, probabilities, pool=pool), before_pool.x.term
     if not isinstance(read, (Norm, Sum)):
         raise NotRecognised.at(head, f"the classifier reads {_what(read)}, not a LayerNorm or the last encoder", "export a whole network")
     norm = read if isinstance(read, Norm) else None
