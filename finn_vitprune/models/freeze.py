@@ -7,6 +7,8 @@ LayerNorm scales take their snapped values. From then on the fixed-point result 
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,7 +75,7 @@ def _freeze_pool(frozen: PrunedViT) -> None:
     kv = np.repeat([pool.k_quant.scale.number, pool.v_quant.scale.number], width)
     _freeze_linear("attn_pool.kv", pool.kv, frozen.norm.quant.scale.number, kv)
     _freeze_linear("attn_pool.proj", pool.proj, pool.out_quant.scale.number, out)
-    _freeze_mlp("attn_pool", pool.mlp, pool.norm.quant.scale.number, out)
+    _freeze_mlp("attn_pool", cast("Mlp", pool.mlp), pool.norm.quant.scale.number, out)
     pool.query.copy_(to_grid(pool.query, pool.q_quant.scale.number, frozen.config.act_bits))
 
 

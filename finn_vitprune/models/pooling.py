@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
@@ -11,9 +9,6 @@ from finn_vitprune.models.config import LOGIT_BITS, EncoderShape, ViTConfig
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX
-
-if TYPE_CHECKING:
-    from finn_vitprune.models.vit import Mlp
 
 
 class AttentionPool(nn.Module):
@@ -23,7 +18,7 @@ class AttentionPool(nn.Module):
     its own. Nothing here is pruned.
     """
 
-    def __init__(self, config: ViTConfig, shape: EncoderShape, mlp: Mlp, scale: ActScale) -> None:
+    def __init__(self, config: ViTConfig, shape: EncoderShape, mlp: nn.Module, scale: ActScale) -> None:
         super().__init__()
         self.heads, self.head_dim = shape.heads, config.head_dim
         width = shape.heads * config.head_dim
