@@ -73,7 +73,8 @@ def timm_of(vit) -> nn.Module:
             **common,
             class_token=vit.config.prefix > 0,
             reg_tokens=max(0, vit.config.prefix - 1),
-            global_pool="token" if vit.config.pooling == "class" else "avg",
+            global_pool={"class": "token", "attention": "map"}.get(vit.config.pooling, "avg"),
+            pool_include_prefix=vit.config.pooling == "attention",
             fc_norm=vit.config.norm_after_pooling,
             pre_norm=vit.config.norm_pre,
             final_norm=vit.config.final_norm,
@@ -82,6 +83,8 @@ def timm_of(vit) -> nn.Module:
     state = {k: torch.tensor(np.ascontiguousarray(v)) for k, v in vit.weights.items()}
     if "dist_token" in state and "head_dist.weight" not in state:
         state |= {"head_dist.weight": state["head.weight"], "head_dist.bias": state["head.bias"]}
+    if vit.config.pooling == "attention":  # the query itself
+        state |= {"attn_pool.q.weight": torch.eye(vit.config.dim), "attn_pool.q.bias": torch.zeros(vit.config.dim)}
     model.load_state_dict(state)
     return model.eval()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -82,6 +83,13 @@ def fit_layers(
     kept: Sequence[EncoderMask | None] = [None] * len(student.blocks) if masks is None else masks
     for index, (block, wanted, mask) in enumerate(zip(student.blocks, teacher.blocks, kept, strict=True)):
         ours, theirs = _fit_encoder(f"blocks.{index}", block, wanted, mask, run, ours, theirs)
+    if student.config.pooler is not None:
+        pools = student.attn_pool, teacher.attn_pool
+        names = ("kv", "proj", "mlp.fc1", "mlp.fc2")
+        layers = [_Layer(f"attn_pool.{name}", *(cast("PrunedLinear", pool.get_submodule(name)) for pool in pools)) for name in names]
+        ours, theirs = run(layers, student.pooled, teacher.pooled, ours, theirs)
+        run([_Layer("head", student.head, teacher.head)], student.head, teacher.head, ours, theirs)
+        return
     layer = _Layer("head", student.head, teacher.head)
     run([layer], lambda x: student.head(student.pooled(x)), lambda x: teacher.head(teacher.pooled(x)), ours, theirs)
 

@@ -20,8 +20,11 @@ from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 FORMULAS = {
     "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M",
     "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M",
-    "MACs besides": "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders)",
-    "parameters besides": "(patch_dim + 1) D + (D + 1) classes (+ (b + 1) D)",
+    "MACs besides": (
+        "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders) (+ those of an encoder of attention pooling, "
+        "T = T' = 1, |Wq| = 0)"
+    ),
+    "parameters besides": "(patch_dim + 1) D + (D + 1) classes (+ (b + 1) D) (+ those of an encoder, |Wq| = 0, less H D')",
     "an encoder in the paper": ("2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) + 2 N' D M_all alpha_mlp"),
 }
 SYMBOLS = (
@@ -172,6 +175,21 @@ def as_performed(config: ViTConfig, loads: Sequence[EncoderLoad]) -> list[Encode
     return [*loads[:-1], replace(loads[-1], queries=1, mlp_tokens=1)]
 
 
+def pooling_load(config: ViTConfig) -> EncoderLoad | None:
+    """What attention pooling works on: one query, which no matrix computes, and all tokens; None where there is none."""
+    if (shape := config.pooler) is None:
+        return None
+    area = config.dim * shape.heads * config.head_dim
+    tokens = config.token_counts()[-1][1]
+    return EncoderLoad(tokens, 1, 1, config.dim, shape.heads, config.head_dim, shape.neurons, q=0, kv=2 * area, proj=area)
+
+
+def pooling_params(config: ViTConfig) -> int:
+    """Weights and biases of attention pooling; its query counts as none, as positions do."""
+    load = pooling_load(config)
+    return 0 if load is None else load.params - load.heads * load.head_dim
+
+
 def outer_macs(config: ViTConfig) -> int:
     """Patch embedding and classifier."""
     return config.patches * config.patch_dim * config.dim + config.dim * config.classes
@@ -185,13 +203,14 @@ def outer_params(config: ViTConfig) -> int:
 def macs_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
     """Products of one frame; a LayerNorm before the encoders has its gamma in the blocks on the diagonal."""
     entry = config.tokens * block * config.dim if config.norm_pre else 0
-    return outer_macs(config) + entry + sum(e.macs for e in loads)
+    pooling = pooling_load(config)
+    return outer_macs(config) + entry + sum(e.macs for e in loads) + (0 if pooling is None else pooling.macs)
 
 
 def params_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
     """Weights and biases of all matrices."""
     entry = (block + 1) * config.dim if config.norm_pre else 0
-    return outer_params(config) + entry + sum(e.params for e in loads)
+    return outer_params(config) + entry + sum(e.params for e in loads) + pooling_params(config)
 
 
 def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> Complexity:

@@ -14,7 +14,8 @@ from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity, index_width, unpruned
 from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked, logits_of
-from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.pooling import AttentionPool
+from finn_vitprune.models.vit import Attention, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import EncoderScores, PruneScores, top_k_mask
@@ -63,17 +64,19 @@ def products(model: PrunedViT, block: int) -> list[MatrixProduct]:
     seen = tokens_seen(model)
     found = []
     for name, layer in model.linears().items():
-        parts = ("q", "k", "v") if name.endswith("qkv") else ("",)
+        parts = ("q", "k", "v") if name.endswith("qkv") else ("k", "v") if name.endswith("kv") else ("",)
         weight = layer.weight.detach().numpy().T
         for part, matrix in zip(parts, np.split(weight, len(parts), axis=1), strict=True):
             kept = BlockMask.of(matrix, block).elements(matrix.shape)
-            pruned = name.endswith(("attn.qkv", "attn.proj"))
+            pruned = name.startswith("blocks.") and name.endswith(("attn.qkv", "attn.proj"))
             bits = kept // block**2 * index_width(matrix.shape[0] // block) if pruned else 0
             found.append(MatrixProduct(name, part, seen[name], kept, layer.bias.numel() // len(parts), bits))
-    for i, encoder in enumerate(model.blocks):
-        name, attn = f"blocks.{i}.attn", encoder.attn
+    attentions: list[tuple[str, Attention | AttentionPool, int]]
+    attentions = [(f"blocks.{i}.attn", encoder.attn, seen[f"blocks.{i}.attn"]) for i, encoder in enumerate(model.blocks)]
+    attentions += [("attn_pool", model.attn_pool, 1)] if model.config.pooler is not None else []
+    for name, attn, queries in attentions:
         per_query = 2 * seen[name] * attn.heads * attn.head_dim
-        found.append(MatrixProduct(name, "", seen[name], per_query, stored=False))
+        found.append(MatrixProduct(name, "", queries, per_query, stored=False))
     return found
 
 

@@ -22,7 +22,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from finn_vitprune.complexity.formulas import Complexity, all_blocks, encoder_loads, outer_macs, outer_params, unpruned, without_heads
+from finn_vitprune.complexity.formulas import (
+    Complexity,
+    all_blocks,
+    encoder_loads,
+    outer_macs,
+    outer_params,
+    pooling_load,
+    pooling_params,
+    unpruned,
+    without_heads,
+)
 from finn_vitprune.complexity.modules import tokens_seen
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.layers import DiagonalLinear, IntLayerNorm, PrunedLinear
@@ -86,6 +96,9 @@ def _totals(config: ViTConfig) -> tuple[int, int]:
     normed = entry * config.tokens + final * loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
     macs = outer_macs(config) + NORM_OPERATIONS * config.dim * normed + sum(e.linear_macs for e in loads)
     params = outer_params(config) + (entry + final) * 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
+    if (pooling := pooling_load(config)) is not None:
+        macs += pooling.linear_macs + NORM_OPERATIONS * config.dim
+        params += pooling_params(config) + 2 * config.dim
     return macs, params
 
 

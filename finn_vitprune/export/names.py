@@ -30,7 +30,7 @@ def inline_identities(model: ModelWrapper) -> None:
             graph.node.remove(node)
 
 
-PARAMETERS = (".weight", ".bias", "pos_embed", "prefix_tokens")
+PARAMETERS = (".weight", ".bias", "pos_embed", "prefix_tokens", "attn_pool.query")
 """How PyTorch's names of weights, biases and embeddings end, where they survived."""
 
 

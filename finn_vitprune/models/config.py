@@ -20,11 +20,12 @@ MAX_PREFIX = 16
 
 
 class Pooling(str, Enum):
-    """What the classifier reads: the class token, or the mean of the patch tokens or of all tokens."""
+    """What the classifier reads: the class token, the mean of the patch tokens or of all tokens, or what a learned query finds in them all."""
 
     CLASS = "class"
     PATCHES = "mean"
     ALL = "mean of all tokens"
+    ATTENTION = "attention"
 
 
 class Rotary(str, Enum):
@@ -76,10 +77,12 @@ class ViTConfig:
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
     classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
-    the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not.
+    the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: heads and
+    neurons of attention pooling (SigLIP), which reads the last LayerNorm's tokens.
 
     Raises:
-        ValueError: the last LayerNorm reads the mean, and there is none; queries are turned in pairs of an odd width, or tokens dropped.
+        ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
+            width, or tokens dropped; ``pooler`` without attention pooling or with a drop, or attention pooling without it.
     """
 
     image_size: int
@@ -101,11 +104,19 @@ class ViTConfig:
     norm_pre: bool = False
     final_norm: bool = True
     rotary: Rotary | None = None
+    pooler: EncoderShape | None = None
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}
         if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
+        attends = self.pooling is Pooling.ATTENTION
+        if attends != (self.pooler is not None) or (self.pooler is not None and self.pooler.keep is not None):
+            raise ValueError(
+                f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
+            )
+        if attends and (self.norm_after_pooling or not self.final_norm):
+            raise ValueError("attention pooling reads the tokens of the last LayerNorm: final_norm, not norm_after_pooling")
         if self.norm_after_pooling and not self.final_norm:
             raise ValueError("norm_after_pooling without final_norm: there is no LayerNorm that could read the mean")
 
@@ -166,6 +177,11 @@ class ViTConfig:
     def last_drop(self) -> int:
         """The last encoder (from 1) that can drop tokens: before a class token the last of all has no others to work for."""
         return len(self.encoders) - (self.pooling is Pooling.CLASS)
+
+    @property
+    def pools_mean(self) -> bool:
+        """Whether the classifier reads a mean over tokens."""
+        return self.pooling in (Pooling.PATCHES, Pooling.ALL)
 
     @property
     def protected(self) -> int:

@@ -7,6 +7,8 @@ LayerNorm scales take their snapped values. From then on the fixed-point result 
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,9 +16,10 @@ from torch import Tensor
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import RESIDUAL_BITS, Pooling
+from finn_vitprune.models.config import RESIDUAL_BITS
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, snap_scale
-from finn_vitprune.models.vit import Attention, PrunedViT
+from finn_vitprune.models.pooling import AttentionPool
+from finn_vitprune.models.vit import Attention, Mlp, PrunedViT
 
 TIE_DISTANCE = 1e-3
 """No entry of an exp table lies nearer than this to a rounding tie: float exp gives the same table."""
@@ -51,20 +54,40 @@ def freeze(model: PrunedViT) -> PrunedViT:
         place = f"blocks.{i}"
         _freeze_linear(f"{place}.attn.qkv", attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
         _freeze_linear(f"{place}.attn.proj", attn.proj, attn.out_quant.scale.number, out)
-        hidden = np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
-        _freeze_linear(f"{place}.mlp.fc1", mlp.fc1, block.norm2.quant.scale.number, hidden)
-        _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, out)
+        _freeze_mlp(place, mlp, block.norm2.quant.scale.number, out)
+    if model.config.pooler is not None:
+        _freeze_pool(frozen)
     _freeze_linear("head", frozen.head, frozen.head_quant.scale.number, None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
         parameter.copy_(to_grid(parameter, embedded, RESIDUAL_BITS))
     return frozen
 
 
+def _freeze_mlp(place: str, mlp: Mlp, s_in: float, s_out: np.ndarray) -> None:
+    hidden = np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
+    _freeze_linear(f"{place}.mlp.fc1", mlp.fc1, s_in, hidden)
+    _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, s_out)
+
+
+def _freeze_pool(frozen: PrunedViT) -> None:
+    """The layers of attention pooling, and its query as codes."""
+    pool = frozen.attn_pool
+    fix_logit_scale(pool)
+    width, out = pool.heads * pool.head_dim, np.full(frozen.config.dim, frozen.pool_scale.number)
+    kv = np.repeat([pool.k_quant.scale.number, pool.v_quant.scale.number], width)
+    _freeze_linear("attn_pool.kv", pool.kv, frozen.norm.quant.scale.number, kv)
+    _freeze_linear("attn_pool.proj", pool.proj, pool.out_quant.scale.number, out)
+    _freeze_mlp("attn_pool", cast("Mlp", pool.mlp), pool.norm.quant.scale.number, out)
+    pool.query.copy_(to_grid(pool.query, pool.q_quant.scale.number, frozen.config.act_bits))
+
+
 def _snap_head(frozen: PrunedViT) -> None:
     """Fix the scale of what the classifier reads, where that is requantised codes and not those of a LayerNorm."""
     c, quant = frozen.config, frozen.head_quant
-    if c.pooling is not Pooling.CLASS and not c.norm_after_pooling:
+    if c.pools_mean and not c.norm_after_pooling:
         frozen.pool.snap(frozen.norm.quant.scale.number if c.final_norm else frozen.residual_scale.number)
+    elif c.pooler is not None:
+        snap_scale(quant, frozen.pool_scale.number)
     elif not c.final_norm:
         snap_scale(quant, frozen.residual_scale.number)
 
@@ -75,7 +98,7 @@ def to_grid(values: Tensor, scale: float, bits: int) -> Tensor:
     return ((values.double() / scale).round().clamp(lo, hi) * scale).to(values.dtype)
 
 
-def fix_logit_scale(attn: Attention) -> None:
+def fix_logit_scale(attn: Attention | AttentionPool) -> None:
     """Snap the logit scale so that s_q s_k / s_l = M 2^-S and its exp table has no entry near a tie."""
     product = attn.q_quant.scale.number * attn.k_quant.scale.number
     mult, shift = numerics.snap_ratio(product / attn.logit_quant.scale.number)

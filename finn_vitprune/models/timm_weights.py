@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
-from timm.layers import Mlp
+from timm.layers import AttentionPoolLatent, Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.pooling import AttentionPool
 from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
-POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES}
+POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES, "map": Pooling.ATTENTION}
 """timm's ``global_pool``."""
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """timm's names of prefix tokens ``[1, count, D]``, in the order of their rows."""
@@ -53,6 +55,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         rotary=None,
+        pooler=_pooler(model),
         **bits,
     )
 
@@ -84,6 +87,34 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
     return f", did you mean {', '.join(found)}?" if found else ""
 
 
+def _pooler(model: nn.Module) -> EncoderShape | None:
+    """Heads and neurons of attention pooling."""
+    pool: Any = getattr(model, "attn_pool", None)
+    return None if pool is None else EncoderShape(pool.num_heads, pool.mlp.fc1.out_features)
+
+
+def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpActivation | None) -> str | None:
+    """Why the attention pooling of a model with encoders that are supported, such as ``block``, cannot be built, or None."""
+    pool = model.attn_pool
+    if not isinstance(pool, AttentionPoolLatent):
+        return f"its pooling is {type(pool).__name__}"
+    if not isinstance(pool.mlp, Mlp) or not isinstance(pool.norm, nn.LayerNorm):
+        return "its attention pooling has no MLP with a LayerNorm"
+    checks = [
+        (model.num_prefix_tokens > 0 and not model.pool_include_prefix,
+         f"its attention pooling leaves out {model.num_prefix_tokens} prefix tokens: the hardware pools all tokens"),
+        (pool.latent_len != 1, f"its attention pooling has {pool.latent_len} queries, not one"),
+        (pool.pos_embed is not None, "its attention pooling has positions of its own"),
+        (not all(isinstance(norm, nn.Identity) for norm in (pool.q_norm, pool.k_norm)), "its attention pooling normalises queries and keys"),
+        (pool.head_dim != block.attn.head_dim, f"heads of its attention pooling are {pool.head_dim} wide, others {block.attn.head_dim}"),
+        (pool.norm.eps != block.norm1.eps, f"eps {pool.norm.eps:g} of a LayerNorm in its attention pooling, {block.norm1.eps:g} of others"),
+        (_activation(pool.mlp.act) is not activation, "its attention pooling has another activation than its encoders"),
+        (isinstance(model.norm, nn.Identity), "its attention pooling reads tokens without a LayerNorm"),
+        (not isinstance(model.fc_norm, nn.Identity), "it has a norm after attention pooling"),
+    ]  # fmt: skip
+    return next((text for bad, text in checks if bad), None)
+
+
 def _activation(module: nn.Module) -> MlpActivation | None:
     """Which one a module is, by its values; None of others."""
     if any(True for _ in module.parameters()):
@@ -107,7 +138,7 @@ def _unsupported(model: nn.Module) -> str | None:
     checks = [
         (not isinstance(model.head, nn.Linear), "it has no classifier"),
         (height != width, f"images of {height} x {width} are not square"),
-        (pool not in POOLINGS, f"global_pool is {pool!r}, not {' or '.join(map(repr, POOLINGS))}"),
+        (pool not in POOLINGS, f"global_pool is {pool!r}, not {', '.join(map(repr, POOLINGS))}"),
         (model.num_prefix_tokens > MAX_PREFIX, f"it has {model.num_prefix_tokens} prefix tokens, at most {MAX_PREFIX} can be"),
         (not isinstance(model.norm_pre, nn.Identity | nn.LayerNorm), f"its norm before the encoders is {type(model.norm_pre).__name__}"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
@@ -118,7 +149,8 @@ def _unsupported(model: nn.Module) -> str | None:
         ),
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
-    return next((text for bad, text in checks if bad), None)
+    problem = next((text for bad, text in checks if bad), None)
+    return _unsupported_pool(model, block, _activation(block.mlp.act)) if problem is None and pool == "map" else problem
 
 
 @torch.no_grad()
@@ -159,15 +191,7 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     patches = take("patch_embed.proj.weight", (c.dim, c.channels, c.patch_size, c.patch_size))
     name = "patch_embed.proj.bias"  # CLIP's has none
     _load_patch_embedding(model, patches, take(name) if name in state else torch.zeros(c.dim), mean, std)
-    tokens = [take(name) for name in PREFIX_TOKENS if name in state]
-    found = sum(token.shape[1] for token in tokens)
-    if found != c.prefix:
-        raise UserError(f"timm state dict has {found} prefix tokens, the model {c.prefix}")
-    if tokens:
-        model.prefix_tokens.copy_(torch.cat(tokens, 1))
-    of_patches = "pos_embed" in state and state["pos_embed"].shape[1] == c.patches
-    model.pos_embed.zero_()
-    model.pos_embed[:, c.prefix * of_patches :].copy_(take("pos_embed", (1, c.patches if of_patches else c.tokens, c.dim)))
+    _load_tokens(model, state, take)
     if c.norm_pre:
         model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), take("norm_pre.bias", (c.dim,)))
     for i, block in enumerate(model.blocks):
@@ -181,10 +205,49 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
-    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm" if c.final_norm else None)
+    if c.pooler is not None:
+        _load_pool(model.attn_pool, state, take, linear)
+    linear(model.head, "head", _norm_before_head(c))
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
+
+
+def _norm_before_head(config: ViTConfig) -> str | None:
+    """timm's name of the LayerNorm whose gamma and beta go into the classifier."""
+    if not config.final_norm or config.pooler is not None:
+        return None
+    return "fc_norm" if config.norm_after_pooling else "norm"
+
+
+def _load_pool(pool: AttentionPool, state: Mapping[str, Tensor], take: Callable[[str], Tensor], linear: Callable[..., None]) -> None:
+    """Attention pooling; its latent is the query itself where no matrix is applied to it."""
+    query = take("attn_pool.latent")
+    if "attn_pool.q.weight" in state:
+        query = query @ take("attn_pool.q.weight").T
+    if "attn_pool.q.bias" in state:
+        query = query + take("attn_pool.q.bias")
+    if query.shape != pool.query.shape:
+        raise UserError(f"timm state dict: the query of attn_pool is {list(query.shape)}, expected {list(pool.query.shape)}")
+    pool.query.copy_(query * pool.head_dim**-0.5)
+    linear(pool.kv, "attn_pool.kv", "norm")
+    linear(pool.proj, "attn_pool.proj")
+    linear(pool.mlp.fc1, "attn_pool.mlp.fc1", "attn_pool.norm")
+    linear(pool.mlp.fc2, "attn_pool.mlp.fc2")
+
+
+def _load_tokens(model: PrunedViT, state: Mapping[str, Tensor], take: Callable[..., Tensor]) -> None:
+    """Prefix tokens and positions; ``take`` gives a tensor of ``state``."""
+    c = model.config
+    tokens = [take(name) for name in PREFIX_TOKENS if name in state]
+    found = sum(token.shape[1] for token in tokens)
+    if found != c.prefix:
+        raise UserError(f"timm state dict has {found} prefix tokens, the model {c.prefix}")
+    if tokens:
+        model.prefix_tokens.copy_(torch.cat(tokens, 1))
+    of_patches = "pos_embed" in state and state["pos_embed"].shape[1] == c.patches
+    model.pos_embed.zero_()
+    model.pos_embed[:, c.prefix * of_patches :].copy_(take("pos_embed", (1, c.patches if of_patches else c.tokens, c.dim)))
 
 
 def _load_patch_embedding(model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -24,6 +24,7 @@ from finn_vitprune.models.layers import (
     Turn,
     token_scores,
 )
+from finn_vitprune.models.pooling import AttentionPool
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -162,14 +163,17 @@ class PrunedViT(nn.Module):
             self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale)
         self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
-        if config.pooling is not Pooling.CLASS:
+        if config.pools_mean:
             of_residual = self.residual_scale if config.norm_after_pooling else None
             tokens = config.token_counts()[-1][1]
             self.pool = TokenMean(tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         if config.final_norm:
             self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
-        elif config.pooling is Pooling.CLASS:
+        if config.pooler is not None:
+            self.pool_scale = ActScale(2.0**-10, learned=False)
+            self.attn_pool = AttentionPool(config, config.pooler, Mlp(config, config.pooler, self.pool_scale), self.pool_scale)
+        if config.pooler is not None or (config.pooling is Pooling.CLASS and not config.final_norm):
             self.class_quant = ActQuant(config.act_bits)
         self.head = PrunedLinear(config.dim, config.classes, outer_bits, per_channel=False)
 
@@ -201,6 +205,8 @@ class PrunedViT(nn.Module):
     def pooled(self, x: Tensor) -> Tensor:
         """The last residual sum ``[B, N, D]`` to what the classifier reads ``[B, 1, D]``."""
         c = self.config
+        if c.pooling is Pooling.ATTENTION:
+            return self.class_quant(self.attn_pool(self.norm(x)))
         if c.pooling is Pooling.CLASS:
             return self.norm(x[:, :1]) if c.final_norm else self.class_quant(x[:, :1])
         if c.norm_after_pooling:
@@ -216,9 +222,17 @@ class PrunedViT(nn.Module):
     def head_quant(self) -> ActQuant:
         """The quantiser of what the classifier reads."""
         c = self.config
-        if c.pooling is not Pooling.CLASS and not c.norm_after_pooling:
+        if c.pools_mean and not c.norm_after_pooling:
             return self.pool.quant
-        return self.norm.quant if c.final_norm else self.class_quant
+        return self.norm.quant if c.final_norm and c.pooler is None else self.class_quant
+
+    @property
+    def stream_scales(self) -> tuple[ActScale, ...]:
+        """The scales of the INT16 streams: of the encoders, and where they have their own of the embedded tokens and of attention pooling."""
+        found = [self.residual_scale]
+        found += [self.entry_scale] if self.config.norm_pre else []
+        found += [self.pool_scale] if self.config.pooler is not None else []
+        return tuple(found)
 
     # --- switches of training ---
 
@@ -258,11 +272,11 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate_residual(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> float:
-        """Set the residual scale, and :attr:`embed_scale`, to max|x| / 2^14 over ``images``, at the scales of everything else."""
+        """Set :attr:`stream_scales` to max|x| / 2^14 over ``images``, at the scales of everything else; returns that of the encoders."""
         with self._observed(ResidualQuant) as observed:
             for start in range(0, len(images), batch):
                 self(images[start : start + batch], masks)
-        for scale in {self.embed_scale, self.residual_scale}:
+        for scale in self.stream_scales:
             largest = max(q.largest for q in observed.values() if q.scale is scale)
             scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
         return self.residual_scale.number

@@ -22,6 +22,8 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
     small = PrunedViT(model.config.with_encoders(shapes)).to(model.pos_embed.dtype)
     for name in ("prefix_tokens", "pos_embed"):
         getattr(small, name).copy_(getattr(model, name))
+    if model.config.pooler is not None:
+        small.attn_pool.query.copy_(model.attn_pool.query)
     layers = model.linears()
     for name, layer in small.linears().items():
         if not name.startswith("blocks."):
@@ -58,5 +60,5 @@ def _copy_scales(source: PrunedViT, target: PrunedViT) -> None:
     for (_, a), (_, b) in zip(source.named_modules(), target.named_modules(), strict=True):
         if isinstance(a, ActQuant) and a.owns_scale:
             b.scale.load_state_dict(a.scale.state_dict())
-    for kind in ("residual_scale", "embed_scale"):
-        getattr(target, kind).load_state_dict(getattr(source, kind).state_dict())
+    for a, b in zip(source.stream_scales, target.stream_scales, strict=True):
+        b.load_state_dict(a.state_dict())

@@ -156,7 +156,7 @@ CASES = {
     "attention pooling": (
         lambda: small_timm(global_pool="map"),
         "MatMul",
-        "attention pooling: a constant query",
+        "attention pooling: it reads 16 of the 17 tokens",
     ),
     "class attention": (lambda: Cait(**SMALL), None, "talking heads"),
     "parallel MLP": (lambda: small_timm(block_fn=ParallelScalingBlock), None, "parallel blocks"),

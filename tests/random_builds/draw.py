@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.layers import DiagonalLinear
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
@@ -60,12 +60,14 @@ class Drawn:
 
     @property
     def config(self) -> ViTConfig:
-        """The network before pruning."""
+        """The network before pruning; attention pooling has the heads and neurons of an encoder."""
+        attends = self.pooling == Pooling.ATTENTION
         config = ViTConfig.dense(
             self.image_size, self.channels, self.patch_size, self.heads * self.head_dim, self.heads, self.depth,
             self.classes, prefix=self.prefix, weight_bits=self.weight_bits, act_bits=self.act_bits,
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
             activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
+            pooler=EncoderShape(self.heads, self.neurons) if attends else None,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -168,6 +170,20 @@ def draw_prefix(seed: int) -> DrawnDesign:
     return replace(design, network=replace(design.network, prefix=prefix, drop_at=drops))
 
 
+def draw_pooling(seed: int) -> DrawnDesign:
+    """Attention pooling; the encoders are on engines at even seeds and have hardware each at odd ones, which drop tokens behind a prefix.
+
+    A design of every sixth seed is loaded with another network.
+    """
+    design, rng = draw_network(seed) if seed % 2 else draw_engines(seed), np.random.default_rng((seed, 5))
+    prefix, own = int(rng.choice([0, 0, 1, 2])), design.network
+    network = replace(
+        own, pooling=Pooling.ATTENTION.value, norm_after_pooling=False, prefix=prefix,
+        drop_at=tuple(int(i) for i in np.flatnonzero(rng.random(own.depth) < 0.5) + 1) if prefix else (),
+    )  # fmt: skip
+    return replace(design, network=network, loads="" if seed % 6 else "another")
+
+
 def draw_design(seed: int) -> DrawnDesign:
     """A network and everything else: encoders dealt in any way, 1 to 4 images in flight, UltraRAM, SLRs, loads, structured images."""
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 2))
@@ -182,6 +198,7 @@ def draw_design(seed: int) -> DrawnDesign:
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
+POOLINGS = Kind("poolings", draw_pooling)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
@@ -260,6 +277,8 @@ def _fill(model: PrunedViT, drawn: Drawn) -> None:
         layer.bias.copy_(drawn.bias * torch.randn_like(layer.bias))
     for parameter in (model.prefix_tokens, model.pos_embed):
         nn.init.normal_(parameter, std=0.5)
+    if drawn.pooling == Pooling.ATTENTION:
+        nn.init.normal_(model.attn_pool.query, std=1.0)
 
 
 def _without(mask: EncoderMask, gone: tuple[int, ...], drawn: Drawn) -> EncoderMask:

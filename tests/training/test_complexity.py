@@ -167,9 +167,15 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
     rate, pooling = pick("0.3", "0.5", "0.55", "0.7", "0.9", "1"), pick(*Pooling, Pooling.CLASS)
     if pooling is Pooling.CLASS:
         config = config.with_token_drop(rate, drops)
+    elif pooling is Pooling.ATTENTION:
+        config = replace(config, pooling=pooling, pooler=EncoderShape(pick(1, 2, 4), block * pick(1, 3)), prefix=pick(0, 1, 2))
     else:
         config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
-    config = replace(config, norm_pre=pick(False, False, True), final_norm=config.norm_after_pooling or pick(True, True, False))
+    config = replace(
+        config,
+        norm_pre=pick(False, False, True),
+        final_norm=config.norm_after_pooling or pooling is Pooling.ATTENTION or pick(True, True, False),
+    )
     return config, PruneConfig(block, keep, neuron_keep), rng
 
 
@@ -229,7 +235,8 @@ def test_drawn_configurations_cover_what_matters():
         seen |= {
             ("depth 1", len(config.encoders) == 1),
             ("distilled", config.prefix == 2),
-            ("pooling by mean", config.pooling is not Pooling.CLASS),
+            ("pooling by mean", config.pools_mean),
+            ("pooling by attention", config.pooling is Pooling.ATTENTION),
             ("no prefix tokens", config.prefix == 0),
             ("dead heads", any(m.heads.sum() < len(m.heads) for m in masks)),
             ("tokens dropped", counts[-1][1] < config.tokens),
@@ -297,6 +304,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
     (2, 0, (), (0, 1), 32, 2, 8, Pooling.PATCHES, False),
     (1, 2, (), (1,), 32, 2, 8, Pooling.ALL, True),
     (2, 1, (1,), (1, 0), 32, 4, 4, Pooling.CLASS, False, True, False),
+    (2, 0, (), (1, 0), 32, 4, 4, Pooling.ATTENTION),
 ]
 
 
@@ -305,6 +313,8 @@ def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
     depth, prefix, drops, removed, dim, heads, block, *pooling = request.param
     options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling", "norm_pre", "final_norm"), pooling))
+    if options.get("pooling") is Pooling.ATTENTION:
+        options["pooler"] = EncoderShape(3, 20)
     config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, **options)
     config = config.with_token_drop("0.5", drops) if drops else config
     dense, small = pruned_by_score(config, PruneConfig(block, "0.5", "0.5"), removed)

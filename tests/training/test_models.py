@@ -108,7 +108,7 @@ def test_state_dict_errors_name_the_tensor():
 def test_unsupported_timm_models_are_refused_by_reason():
     with pytest.raises(UserError, match="layer scale"):
         config_of_timm(tiny_timm(init_values=0.1))
-    with pytest.raises(UserError, match="global_pool is 'max', not 'token' or 'avg'"):
+    with pytest.raises(UserError, match="global_pool is 'max', not 'token', 'avg', 'map'"):
         config_of_timm(tiny_timm(global_pool="max"))
     with pytest.raises(UserError, match="its activation is ELU, not GELU, GELU in its tanh form, QuickGELU, SiLU, ReLU"):
         config_of_timm(tiny_timm(act_layer=torch.nn.ELU))

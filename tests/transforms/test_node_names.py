@@ -23,6 +23,9 @@ MODULES = {
     "norm2.quant": "LayerNorm 2", "mlp.pre_quant": "MLP 1", "mlp.act_quant": "MLP activation", "mlp.fc2_quant": "MLP 2",
     "add2_quant": "MLP add", "patch_quant": "patch embedding", "embed_quant": "token embedding", "norm.quant": "final LayerNorm",
     "pool.quant": "mean of tokens", "norm_pre.norm.quant": "initial LayerNorm", "norm_pre.scale_quant": "initial scale", "class_quant": "requantisation",
+    "attn_pool.k_quant": "pooling KV", "attn_pool.v_quant": "pooling KV", "attn_pool.out_quant": "pooling attention",
+    "attn_pool.proj_quant": "pooling projection", "attn_pool.norm.quant": "pooling LayerNorm", "attn_pool.mlp.pre_quant": "pooling MLP 1",
+    "attn_pool.mlp.act_quant": "pooling activation", "attn_pool.mlp.fc2_quant": "pooling MLP 2", "attn_pool.add_quant": "pooling add",
 }  # fmt: skip
 """Module of the network to the word for its node; in the last encoder Q and KV are matrix units of their own."""
 
@@ -58,6 +61,7 @@ CASES = {
     "norm_pre": lambda: random_vit(pre_norm=True)[0],
     "no_final_norm": lambda: random_vit(final_norm=False)[0],
     "no_class_token": lambda: random_vit(drop_at=(), token_keep="1", global_pool="avg", class_token=False)[0],
+    "no_class_token_map": lambda: random_vit(drop_at=(), token_keep="1", global_pool="map", class_token=False)[0],
 }
 
 
@@ -71,7 +75,8 @@ def test_names_are_those_of_the_modules(case):
     matrices = [str(names[n]) for n, kind in kinds.items() if kind == "BlockSparseMVAU" and n not in wanted]
     last = int(max(n.encoder for n in names.values() if n.encoder))
     whole = last if "mean" in case or "no_class" in case else last - 1
-    assert sorted(matrices) == sorted(["classifier", *(f"encoder {i}, QKV" for i in range(1, whole + 1))])
+    pooling = ["pooling Q"] * ("map" in case)
+    assert sorted(matrices) == sorted(["classifier", *pooling, *(f"encoder {i}, QKV" for i in range(1, whole + 1))])
 
 
 @pytest.mark.whole

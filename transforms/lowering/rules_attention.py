@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from finn_vitprune.transforms.lowering.values import (
     ExpDiff,
     Logits,
     Numerator,
+    PoolKey,
     QAcc,
+    QConst,
     QueryKey,
     RowMax,
     RowSum,
@@ -51,7 +53,22 @@ def query_key(lowering: Lowering, node: Node, values: list):
     return QueryKey(ordered((1, heads, queries, keys)), q, k)
 
 
-@RULES.rule("Mul Div", QueryKey, Const)
+@RULES.rule("MatMul", QConst, QAcc)
+def pool_key(lowering: Lowering, node: Node, values: list):
+    """A query that is the same for every image: attention pooling."""
+    q, k = values
+    k = k.moved(lambda a: np.swapaxes(a, -1, -2))
+    heads, head_dim = _heads(k, "the key").shape
+    if q.shape != (1, heads, 1, head_dim):
+        raise Reason(
+            f"a constant query of shape {list(q.shape)}: attention pooling has one query, [1, {heads}, 1, {head_dim}] for these keys"
+        )
+    if not np.all(q.scale == q.scale.reshape(-1)[0]):
+        raise Reason("activations need one scale per tensor, and so does a constant query")
+    return PoolKey(ordered((1, heads, 1, k.acc.x.tokens)), q.moved(lambda a: a.reshape(heads, head_dim)), k)
+
+
+@RULES.rule("Mul Div", (QueryKey, PoolKey), Const)
 def scaled(lowering: Lowering, node: Node, values: list):
     product, constant = values
     factor = constant.value if node.op_type == "Mul" else 1.0 / constant.value
@@ -84,7 +101,7 @@ def exponential(lowering: Lowering, node: Node, values: list):
     return ExpDiff(values[0].index, values[0].logits)
 
 
-@RULES.rule("Softmax", (Logits, QueryKey))
+@RULES.rule("Softmax", (Logits, QueryKey, PoolKey))
 def softmax(lowering: Lowering, node: Node, values: list):
     raise Reason(
         "softmax is deferred in this hardware: export ReduceMax, Sub, Exp, Quant(UINT8, 1/255), MatMul, ReduceSum, "
@@ -118,11 +135,21 @@ def normalise(lowering: Lowering, node: Node, values: list):
     return AttentionOutput(weighted.index, weighted.e, weighted.v)
 
 
-def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float, bits: int) -> Codes:
-    """Q, K, V in one matrix unit, split, and the attention engine; the output stream of the engine."""
-    logits = attended.e.logits
-    q, k, v = logits.product.q, logits.product.k, attended.v
-    columns = [_heads(q, "the query"), _heads(k, "the key"), _heads(v, "the value")]
+@dataclass(frozen=True)
+class _Streams:
+    """What an attention engine reads: tensors of ``queries`` queries and of keys and values of ``x``'s tokens."""
+
+    query: str
+    keyvalue: str
+    queries: int
+    heads: int
+    head_dim: int
+
+
+def _streams(lowering: Lowering, product: QueryKey, v: QAcc) -> _Streams:
+    """Q, K, V in one matrix unit, split."""
+    q, k = product.q, product.k
+    columns = [_heads(q, "the query"), *_key_and_value(k, v)]
     heads, head_dim = columns[0].shape
     if any(c.shape != (heads, head_dim) for c in columns):
         raise Reason("query, key and value differ in heads or width")
@@ -144,9 +171,46 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
             tensors[i] = build_turn(lowering, value, tensors[i], channels)
         _record_heads(lowering, value, tensors[i], channels, 0, columns[i])
     _record_heads(lowering, v, tensors[1], 2 * width, width, columns[2])
+    return _Streams(tensors[0], tensors[1], x.tokens, heads, head_dim)
 
-    factor = logits.product.factor
-    mult, shift = lowering.requant_constants(np.array([q.scale * k.scale * factor / logits.scale]))
+
+def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
+    """K and V in one matrix unit; the query in one without weights, whose biases come once an image."""
+    q, k = product.q, product.k
+    columns = _key_and_value(k, v)
+    heads, head_dim = columns[0].shape
+    if columns[1].shape != (heads, head_dim):
+        raise Reason("key and value differ in heads or width")
+    x, width = k.acc.x, heads * head_dim
+    if x.tensor != v.acc.x.tensor:
+        raise Reason("key and value are computed from different tensors")
+    if (k.bits, k.signed) != (v.bits, v.signed) or not k.signed:
+        raise Reason("key and value must be signed codes of one width")
+    lo, hi = numerics.int_range(k.bits, True)
+    if q.codes.min() < lo or q.codes.max() > hi:
+        raise Reason(f"the constant query has codes of {q.codes.min()} to {q.codes.max()}, keys have {k.bits} bits")
+    merged = _merge([k.acc, v.acc], columns)
+    keyvalue = lowering.matrix_unit(merged, np.arange(2 * width), np.repeat([k.scale, v.scale], width), k.bits, True)
+    _record_heads(lowering, k, keyvalue.tensor, 2 * width, 0, columns[0])
+    _record_heads(lowering, v, keyvalue.tensor, 2 * width, width, columns[1])
+    first = lowering.stream(replace(x, index=ordered((1, 1, x.channels))))
+    scale = q.scale.reshape(-1)[:1]
+    nothing = Acc(ordered((1, 1, width)), first, np.zeros((x.channels, width), np.int64), np.ones(width), q.codes.reshape(-1) * scale)
+    query = lowering.matrix_unit(nothing, np.arange(width), np.repeat(scale, width), k.bits, True)
+    return _Streams(query.tensor, keyvalue.tensor, 1, heads, head_dim)
+
+
+def _key_and_value(k: QAcc, v: QAcc) -> list[np.ndarray]:
+    return [_heads(k, "the key"), _heads(v, "the value")]
+
+
+def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float, bits: int) -> Codes:
+    """The matrix units of Q, K and V, and the attention engine; the output stream of the engine."""
+    logits, v = attended.e.logits, attended.v
+    product = logits.product
+    found = _streams(lowering, product, v) if isinstance(product, QueryKey) else _pool_streams(lowering, product, v)
+    x, heads, q_scale = v.acc.x, found.heads, float(np.ravel(product.q.scale)[0])
+    mult, shift = lowering.requant_constants(np.array([q_scale * product.k.scale * product.factor / logits.scale]))
     num, recip_shift = numerics.reciprocal_constant(v.scale / scale)
     table = lowering.graph.constant("exp_table", numerics.exp_table(logits.scale), "UINT8")
     out = lowering.graph.fresh("attention")
@@ -154,24 +218,25 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
     score_bits = numerics.SCORE_BITS + 1 + int(heads - 1).bit_length()
     lowering.graph.add(
         "PrunedAttention",
-        [*tensors, table],
+        [found.query, found.keyvalue, table],
         outputs,
         tokens=x.tokens,
-        queries=x.tokens,
+        queries=found.queries,
         heads=heads,
-        head_dim=head_dim,
+        head_dim=found.head_dim,
         scores=1,
         logit_mult=int(mult[0]),
         logit_shift=shift,
         logit_bits=logits.bits,
         recip_num=num,
         recip_shift=recip_shift,
-        inputDataType=code,
+        inputDataType=datatype(v.bits, True),
         outputDataType=datatype(bits, True),
         scoreDataType=f"UINT{score_bits}",
     )
     lowering.attentions.append(AttentionMatch(out, logits.tensor, logits.scale, attended.e.tensor))
-    return Codes(ordered((1, x.tokens, width)), out, x.tokens, width, scale, bits, True)
+    width = heads * found.head_dim
+    return Codes(ordered((1, found.queries, width)), out, found.queries, width, scale, bits, True)
 
 
 def scores_tensor(logits: Logits) -> str:

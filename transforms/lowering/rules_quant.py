@@ -25,6 +25,7 @@ from finn_vitprune.transforms.lowering.values import (
     MeanOfTokens,
     Normed,
     Numerator,
+    PoolKey,
     QAcc,
     QConst,
     QueryKey,
@@ -220,7 +221,7 @@ def token_mean(lowering: Lowering, node: Node, values: list):
     return _unit(lowering, node, "VitTokenMean", x, [], to, values[0], "mean", tokens=x.tokens, first=first, mult=int(mult), shift=shift)
 
 
-@RULES.rule("Quant", QueryKey)
+@RULES.rule("Quant", (QueryKey, PoolKey))
 def logits(lowering: Lowering, node: Node, values: list):
     to = _activation(node, values)
     if not to.signed or to.bits > 8:

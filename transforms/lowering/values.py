@@ -191,10 +191,19 @@ class QueryKey(Indexed, kind="the product of queries and keys, not quantised"):
 
 
 @dataclass(frozen=True)
+class PoolKey(Indexed, kind="the product of a constant query and keys, not quantised"):
+    """q k^T of attention pooling; base ``[H, 1, N]``; q: codes ``[H, D']``; ``factor`` is a constant it was multiplied with."""
+
+    q: QConst
+    k: QAcc
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Logits(Indexed, kind="attention logits"):
     """Quantised q k^T, the QONNX tensor ``tensor`` of shape ``whole``."""
 
-    product: QueryKey
+    product: QueryKey | PoolKey
     scale: float
     bits: int
     tensor: str

@@ -22,6 +22,8 @@ UNITS = {
 """Words for ops that are not called by their op type in words."""
 INITIAL_NORM, FINAL_NORM = "initial LayerNorm", "final LayerNorm"
 """Those outside the encoders."""
+POOLING = "pooling"
+"""First word of the layers of attention pooling."""
 INPUTS = {("PrunedAttention", 0): "Q", ("PrunedAttention", 1): "KV", ("VitTokenDrop", 1): "score"}
 """Words for inputs of an op that has several."""
 
@@ -41,8 +43,8 @@ def node_names(model: ModelWrapper) -> dict[str, NodeName]:
     """A name for every node of a hardware graph, by node name; no two are equal.
 
     A residual block ends in an add. One with attention begins an encoder, and one without, the MLP, ends it; an encoder may
-    lack either. What comes before the first block and after the last is in no encoder. FIFOs, converters, crossings and
-    token selections are called by what they feed.
+    lack either. What comes before the first block and after the last is in no encoder, and neither is attention pooling: its block
+    has attention, and the residual begins behind that. FIFOs, converters, crossings and token selections are called by what they feed.
 
     Args:
         model: the graph, in topological order, lowered or with everything that is inserted between its units.
@@ -69,10 +71,24 @@ def word_of(kind: str) -> str:
 
 @dataclass(frozen=True)
 class _Block:
-    """A residual block: the encoder it is in, and its nodes in order (``fork`` divides it), the last one its add."""
+    """A residual block: the encoder it is in, and its nodes in order (``fork`` divides it), the last one its add.
 
-    encoder: int
+    encoder: None of attention pooling.
+    """
+
+    encoder: int | None
     nodes: tuple[NodeProto, ...]
+
+    @property
+    def ahead(self) -> tuple[NodeProto, ...]:
+        """The nodes before the attention, and that itself: none where there is no attention."""
+        last = next((i for i, n in enumerate(self.nodes) if kind_of(n) == "PrunedAttention"), -1)
+        return self.nodes[: last + 1]
+
+    @property
+    def pools(self) -> bool:
+        """Whether it is attention pooling: the residual begins behind the attention."""
+        return self.attends and any(kind_of(n) == "VitFork" for n in self.nodes[len(self.ahead) :])
 
     @property
     def attends(self) -> bool:
@@ -85,7 +101,14 @@ class _Block:
     @property
     def fork(self) -> str:
         """Name of the node that divides the stream."""
-        return next((n.name for n in self.nodes if kind_of(n) == "VitFork"), "")
+        nodes = self.nodes[len(self.ahead) :] if self.pools else self.nodes
+        return next((n.name for n in nodes if kind_of(n) == "VitFork"), "")
+
+    @property
+    def start(self) -> str:
+        """Name of the first node, which reads what leaves the block before: the LayerNorm before the attention where it pools."""
+        norms = [n.name for n in self.ahead if kind_of(n) == "VitLayerNorm"]
+        return norms[-1] if self.pools and norms else self.fork
 
     @property
     def matrices(self) -> list[str]:
@@ -102,7 +125,7 @@ class _Naming:
             self.after[edge.producer.name].append(edge)
             self.before[edge.consumer.name].append(edge)
         blocks = list(self._blocks())
-        self.ahead = self._ancestors(blocks[0].fork) if blocks else set()
+        self.ahead = self._ancestors(blocks[0].start) if blocks else set()
         self.blocks = [replace(block, nodes=tuple(n for n in block.nodes if n.name not in self.ahead)) for block in blocks]
         self.block_of = {n.name: block for block in self.blocks for n in block.nodes}
 
@@ -123,7 +146,10 @@ class _Naming:
         encoder, whole = 0, True
         for i, add in enumerate(self.nodes):
             if kind_of(add) == "VitAdd":
-                block = _Block(0, (*(n for n in self.nodes if ends.get(n.name) == i and kind_of(n) != "VitAdd"), add))
+                block = _Block(None, (*(n for n in self.nodes if ends.get(n.name) == i and kind_of(n) != "VitAdd"), add))
+                if block.pools:
+                    yield block
+                    continue
                 encoder += block.attends or whole
                 whole = not block.attends
                 yield replace(block, encoder=encoder)
@@ -147,6 +173,8 @@ class _Naming:
             return NodeName(None, self._first(node, kind))
         if (block := self.block_of.get(node.name)) is None:
             return NodeName(None, self._last(kind))
+        if block.pools:
+            return NodeName(None, self._pooling(block, node, kind))
         return NodeName(block.encoder, self._layer(block, node, kind))
 
     def _first(self, node: NodeProto, kind: str) -> str:
@@ -161,6 +189,21 @@ class _Naming:
         if not self.blocks:
             return word_of(kind)
         return {"BlockSparseMVAU": "classifier", "VitLayerNorm": FINAL_NORM}.get(kind, word_of(kind))
+
+    def _pooling(self, block: _Block, node: NodeProto, kind: str) -> str:
+        """Of a unit of attention pooling; the LayerNorm before the attention is the last one of the encoders' tokens."""
+        if kind == "BlockSparseMVAU":
+            word = self._fed(block, node)
+            if word == "projection":
+                place = [n.name for n in block.nodes[len(block.ahead) :] if kind_of(n) == kind].index(node.name)
+                word = f"MLP {place}" if place else word
+        elif kind == "VitLayerNorm" and node.name == block.start:
+            return FINAL_NORM
+        elif kind == "VitFork":
+            word = "residual fork" if node.name == block.fork else "KV fork"
+        else:
+            word = word_of(kind)
+        return f"{POOLING} {word}"
 
     def _layer(self, block: _Block, node: NodeProto, kind: str) -> str:
         """Of a unit in a block."""
@@ -187,6 +230,10 @@ class _Naming:
         if not block.attends:
             place = block.matrices.index(node.name) + 1
             return f"MLP {place}" if len(block.matrices) > 1 else "MLP"
+        return self._fed(block, node)
+
+    def _fed(self, block: _Block, node: NodeProto) -> str:
+        """Of a matrix unit beside attention, by what it feeds."""
         fed = {e.input for n in block.nodes if kind_of(n) == "PrunedAttention" for e in self.before[n.name]
                if node.name in self._ancestors(e.producer.name) | {e.producer.name}}  # fmt: skip
         return {(): "projection", (0,): "Q", (1,): "KV"}.get(tuple(sorted(fed)), "QKV")
@@ -204,7 +251,7 @@ class _Naming:
         kind = kind_of(edge.consumer)
         if kind == "VitAdd" and self._unit_before(edge).name == self.block_of[edge.consumer.name].fork:
             block = self.block_of[edge.consumer.name]
-            return NodeName(block.encoder, f"{block.layer} residual {word}")
+            return NodeName(block.encoder, f"{POOLING if block.pools else block.layer} residual {word}")
         return self._extended(edge.consumer, f"{INPUTS.get((kind, edge.input), 'input')} {word}")
 
     def _unit_before(self, edge: StreamEdge) -> NodeProto:

@@ -155,7 +155,7 @@ def _becomes(outcome: NodeOutcome, role: Role | None, network: FoundNetwork | No
 
 def _is_selected(network: FoundNetwork | None, term: Term | None) -> bool:
     """Whether the classifier reads the class token of this term."""
-    if network is None or network.classifier.mean is not None:
+    if network is None or network.classifier.mean is not None or network.classifier.pool is not None:
         return False
     norm = network.classifier.norm
     if norm is None:

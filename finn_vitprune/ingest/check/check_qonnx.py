@@ -46,7 +46,7 @@ from finn_vitprune.transforms.streams.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
-from finn_vitprune.transforms.streams.node_names import FINAL_NORM, INITIAL_NORM, node_names
+from finn_vitprune.transforms.streams.node_names import FINAL_NORM, INITIAL_NORM, POOLING, node_names
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 TOKEN_SCORES = Mapped(ATTENTION, "token scores")
@@ -127,6 +127,9 @@ class NodeByNode:
             return tuple(self.rows)
         means = [i for i, kind in enumerate(self.kinds) if kind is values.MeanOfTokens]
         sums = [i for i, kind in enumerate(self.kinds) if kind is values.CodeSum]
+        pools = [i for i, kind in enumerate(self.kinds) if kind is values.PoolKey]
+        if pools:  # its LayerNorms and its sum belong to no encoder
+            norms, sums = ([i for i in found if i < pools[0]] for found in (norms, sums))
         last = norms[-1] if not sums or norms[-1] > sums[-1] else sums[-1] + 2  # a sum and its Quant end the last encoder
         bounds = [*starts, min([last, *means])]
         places = []
@@ -197,8 +200,9 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     pooling = Pooling.CLASS
     for mean in ops("VitTokenMean"):
         pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
-    widths = [t.get_nodeattr("channels") for t in ops("VitLookup")]
     layers = {name.layer for name in node_names(model).values()}
+    shapes = [EncoderShape(a.get_nodeattr("heads"), t.get_nodeattr("channels")) for a, t in zip(attention, ops("VitLookup"))]
+    pooler = shapes.pop() if f"{POOLING} attention" in layers else None
     config = ViTConfig(
         image_size=size,
         channels=channels,
@@ -206,13 +210,14 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         dim=first.get_nodeattr("MH"),
         head_dim=attention[0].get_nodeattr("head_dim"),
         classes=last.get_nodeattr("MH"),
-        encoders=tuple(EncoderShape(a.get_nodeattr("heads"), w) for a, w in zip(attention, widths)),
+        encoders=tuple(shapes),
         prefix=prefix,
-        pooling=pooling,
+        pooling=pooling if pooler is None else Pooling.ATTENTION,
         norm_pre=INITIAL_NORM in layers,
         final_norm=FINAL_NORM in layers,
+        pooler=pooler,
     )
-    return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
+    return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention[: len(shapes)]))
 
 
 def _size(source: ModelWrapper, lowered: Lowered, model: ModelWrapper, found: Structure) -> Complexity:

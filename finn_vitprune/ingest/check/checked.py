@@ -143,8 +143,14 @@ def structure_text(found: Structure) -> str:
         f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, MLP width {widths}, "
         f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'LayerNorm before the encoders, ' * c.norm_pre}"
         f"{'' if c.final_norm else 'no LayerNorm after them, '}"
-        f"pooling {c.pooling.value}, {c.classes} classes"
+        f"pooling {pooling_text(c)}, {c.classes} classes"
     )
+
+
+def pooling_text(config: ViTConfig) -> str:
+    """How the tokens are pooled, with the heads and the MLP width of attention pooling."""
+    pooler = config.pooler
+    return config.pooling.value + ("" if pooler is None else f" (heads {pooler.heads}, MLP width {pooler.neurons})")
 
 
 def prefix_text(config: ViTConfig) -> str:

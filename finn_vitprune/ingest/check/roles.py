@@ -16,13 +16,14 @@ from finn_vitprune.ingest.normal_form.terms import (
     Patches,
     Pixels,
     Probabilities,
+    Query,
     Scores,
     Softmax,
     Statistic,
     Sum,
     Term,
 )
-from finn_vitprune.ingest.recognise.network import AttentionBranch, FoundNetwork, MlpBranch
+from finn_vitprune.ingest.recognise.network import AttentionBranch, FoundNetwork, MlpBranch, PoolBranch
 
 MATRIX, NORM, ATTENTION, ROTARY = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention", "VitRotary"
 UNITS: dict[type[Term], Mapped] = {
@@ -32,6 +33,7 @@ UNITS: dict[type[Term], Mapped] = {
     Activation: Mapped("VitLookup"),
     Sum: Mapped("VitAdd"),
     Embedded: Mapped("VitTokenEmbed"),
+    Query: Mapped(MATRIX, "the constant query"),
     Scores: Mapped(ATTENTION),
     Softmax: Mapped(ATTENTION),
     Attended: Mapped(ATTENTION),
@@ -87,6 +89,8 @@ def _parts(network: FoundNetwork) -> Iterator[tuple[Term, Role]]:
         yield c.norm, Role(CLASSIFIER, UNITS[Norm])
     if c.mean is not None:
         yield c.mean, Role(CLASSIFIER, UNITS[Mean])
+    if c.pool is not None:
+        yield from _pool_parts(c.pool)
     yield c.heads[0], Role(CLASSIFIER, matrix(c.heads[0], "classifier"))
     for head in c.heads[1:]:
         yield head, Role(CLASSIFIER, Mapped("nothing (the distillation classifier is left out)"))
@@ -109,7 +113,21 @@ def _attention_parts(encoder: int, a: AttentionBranch) -> Iterator[tuple[Term, R
     yield a.add, Role(encoder, UNITS[Sum])
 
 
-def _mlp_parts(encoder: int, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
+def _pool_parts(pool: PoolBranch) -> Iterator[tuple[Term, Role]]:
+    scores = pool.attended.probabilities.scores
+    heads, width = scores.k.columns.shape
+    attention = Mapped(ATTENTION, "pooling", f"{heads} heads of {width}")
+    yield scores.q.term, Role(CLASSIFIER, UNITS[Query])
+    for view in (scores.k, pool.attended.v):
+        layer = view.term
+        yield layer, Role(CLASSIFIER, Mapped(MATRIX, "keys and values", f"{pool.mlp.norm.columns} x {2 * heads * width}"), then=attention)
+    yield scores, Role(CLASSIFIER, attention)
+    yield pool.attended, Role(CLASSIFIER, attention)
+    yield pool.proj, Role(CLASSIFIER, matrix(pool.proj, "projection"))
+    yield from _mlp_parts(CLASSIFIER, pool.mlp)
+
+
+def _mlp_parts(encoder: int | str, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
     activation = replace(UNITS[Activation], purpose=m.activation.name)
     yield m.norm, Role(encoder, UNITS[Norm])
     yield m.fc1, Role(encoder, matrix(m.fc1, "MLP"), then=activation)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, axis_of, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.rules_linear import matmul
+from finn_vitprune.ingest.normal_form.rules_linear import linear, matmul, matrix
 from finn_vitprune.ingest.normal_form.rules_rotary import both_turned, without_factor
 from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Mixed, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_rows, plain
 
 RULES = Rules()
+V = TypeVar("V", View, Mixed, Const)
 HIDDEN = -1e4
 """Scores with so much added are hidden; learned biases are far smaller."""
 HELP = "the hardware attends from every token to every other: export a plain ViT or DeiT without it"
@@ -25,6 +28,16 @@ def product(state: Normaliser, node: Node, values: list):
     if isinstance(a.term, Softmax) and isinstance(b, View):
         return attend(state, node, a, b)
     return scores(state, node, a, b.moved(lambda i: np.swapaxes(i, -1, -2)))
+
+
+@RULES.rule("MatMul", Const, View)
+def from_left(state: Normaliser, node: Node, values: list):
+    """``W x``: a linear layer on tokens in columns, or a query that is the same for every image."""
+    array, view = values[0].value, values[1]
+    weight, swapped = matrix(array), view.moved(lambda a: np.swapaxes(a, -1, -2))
+    if weight is None or (view.index.ndim > 2 and array.ndim > 2):
+        return scores(state, node, constant_query(node, array, view.shape[-2]), swapped)
+    return linear(state, node, swapped, weight.T).moved(lambda a: np.swapaxes(a, -1, -2))
 
 
 def scores(state: Normaliser, node: Node, q: View | Mixed, k: View | Mixed) -> View:
@@ -91,7 +104,7 @@ def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
     return View(index.reshape(*v.shape[:-2], queries, width), made)
 
 
-@RULES.rule("Attention", (View, Mixed), (View, Mixed), View)
+@RULES.rule("Attention", (View, Mixed, Const), (View, Mixed), View)
 def attention(state: Normaliser, node: Node, values: list):
     """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
     attributes = node.attributes
@@ -100,7 +113,9 @@ def attention(state: Normaliser, node: Node, values: list):
     if attributes.get("softcap", 0.0):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = len(values[0].shape) == 3
-    q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
+    given: View | Mixed | Const = _unpacked(values[0], attributes, "q")
+    k, v = (_unpacked(view, attributes, "kv") for view in values[1:3])
+    q = constant_query(node, given.value, k.shape[-1]) if isinstance(given, Const) else given
     # heads shared by several queries, one for each of them
     k, v = (view.moved(lambda a: np.repeat(a, q.shape[1] // a.shape[1], axis=1)) for view in (k, v))
     found = scores(state, node, q, k)
@@ -121,12 +136,7 @@ def attention(state: Normaliser, node: Node, values: list):
     return result
 
 
-@RULES.rule("Attention", Const)
-def pooling(state: Normaliser, node: Node, values: list):
-    raise Reason(*constant_query(values[0].value.shape))
-
-
-def _unpacked(view: View | Mixed, attributes, name: str) -> View | Mixed:
+def _unpacked(view: V, attributes, name: str) -> V:
     if len(view.shape) == 4:
         return view
     count = int(attributes[f"{name}_num_heads"])

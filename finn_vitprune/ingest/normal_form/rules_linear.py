@@ -9,7 +9,7 @@ from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import Linear, Patches, Pixels, Scores, Softmax, TokenRows, View
-from finn_vitprune.ingest.normal_form.views import as_rows, constant_query, plain, split_rows
+from finn_vitprune.ingest.normal_form.views import as_rows, plain, split_rows
 
 RULES = Rules()
 CONVOLUTION_HELP = "only a patch embedding is supported: kernel equal to stride, without padding"
@@ -17,21 +17,10 @@ CONVOLUTION_HELP = "only a patch embedding is supported: kernel equal to stride,
 
 @RULES.rule("MatMul", View, Const)
 def matmul(state: Normaliser, node: Node, values: list):
-    weight = _matrix(values[1].value)
+    weight = matrix(values[1].value)
     if weight is None:
         raise Reason(f"a constant of shape {list(values[1].value.shape)} is not a matrix of a linear layer")
     return linear(state, node, values[0], weight)
-
-
-@RULES.rule("MatMul", Const, View)
-def matmul_left(state: Normaliser, node: Node, values: list):
-    """``W x``: a linear layer on tokens in columns, or a query that is the same for every image."""
-    array, view = values[0].value, values[1]
-    weight = _matrix(array)
-    if weight is None or (view.index.ndim > 2 and array.ndim > 2):
-        raise Reason(*constant_query(array.shape))
-    swapped = view.moved(lambda a: np.swapaxes(a, -1, -2))
-    return linear(state, node, swapped, weight.T).moved(lambda a: np.swapaxes(a, -1, -2))
 
 
 @RULES.rule("Gemm", View, Const)
@@ -131,7 +120,7 @@ def _no_rows(view: View) -> str:
     return f"a linear layer on a tensor of shape {shape} that is not rows of one layer's output"
 
 
-def _matrix(array: np.ndarray) -> np.ndarray | None:
+def matrix(array: np.ndarray) -> np.ndarray | None:
     """A constant as a matrix, leading axes of length 1 left out."""
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]

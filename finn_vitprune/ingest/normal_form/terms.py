@@ -193,6 +193,13 @@ class Embedded(Term):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Query(Term):
+    """A query that is the same for every image: one row of constants, ``values`` ``[1, H D']``."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores(Term):
     """``q k^T factor``, rows are heads times queries; with ``angles``, pairs of neighbouring columns of q and k are turned first."""
 

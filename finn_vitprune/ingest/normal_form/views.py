@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.graph.node import Reason
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Norm, Opaque, Pixels, Term, TokenRows, View
+from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Norm, Opaque, Pixels, Query, Term, TokenRows, View
 
 
 def is_whole(view: View) -> bool:
@@ -78,12 +79,22 @@ def heads(view: View, what: str) -> HeadView:
     return HeadView(view.term, columns[:, 0, :])
 
 
-def constant_query(shape: tuple[int, ...]) -> tuple[str, str]:
-    """Reason and help where a constant attends to tokens."""
-    return (
-        f"attention pooling: a constant query of shape {list(shape)} attends to the tokens",
-        "the hardware pools by class token or mean: use a model with global_pool 'token' or 'avg'",
-    )
+def constant_query(node: Node, array: np.ndarray, width: int) -> View:
+    """A constant ``[..., H, 1, D']`` that attends to tokens, as a view of a :class:`Query`; the heads may be left out.
+
+    Args:
+        width: D' of the keys.
+    Raises:
+        Reason: it holds no or several queries, or is not split into heads.
+    """
+    shape = array.shape
+    if array.ndim < 2 or shape[-1] != width or np.prod(shape[:-3]) != 1 or shape[-2] != 1:
+        raise Reason(
+            f"attention pooling: a constant of shape {list(shape)} attends to the tokens",
+            "one query of one image is supported, [1, heads, 1, head width], as timm's global_pool 'map' has it",
+        )
+    values = np.asarray(array, np.float32).reshape(1, -1)
+    return View(ordered(shape), Query(1, values.shape[1], node, values=values))
 
 
 def per_column(view: View, values: np.ndarray, default: float) -> np.ndarray | None:

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Embedded, Linear, Mean, Norm, Patches, Probabilities, Sum, Term
+from finn_vitprune.ingest.normal_form.terms import (
+    Activation,
+    Attended,
+    Embedded,
+    Linear,
+    Mean,
+    Norm,
+    Patches,
+    Probabilities,
+    Query,
+    Sum,
+    Term,
+)
 from finn_vitprune.models.config import MlpActivation, ViTConfig
 
 ACTIVATIONS = {a.text: a for a in MlpActivation}
@@ -47,7 +59,8 @@ class RecognisedViT:
     weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``,
     ``blocks.<i>.attn.qkv.weight`` ``[3 H D', D]``, ...). timm computes with them what the file computes, on
     normalised pixels where ``scaling`` is given; of rotary position embedding ``blocks.<i>.attn.rotary.cos`` and ``.sin``
-    ``[T, N, D' / 2]`` besides, by which neighbouring channels of q and k are turned, which timm does not have.
+    ``[T, N, D' / 2]`` besides, by which neighbouring channels of q and k are turned, which timm does not have. Of attention pooling
+    ``attn_pool.latent`` ``[1, 1, H D']`` is the query itself, and ``attn_pool.q`` is left out.
     """
 
     config: ViTConfig
@@ -126,8 +139,27 @@ class MlpBranch:
 
 
 @dataclass(frozen=True)
+class PoolBranch:
+    """Attention pooling: softmax and V product of a constant query, projection, MLP on its result."""
+
+    attended: Attended
+    proj: Linear
+    mlp: MlpBranch
+
+    @property
+    def query(self) -> Query:
+        """The constant query."""
+        found = self.attended.probabilities.scores.q.term
+        assert isinstance(found, Query)
+        return found
+
+
+@dataclass(frozen=True)
 class Classifier:
-    """From the last residual sum to the logits; ``mean`` None: token ``row`` is picked, the class token; ``norm`` None: there is none."""
+    """From the last residual sum to the logits; ``norm`` None: there is none.
+
+    The classifier reads what ``pool`` or ``mean`` gives; both None: token ``row``, the class token.
+    """
 
     norm: Norm | None
     heads: tuple[Linear, ...]
@@ -135,6 +167,7 @@ class Classifier:
     norm_after_pooling: bool
     probabilities: Probabilities | None = None
     row: int = 0
+    pool: PoolBranch | None = None
 
 
 @dataclass(frozen=True)

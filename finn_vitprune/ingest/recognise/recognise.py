@@ -17,6 +17,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Norm,
     Patches,
     Probabilities,
+    Query,
     Sum,
     Term,
     View,
@@ -31,12 +32,14 @@ from finn_vitprune.ingest.recognise.network import (
     FoundNetwork,
     MlpBranch,
     NotRecognised,
+    PoolBranch,
     RecognisedViT,
 )
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
 
-CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
+CLASS_TOKEN = "use a model that pools by class token, mean or attention (timm: global_pool 'token', 'avg' or 'map')"
+POOLING = "attention pooling reads all tokens of the last LayerNorm, and an MLP and the classifier follow"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,13 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         mean = x.term.x.term
         return Classifier(x.term, heads, mean, True, probabilities), mean.x.term
     read = x.term
+    if isinstance(read, Norm) and _pooled(read.x.term) is not None:
+        raise NotRecognised.at(read, "attention pooling: a LayerNorm stands between it and the classifier", POOLING)
+    if (proj := _pooled(read)) is not None:
+        before_pool, pool = _pool(read, proj)
+        if mean is not None:
+            raise NotRecognised.at(mean, "attention pooling: a mean is taken of its one token", POOLING)
+        return Classifier(before_pool, heads, None, False, probabilities, pool=pool), before_pool.x.term
     if not isinstance(read, (Norm, Sum)):
         raise NotRecognised.at(head, f"the classifier reads {_what(read)}, not a LayerNorm or the last encoder", "export a whole network")
     norm = read if isinstance(read, Norm) else None
@@ -131,6 +141,42 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         count = picked.count if picked.rows is None else len(picked.rows)
         raise NotRecognised.at(head, f"the classifier reads {count} tokens, not one alone", CLASS_TOKEN)
     return Classifier(norm, heads, None, False, probabilities, picked.rows[0]), before
+
+
+def _pooled(term: Term) -> Linear | None:
+    """The projection of attention pooling, if ``term`` is the sum of it and an MLP, or it alone."""
+    sides = (term.a.term, term.b.term) if isinstance(term, Sum) else (term,)
+    return next((side for side in sides if isinstance(side, Linear) and isinstance(side.x.term, Attended) and _is_pool(side.x.term)), None)
+
+
+def _is_pool(attended: Attended) -> bool:
+    return isinstance(attended.probabilities.scores.q.term, Query)
+
+
+def _pool(add: Term, proj: Linear) -> tuple[Norm, PoolBranch]:
+    """Attention pooling that ends in ``add``, and the LayerNorm that it reads."""
+    attended = proj.x.term
+    assert isinstance(attended, Attended)
+    if not isinstance(add, Sum):
+        raise NotRecognised.at(proj, "attention pooling: no MLP follows its projection", POOLING)
+    other = next(side.term for side in (add.a, add.b) if side.term is not proj)
+    mlp = _match_branch(other, proj, add) if isinstance(other, Linear) else None
+    if not isinstance(mlp, MlpBranch):
+        raise NotRecognised.at(add, f"attention pooling: {_what(other)} is added to its projection, not an MLP", POOLING)
+    norms = []
+    for name, view in (("key", attended.probabilities.scores.k), ("value", attended.v)):
+        layer = view.term
+        if isinstance(layer, Norm):
+            raise NotRecognised.at(layer, f"attention pooling: QK-norm, the {name} is normalised", POOLING)
+        if not isinstance(layer, Linear) or not isinstance(layer.x.term, Norm):
+            raise NotRecognised.at(layer, f"attention pooling: the {name} is {_what(layer)}, not a linear layer on a LayerNorm", POOLING)
+        norms.append(layer.x.term)
+        for read in (layer.x, layer.x.term.x):
+            if read.rows is not None:
+                raise NotRecognised.at(layer, f"attention pooling: it reads {read.count} of the {read.term.rows} tokens", POOLING)
+    if norms[0] is not norms[1]:
+        raise NotRecognised.at(attended, "attention pooling: keys and values come from different LayerNorms", POOLING)
+    return norms[0], PoolBranch(attended, proj, mlp)
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:
@@ -253,6 +299,8 @@ def _attention_norm(attended: Attended, rest: Term) -> Norm:
     layers: list[Linear] = []
     for name, view in (("query", scores.q), ("key", scores.k), ("value", attended.v)):
         layer = view.term
+        if isinstance(layer, Query):
+            raise NotRecognised.at(attended, "attention pooling: a constant query attends in an encoder", PLAIN)
         if isinstance(layer, Norm):
             raise NotRecognised.at(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
         if not isinstance(layer, Linear):

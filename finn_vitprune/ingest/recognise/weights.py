@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
-from finn_vitprune.ingest.recognise.network import ACTIVATIONS, AttentionBranch, FoundNetwork, MlpBranch, NotRecognised, RecognisedViT
+from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm
+from finn_vitprune.ingest.recognise.network import (
+    ACTIVATIONS,
+    AttentionBranch,
+    FoundNetwork,
+    MlpBranch,
+    NotRecognised,
+    PoolBranch,
+    RecognisedViT,
+)
 from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
 
 EXACT = 1e-5
@@ -29,10 +37,16 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         _mlp(weights, f"blocks.{i}", mlp)
     if c.norm is not None:
         _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
+    pooler = None
+    if c.pool is not None:
+        heads, width = _pool(weights, c.pool)
+        shapes.append((heads, width))
+        pooler = EncoderShape(heads, c.pool.mlp.fc1.columns)
     for name, head in zip(("head", "head_dist"), c.heads):
         _linear(weights, name, head)
     _check_finite(weights)
     pairs = network.encoders
+    mlps = [m for _, m in pairs] + ([] if c.pool is None else [c.pool.mlp])
     config = ViTConfig(
         image_size=e.image_size,
         channels=e.channels,
@@ -40,7 +54,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         dim=e.layer.columns,
         head_dim=_same([d for _, d in shapes], network, "head width"),
         classes=c.heads[0].columns,
-        encoders=tuple(EncoderShape(h, m.fc1.columns) for (h, _), (_, m) in zip(shapes, pairs, strict=True)),
+        encoders=tuple(EncoderShape(h, m.fc1.columns) for (h, _), (_, m) in zip(shapes, pairs, strict=False)),
         prefix=e.prefix,
         eps=_same_eps(network),
         pooling=_pooling(network),
@@ -48,13 +62,14 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         norm_pre=network.entry is not None,
         final_norm=c.norm is not None,
         rotary=_rotary(weights, network),
-        activation=_same([ACTIVATIONS[m.activation.name] for _, m in pairs], network, "activation"),
+        activation=_same([ACTIVATIONS[m.activation.name] for m in mlps], network, "activation"),
+        pooler=pooler,
     )
     return RecognisedViT(
         config,
         scaling=e.scaling,
         channels_last=e.channels_last,
-        layer_scale=any(layer.scaled for a, m in pairs for layer in (a.proj, m.fc2)),
+        layer_scale=any(layer.scaled for layer in (*(a.proj for a, _ in pairs), *(m.fc2 for m in mlps))),
         distilled_head=len(c.heads) == 2,
         output=network.output,
         probabilities=c.probabilities is not None,
@@ -79,6 +94,8 @@ def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | N
 
 
 def _pooling(network: FoundNetwork) -> Pooling:
+    if network.classifier.pool is not None:
+        return Pooling.ATTENTION
     mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
     if mean is None:
         return Pooling.CLASS
@@ -94,14 +111,17 @@ def _pooling(network: FoundNetwork) -> Pooling:
 def _same(values: list, network: FoundNetwork, what: str):
     for i, value in enumerate(values):
         if value != values[0]:
-            term = network.encoders[i][0].attended
-            raise NotRecognised.at(term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same")
+            pool = network.classifier.pool if i == len(network.encoders) else None
+            term = network.encoders[i][0].attended if pool is None else pool.attended
+            place = f"encoder {i + 1}" if pool is None else "attention pooling"
+            raise NotRecognised.at(term, f"{what} {value} in {place}, {values[0]} in the first encoder", "all must be the same")
     return values[0]
 
 
 def _same_eps(network: FoundNetwork) -> float:
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)]
-    norms += [n for n in (network.classifier.norm, network.entry) if n is not None]
+    pool = network.classifier.pool
+    norms += [n for n in (network.classifier.norm, network.entry, None if pool is None else pool.mlp.norm) if n is not None]
     for norm in norms:
         if norm.eps != norms[0].eps:
             raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
@@ -139,13 +159,8 @@ def _bias(layer: Linear) -> np.ndarray:
 
 def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBranch) -> tuple[int, int]:
     """Weights of one attention branch; returns heads and head width."""
-    soft = attention.attended.probabilities
-    views = (soft.scores.q, soft.scores.k, attention.attended.v)
+    views, scale = _views(attention.attended)
     heads, width = views[0].columns.shape
-    if any(v.columns.shape != (heads, width) for v in views):
-        shapes = ", ".join(f"{v.columns.shape[0]} x {v.columns.shape[1]}" for v in views)
-        raise NotRecognised.at(attention.attended, f"queries, keys and values have {shapes} heads x width", "they must be the same")
-    scale = soft.scores.factor * soft.factor * width**0.5
     parts = [_columns(v) for v in views]
     if abs(scale - 1.0) > EXACT:
         weight, bias = (np.asarray(p * np.float32(scale), np.float32) for p in parts[0])
@@ -154,6 +169,32 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBr
     weights[f"{name}.attn.qkv.weight"] = np.concatenate([w for w, _ in parts])
     weights[f"{name}.attn.qkv.bias"] = np.concatenate([b for _, b in parts])
     _linear(weights, f"{name}.attn.proj", attention.proj)
+    return heads, width
+
+
+def _views(attended: Attended) -> tuple[tuple[HeadView, HeadView, HeadView], float]:
+    """Views of queries, keys and values, and what the scores are multiplied with beside timm's 1/sqrt(D')."""
+    soft = attended.probabilities
+    views = (soft.scores.q, soft.scores.k, attended.v)
+    heads, width = views[0].columns.shape
+    if any(v.columns.shape != (heads, width) for v in views):
+        shapes = ", ".join(f"{v.columns.shape[0]} x {v.columns.shape[1]}" for v in views)
+        raise NotRecognised.at(attended, f"queries, keys and values have {shapes} heads x width", "they must be the same")
+    return views, soft.scores.factor * soft.factor * width**0.5
+
+
+def _pool(weights: dict[str, np.ndarray], pool: PoolBranch) -> tuple[int, int]:
+    """Weights of attention pooling; returns heads and head width."""
+    (query, *others), scale = _views(pool.attended)
+    weights["attn_pool.latent"] = np.asarray(pool.query.values[None, :, query.columns.reshape(-1)] * np.float32(scale), np.float32)
+    parts = [_columns(v) for v in others]
+    weights["attn_pool.kv.weight"] = np.concatenate([w for w, _ in parts])
+    weights["attn_pool.kv.bias"] = np.concatenate([b for _, b in parts])
+    _linear(weights, "attn_pool.proj", pool.proj)
+    _norm(weights, "attn_pool.norm", pool.mlp.norm)
+    _linear(weights, "attn_pool.mlp.fc1", pool.mlp.fc1)
+    _linear(weights, "attn_pool.mlp.fc2", pool.mlp.fc2)
+    heads, width = query.columns.shape
     return heads, width
 
 
