@@ -68,8 +68,8 @@ class StitchedEdge:
 
     @property
     def way_back(self) -> bool:
-        """Whether it goes to the entry of an engine, from its exit."""
-        return self.inside is not None and self.consumer == f"{self.inside.engine}_entry"
+        """Whether it goes to the entry of an engine, or to the merge before that."""
+        return self.inside is not None and self.consumer in (f"{self.inside.engine}_entry", f"{self.inside.engine}_return_merge")
 
     @property
     def image_beats(self) -> int:

@@ -168,6 +168,11 @@ class VitTagFork(VitOp):
 
     ATTRIBUTES = {"left_out": ("i", True, 0)}
 
+    @property
+    def kind(self) -> str:
+        """A fork of one byte."""
+        return "VitFork"
+
     def in_streams(self) -> list[Stream]:
         return [TAGS]
 

@@ -92,7 +92,7 @@ class EngineGraph:
     def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
         """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""
         if len(self.units) != len(solved.foldings):
-            raise UserError("layers of two units were planned on one: bind them to it first, as DealEncoders binds the patch embedding")
+            raise UserError("layers of two units were planned on one: that can be planned, but not yet be built")
         model = ModelWrapper(self.model.model, make_deepcopy=True)
         pace, regions = solved.interval * min(1.0, before), self.regions(slrs)
         folds = {unit.name: folding.attributes() for unit, folding in zip(self.units, solved.foldings)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from finn_vitprune.custom_ops.engine.ports import VitEngineEntry_rtl, VitEngineExit_rtl
+from finn_vitprune.custom_ops.engine.switch import VitTagFork_rtl
 from finn_vitprune.custom_ops.op.rtl_backend import TAGS
 from finn_vitprune.sim import Simulator
 from tests.mutation.self_check import SelfCheck, Unit
@@ -52,5 +53,5 @@ ENGINE = Unit(
     VitEngineEntry_rtl.RTL_TOP,
     160,
     (*(EngineCheck(name, tuple) for name in SHAPES), *(EndCheck(name, tuple) for name in ENDS)),
-    parts=(VitEngineExit_rtl.RTL_TOP, TAGS),
+    parts=(VitEngineExit_rtl.RTL_TOP, TAGS, VitTagFork_rtl.RTL_TOP),
 )
