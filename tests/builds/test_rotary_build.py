@@ -32,7 +32,8 @@ def network() -> Eva:
     return model
 
 
-def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, capsys):
+@pytest.mark.parametrize("loadable", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["built in", "loaded"])
+def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, capsys, loadable):
     torch.onnx.export(network(), (torch.zeros(1, 1, 8, 8),), str(tmp_path / "float.onnx"), opset_version=17, dynamo=False)
     given = ["--data", "digits", "--block-size", "8", "--block-keep", "0.6", "--json"]
     code = run(["import", str(tmp_path / "float.onnx"), "-o", str(tmp_path / "pruned.onnx"), *given])
@@ -42,28 +43,14 @@ def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, 
     output = tmp_path / "build"
     build(BuildOptions(
         model=tmp_path / "pruned.onnx", output_dir=output, fpga_part=PART, target_fps=50_000,
-        images=tmp_path / "pruned.npz", max_images=8, synth="none",
+        images=tmp_path / "pruned.npz", max_images=8, synth="none", loadable=loadable,
     ))  # fmt: skip
     verify = Summary.load(output).verify
     assert (verify.images, verify.rtl_mismatches, verify.class_changes, verify.saturations) == (8, 0, 0, 0)
     assert len(np.unique(np.load(output / "verification_output" / "rtl_logits.npy"))) > 10
     assert list((output / "stitched_ip").rglob("vp_rotary.sv"))
-    assert (
-        run(
-            [
-                "build",
-                str(tmp_path / "pruned.onnx"),
-                "-o",
-                str(tmp_path / "engines"),
-                "--engines",
-                "1",
-                "--fpga-part",
-                PART,
-                "--estimate-only",
-            ]
-        )
-        == 2
-    )
+    engines = ["-o", str(tmp_path / "engines"), "--engines", "1", "--fpga-part", PART, "--estimate-only"]
+    assert run(["build", str(tmp_path / "pruned.onnx"), *engines]) == 2
     assert "rotary position embedding" in capsys.readouterr().err
     code = run(["import", str(tmp_path / "float.onnx"), "-o", str(tmp_path / "n.onnx"), *given, "--token-keep", "0.5", "--drop-at", "1"])
     assert code == 2

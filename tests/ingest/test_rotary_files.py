@@ -12,6 +12,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.importing.float_model import float_network
 from finn_vitprune.ingest.check.answers import Mapped
 from finn_vitprune.ingest.check.check_float import check_float
+from finn_vitprune.ingest.check.checked import structure_text
 from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import Rotary
@@ -77,7 +78,7 @@ def test_the_answer_of_check_names_the_unit(tmp_path, fused):
     fused(False)
     path = exported(randomised(Eva(**SMALL, **TURNED)), tmp_path / "model.onnx")
     checked = check_float(load(path), path)
-    assert not checked.rejections
+    assert not checked.rejections and "rotary positions" in structure_text(checked.structure)
     units = {row.answer for row in checked.rows if row.place == 1}
     assert Mapped("VitRotary", "rotary position embedding") in units, units
 

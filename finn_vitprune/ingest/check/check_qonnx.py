@@ -28,7 +28,7 @@ from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM, ROTARY
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
 from finn_vitprune.synth.budget import AnyBudget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.synth.planned import Planned
@@ -215,6 +215,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         pooling=pooling if pooler is None else Pooling.ATTENTION,
         norm_pre=INITIAL_NORM in layers,
         final_norm=FINAL_NORM in layers,
+        rotary=Rotary.SHARED if ops("VitRotary") else None,
         pooler=pooler,
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention[: len(shapes)]))

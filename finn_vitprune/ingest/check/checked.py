@@ -142,6 +142,7 @@ def structure_text(found: Structure) -> str:
         f"images {c.image_size} x {c.image_size} x {c.channels}, patch size {c.patch_size}, width {c.dim}, "
         f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, MLP width {widths}, "
         f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'LayerNorm before the encoders, ' * c.norm_pre}"
+        f"{'' if c.rotary is None else 'rotary positions, '}"
         f"{'' if c.final_norm else 'no LayerNorm after them, '}"
         f"pooling {pooling_text(c)}, {c.classes} classes"
     )
