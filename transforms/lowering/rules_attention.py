@@ -200,7 +200,7 @@ def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
     return _Streams(query.tensor, keyvalue.tensor, 1, heads, head_dim)
 
 
-def _key_and_value(k: QAcc, v: QAcc) -> list[np.ndarray]:
+def _key_and_value(k: QAcc | Turned, v: QAcc) -> list[np.ndarray]:
     return [_heads(k, "the key"), _heads(v, "the value")]
 
 
