@@ -185,7 +185,7 @@ class VitTagFork(VitOp):
 
     def resources(self) -> Estimate:
         """A skid of the tag's byte, the fork, the comparison."""
-        return Estimate(LUT=16)
+        return Estimate(LUT=24)
 
 
 class VitTagFork_rtl(VitRTLBackend, VitTagFork):
