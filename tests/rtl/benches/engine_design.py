@@ -304,16 +304,20 @@ class End:
     loaded: int = 0
     patches: tuple[int, int, int] = (0, 0, 1)
 
-    @cached_property
-    def _generated(self) -> tuple[VitOp, tempfile.TemporaryDirectory]:
+    @property
+    def node(self) -> NodeProto:
+        """A node of it alone."""
         attrs = {
             "tokens": list(self.tokens), "channels": self.channels, "SIMD": self.simd, "inputDataType": "INT16",
             "batch": self.batch, "loaded": self.loaded,
         }  # fmt: skip
         if self.patches[0]:
             attrs |= dict(zip(("patches", "patch_channels", "patch_SIMD"), self.patches))
-        node = make_node(f"VitEngine{self.kind}_rtl", ["a", "b"], ["c", "d"], name="dut", **attrs)
-        model = ModelWrapper(helper.make_model(helper.make_graph([node], "end", [], [])))
+        return make_node(f"VitEngine{self.kind}_rtl", ["a", "b"], ["c", "d"], name="dut", **attrs)
+
+    @cached_property
+    def _generated(self) -> tuple[VitOp, tempfile.TemporaryDirectory]:
+        model = ModelWrapper(helper.make_model(helper.make_graph([self.node], "end", [], [])))
         op = getCustomOp(model.graph.node[0])
         keep = tempfile.TemporaryDirectory(prefix="vitprune-end-")
         op.set_nodeattr("code_gen_dir_ipgen", keep.name)
@@ -330,17 +334,27 @@ class End:
         return [beats.pack(random_stream(self.op.of_encoder(e), 1, i), self.op.of_encoder(e)) for i, e in enumerate(encoders)]
 
 
+@dataclass(frozen=True)
+class TagFork(End):
+    """The fork of tags alone: its second output leaves the last tag out."""
+
+    @property
+    def node(self) -> NodeProto:
+        return make_node("VitTagFork_rtl", ["a"], ["b", "c"], name="dut", left_out=len(self.tokens) - 1)
+
+
 ENDS = {
     "entry, one image": End("Entry", (2, 3, 1), 4, 2, 1),
     "entry, two images": End("Entry", (3, 1, 1), 2, 2, 2),
     "entry, three images of a beat": End("Entry", (1, 1), 1, 1, 3),
     "entry, two images, loaded": End("Entry", (3, 1, 1), 2, 2, 2, loaded=1),
     "entry, one image, patches": End("Entry", (2, 3, 1), 4, 2, 1, patches=(5, 6, 3)),
-    "entry, two images, patches": End("Entry", (3, 1), 2, 2, 2, patches=(2, 4, 4)),
+    "entry, two images, patches": End("Entry", (3, 1), 2, 2, 2, patches=(2, 4, 2)),
     "entry, two images, patches of a beat, loaded": End("Entry", (1, 1, 1), 2, 2, 2, loaded=1, patches=(1, 1, 1)),
     "exit, one image, loaded": End("Exit", (1, 2, 2), 4, 2, 1, loaded=1),
     "exit, one image": End("Exit", (1, 2, 2), 4, 2, 1),
     "exit, two images, four encoders": End("Exit", (3, 1, 2, 1), 2, 2, 2),
+    "fork of tags": TagFork("TagFork", (1, 1, 1), 1, 1, 1),
 }
 
 
@@ -358,6 +372,7 @@ def one_by_one(ports: Sequence[str]) -> Iterator[Stimulus]:
 ENTRY_PORTS = ("in0_V", "in1_V", "in2_V", "out0_V", "out1_V", "out2_V")
 PATCH_PORTS = (*ENTRY_PORTS, "out3_V")
 EXIT_PORTS = ("in0_V", "in1_V", "out0_V", "out1_V")
+FORK_PORTS = ("in0_V", "out0_V", "out1_V")
 
 
 def check_entry(end: End, simulator: Simulator) -> None:
@@ -437,7 +452,16 @@ def check_exit(end: End, simulator: Simulator) -> None:
     assert cycles <= len(feed["in0_V"]) + len(order) + 8, f"{cycles} cycles: a frame takes more than a cycle beside its beats"
 
 
+def check_tag_fork(end: End, simulator: Simulator) -> None:
+    """Assert that all tags leave at the first output and all but the last one at the second, whatever pauses and stalls."""
+    order = np.random.default_rng(5).integers(0, len(end.tokens), 200)
+    tags, kept = (beats.pack(found[:, None, None], TAGS) for found in (order, order[order != len(end.tokens) - 1]))
+    for stimulus in (Stimulus(), *one_by_one(FORK_PORTS)):
+        result = simulator.run({"in0_V": tags}, {"out0_V": tags, "out1_V": kept}, stimulus=stimulus, idle_limit=600)
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+
+
 def check_end(end: End, simulator: Simulator) -> None:
-    """:func:`check_entry`, :func:`check_patches` or :func:`check_exit`."""
-    check = check_exit if end.kind == "Exit" else check_patches if end.patches[0] else check_entry
-    check(end, simulator)
+    """:func:`check_entry`, :func:`check_patches`, :func:`check_exit` or :func:`check_tag_fork`."""
+    checks = {"Exit": check_exit, "TagFork": check_tag_fork, "Entry": check_patches if end.patches[0] else check_entry}
+    checks[end.kind](end, simulator)
