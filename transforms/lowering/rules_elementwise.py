@@ -72,7 +72,7 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     left = isinstance(values[0], Const)
     constant = values[0 if left else 1].value
     x = values[1 if left else 0]
-    if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc):
+    if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc) and len(x.shape) == 4:  # of heads
         return weighed(x, constant)
     if constant.size != 1:
         raise Reason("an element-wise constant must be a scalar")
