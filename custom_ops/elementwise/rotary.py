@@ -154,7 +154,4 @@ class VitRotary_rtl(LoadedBackend, VitRotary):
         self.require(np.abs(table).max() <= ROTARY_ONE, f"codes of the table are {table.min()} to {table.max()}, use -256 to 256")
         prefix = table.reshape(get("tokens"), -1, 2)[: get("prefix")]
         self.require(bool(np.all(prefix == (ROTARY_ONE, 0))), "the table turns a token of the prefix: it must be 256, 0 there")
-        beats = np.zeros((rom.rows * rom.row, simd), np.int64)
-        beats[: rom.words] = table.reshape(-1, simd)
-        side_by_side = beats.reshape(rom.rows, rom.row, -1).swapaxes(0, 1).reshape(rom.row, -1)
-        return {"turns": [Memory.packed(side_by_side, ROTARY_BITS)]}
+        return {"turns": [Memory.packed(rom.side_by_side(table.reshape(-1, simd)), ROTARY_BITS)]}

@@ -15,6 +15,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from finn_vitprune.numerics import clog2
 
 RAMB18_COST, RAMB36_COST = 129, 257
@@ -296,6 +298,12 @@ class RowRom(_Rows):
 
     def _cut(self, row: int) -> BlockRamCut:
         return block_ram_cut(min(row, self.words), -(-self.words // row) * self.width, written=False)
+
+    def side_by_side(self, words: np.ndarray) -> np.ndarray:
+        """Words ``[words, elements]`` as the RAM has them, ``[row, rows * elements]``: those of all rows beside each other."""
+        padded = np.zeros((self.rows * self.row, words.shape[-1]), np.int64)
+        padded[: self.words] = words
+        return padded.reshape(self.rows, self.row, -1).swapaxes(0, 1).reshape(self.row, -1)
 
     @property
     def choice_cycles(self) -> int:

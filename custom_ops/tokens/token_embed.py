@@ -128,7 +128,4 @@ class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):
         found = f"{positions.min()} to {positions.max()}"
         self.require(held, f"positions must fit {stream.dtype.name}, they are {found}")
         rom = self._rom()
-        beats = np.zeros((rom.rows * rom.row, stream.simd), np.int64)
-        beats[: rom.words] = rows.reshape(-1, stream.simd)
-        side_by_side = beats.reshape(rom.rows, rom.row, -1).swapaxes(0, 1).reshape(rom.row, -1)
-        return {"rows": [Memory.packed(side_by_side, stream.dtype.bitwidth())]}
+        return {"rows": [Memory.packed(rom.side_by_side(rows.reshape(-1, stream.simd)), stream.dtype.bitwidth())]}

@@ -11,28 +11,23 @@ from qonnx.custom_op.registry import getCustomOp
 from timm.layers import AttentionPoolLatent
 from torch import nn
 
-from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
-from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.gate import check_export, record
+from finn_vitprune.export.gate import record
 from finn_vitprune.importing.float_model import configured
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.checked import row_texts
 from finn_vitprune.models.config import EncoderShape, Pooling
-from finn_vitprune.models.freeze import freeze
-from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import POOLINGS
 from tests.sampling import sampled
-from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
+from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 
 SIGLIP = {"global_pool": "map", "class_token": False}
 REGISTERS = {"global_pool": "map", "reg_tokens": 1, "pool_include_prefix": True, "img_size": 16}
@@ -44,19 +39,12 @@ def _frozen(options: str, weight_bits: int, act_bits: int) -> tuple[PrunedViT, t
     source = tiny_timm(**next(o for o in KINDS if str(o) == options))
     config = replace(config_of_timm(source), weight_bits=weight_bits, act_bits=act_bits)
     config = config.with_token_drop("0.5", (2,)) if config.prefix else config
-    model = PrunedViT(config)
-    load_timm(model, source.state_dict(), MEAN, STD)
-    scores = PruneScores(config, PruneConfig(block_size=8, block_keep="0.5", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(8, config)
-    model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return half_pruned(config, source.state_dict())
 
 
 @cache
 def _graph(options: str, weight_bits: int, act_bits: int) -> bytes:
-    graph = to_qonnx(_frozen(options, weight_bits, act_bits)[0].float())
-    graph.set_metadata_prop("block_size", "8")
+    graph = qonnx_of(_frozen(options, weight_bits, act_bits)[0].float())
     return graph.model.SerializeToString()
 
 
@@ -174,12 +162,8 @@ BITS = sampled([(SIGLIP, 8, 8), (REGISTERS, 4, 8), (SIGLIP, 4, 4), (REGISTERS, 8
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, weight_bits, act_bits):
     model, batch = frozen(options, weight_bits, act_bits)
     graph = exported(options, weight_bits, act_bits)
+    lowered, _ = lowered_alike(model, batch, graph)
     pixels = batch.numpy().astype(np.uint8)
-    gate = check_export(model, graph, pixels[:4])
-    assert gate.passed, gate.reason
-    lowered = lower(graph)
-    compared, _, _ = check_lowering(graph, lowered, pixels)
-    assert compared.problem == "" and compared.ties < 1e-3 * compared.codes
     tidy = lowered.model.transform(TidyLowered())
     attention = getCustomOp(tidy.get_nodes_by_op_type("PrunedAttention")[-1])
     assert (attention.get_nodeattr("queries"), attention.get_nodeattr("tokens")) == (1, model.config.token_counts()[-1][1])

@@ -7,23 +7,18 @@ import pytest
 import torch
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.execute import golden
-from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.gate import check_export, record
+from finn_vitprune.export.gate import record
 from finn_vitprune.models.config import Pooling
-from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.layers import TokenMean
 from finn_vitprune.models.quantizers import ActScale
-from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.sampling import spread
-from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
+from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 from tests.vit_models import random_vit
 
 AFTER = {"global_pool": "avg"}
@@ -36,13 +31,7 @@ def frozen(options: dict, pooling: Pooling | None = None, count: int = 8) -> tup
     """A timm model pruned to half of its blocks and neurons, calibrated, frozen; and images."""
     teacher = tiny_timm(**options)
     config = config_of_timm(teacher)
-    model = PrunedViT(config if pooling is None else replace(config, pooling=pooling))
-    load_timm(model, teacher.state_dict(), MEAN, STD)
-    scores = PruneScores(model.config, PruneConfig(block_size=8, block_keep="0.5", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(count, model.config)
-    model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return half_pruned(config if pooling is None else replace(config, pooling=pooling), teacher.state_dict(), count)
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
@@ -99,15 +88,9 @@ def test_the_snapped_scale_is_a_multiplier_and_a_shift():
 @pytest.mark.parametrize("options", spread(KINDS, 6), ids=str)
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     model, batch = frozen(options)
-    graph = to_qonnx(model)
-    graph.set_metadata_prop("block_size", "8")
+    graph = qonnx_of(model)
+    lowered, check = lowered_alike(model, batch, graph)
     pixels = batch.numpy().astype(np.uint8)
-    gate = check_export(model, graph, pixels[:4])
-    assert gate.passed, gate.reason
-    lowered = lower(graph)
-    check, _, _ = check_lowering(graph, lowered, pixels)
-    assert check.problem == ""
-    assert check.ties < 1e-3 * check.codes
     assert "VitTokenMean_0" in {c.node for c in check.tensors}
     hardware = lowered.model.transform(TidyLowered())
     name = hardware.graph.input[0].name

@@ -7,25 +7,19 @@ import pytest
 import torch
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.gate import check_export, record
+from finn_vitprune.export.gate import record
 from finn_vitprune.models.config import Pooling
-from finn_vitprune.models.freeze import freeze
-from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.teacher import make_teacher
-from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import NORMS
 from tests.sampling import sampled
-from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
+from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 
 BARE = {"final_norm": False}
 KINDS = [BARE, BARE | {"global_pool": "avg"}, BARE | {"global_pool": "avg", "class_token": False}]
@@ -36,13 +30,7 @@ def frozen(options: dict, act_bits: int = 8) -> tuple[PrunedViT, torch.Tensor]:
     source = tiny_timm(**options)
     config = replace(config_of_timm(source), act_bits=act_bits)
     config = config.with_token_drop("0.5", (1,)) if config.pooling is Pooling.CLASS else config
-    model = PrunedViT(config)
-    load_timm(model, source.state_dict(), MEAN, STD)
-    scores = PruneScores(config, PruneConfig(block_size=8, block_keep="0.5", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(8, config)
-    model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return half_pruned(config, source.state_dict())
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
@@ -76,14 +64,8 @@ def test_the_classifier_reads_the_residual_stream_requantised(options):
 @pytest.mark.parametrize("options, act_bits", sampled([(BARE, 8), (KINDS[1], 4), (BARE, 4), (KINDS[2], 8)], 2, several=True))
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, act_bits):
     model, batch = frozen(options, act_bits)
-    graph = to_qonnx(model)
-    graph.set_metadata_prop("block_size", "8")
-    pixels = batch.numpy().astype(np.uint8)
-    gate = check_export(model, graph, pixels[:4])
-    assert gate.passed, gate.reason
-    lowered = lower(graph)
-    check, _, _ = check_lowering(graph, lowered, pixels)
-    assert check.problem == "" and check.ties < 1e-3 * check.codes
+    graph = qonnx_of(model)
+    lowered, _ = lowered_alike(model, batch, graph)
     tidy = lowered.model.transform(TidyLowered())
     *_, before, head = tidy.graph.node
     kind = "VitRequant" if model.config.pooling is Pooling.CLASS else "VitTokenMean"

@@ -7,24 +7,19 @@ import pytest
 import torch
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.gate import check_export, record
-from finn_vitprune.models.freeze import freeze, weight_codes
-from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.export.gate import record
+from finn_vitprune.models.freeze import weight_codes
+from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.teacher import make_teacher
-from finn_vitprune.transforms.lowering.lower import lower
+from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.random_builds import __main__ as random_builds
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import NORMS
 from tests.sampling import sampled
-from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
+from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 
 
 def teacher(**options):
@@ -41,13 +36,7 @@ def frozen(weight_bits: int = 8, act_bits: int = 8, count: int = 8) -> tuple[Pru
     """The model pruned to half of its blocks and neurons, one token drop, calibrated, frozen; and images."""
     source = teacher()
     config = replace(config_of_timm(source), weight_bits=weight_bits, act_bits=act_bits).with_token_drop("0.5", (1,))
-    model = PrunedViT(config)
-    load_timm(model, source.state_dict(), MEAN, STD)
-    scores = PruneScores(config, PruneConfig(block_size=8, block_keep="0.5", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(count, config)
-    model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return half_pruned(config, source.state_dict(), count)
 
 
 def test_timm_weights_give_timms_logits():
@@ -80,14 +69,8 @@ def test_the_residual_stream_begins_as_gamma_times_the_codes_plus_beta():
 @pytest.mark.parametrize("bits", sampled([(4, 8), (8, 8), (4, 4)], 1))
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(bits):
     model, batch = frozen(*bits)
-    graph = to_qonnx(model)
-    graph.set_metadata_prop("block_size", "8")
-    pixels = batch.numpy().astype(np.uint8)
-    gate = check_export(model, graph, pixels[:4])
-    assert gate.passed, gate.reason
-    lowered = lower(graph)
-    check, _, _ = check_lowering(graph, lowered, pixels)
-    assert check.problem == "" and check.ties < 1e-3 * check.codes
+    graph = qonnx_of(model)
+    lowered, _ = lowered_alike(model, batch, graph)
     norm, scale = lowered.model.graph.node[5:7]
     assert (norm.op_type, scale.op_type) == ("VitLayerNorm", "BlockSparseMVAU")
     unit = getCustomOp(scale)

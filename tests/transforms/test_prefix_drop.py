@@ -8,24 +8,20 @@ import pytest
 import torch
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.gate import check_export, record
+from finn_vitprune.export.gate import record
 from finn_vitprune.models.config import MAX_PREFIX, Pooling, ViTConfig
-from finn_vitprune.models.freeze import freeze
-from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.transforms.engines.room import EVERYTHING, with_room
 from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.sampling import spread
-from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
+from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 from tests.transforms.test_room import hardware, sizes
 from tests.vit_models import random_vit
 
@@ -59,13 +55,7 @@ def _frozen(options: str, pooling: Pooling | None, ranked: int) -> tuple[PrunedV
     teacher = tiny_timm(img_size=16, **next(o for o in (*KINDS, TWO) if str(o) == options))
     config = config_of_timm(teacher)
     config = replace(config, pooling=pooling or config.pooling, ranked_prefix=ranked).with_token_drop("0.5", (1,))
-    model = PrunedViT(config)
-    load_timm(model, teacher.state_dict(), MEAN, STD)
-    scores = PruneScores(config, PruneConfig(block_size=8, block_keep="0.5", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(8, config)
-    model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return half_pruned(config, teacher.state_dict())
 
 
 def frozen(options: dict, pooling: Pooling | None = None, ranked: int = 0) -> tuple[PrunedViT, torch.Tensor]:
@@ -107,14 +97,9 @@ def test_the_mean_is_that_of_the_tokens_that_are_left(options, pooling):
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, pooling):
     model, batch = frozen(options, pooling)
     model = model.float()
-    graph = to_qonnx(model)
-    graph.set_metadata_prop("block_size", "8")
+    graph = qonnx_of(model)
+    lowered, _ = lowered_alike(model, batch, graph)
     pixels = batch.numpy().astype(np.uint8)
-    gate = check_export(model, graph, pixels[:4])
-    assert gate.passed, gate.reason
-    lowered = lower(graph)
-    check, _, _ = check_lowering(graph, lowered, pixels)
-    assert check.problem == "" and check.ties < 1e-3 * check.codes
     hardware_graph = lowered.model.transform(TidyLowered())
     (drop,) = (getCustomOp(n) for n in hardware_graph.get_nodes_by_op_type("VitTokenDrop"))
     assert (drop.get_nodeattr("prefix"), drop.get_nodeattr("k")) == (PREFIX[str(options)], 8)
