@@ -94,8 +94,8 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
         "VitLoadPort", "VitLoadEnd", "VitFrameCheck", "VitCrossing",
     )
 }  # fmt: skip
-"""COMB and FF of each part that are expected from the RTL; parts of which no row has any keep them. Those of ``rotary``, which has no row,
-hold five units that were mapped to 8 % of FF and 3 % of COMB."""
+"""COMB and FF that the RTL lets expect of each part. A part that is in no row keeps them. ``rotary`` is in no row: its prices fit five
+mapped units, FF within 8 % and COMB within 3 %."""
 
 
 @dataclass(frozen=True)

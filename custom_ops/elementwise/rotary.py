@@ -25,8 +25,8 @@ class VitRotary(StreamOp):
 
     x and y ``[tokens, channels]`` are of one signed type of at most 8 bits; the channels from ``rotated`` on pass unchanged.
     Initialiser: the table ``[tokens, table_channels]``, c_0, s_0, c_1, s_1, ... of every token as codes of -256 to 256
-    (256 stands for 1), for channels ``[0, table_channels)`` and again for every further ``table_channels`` of the rotated ones:
-    those of a head, or of all heads where they differ. The first ``prefix`` tokens are not turned: c 256, s 0. SIMD is even and divides
+    (256 is 1). It serves channels ``[0, table_channels)`` and again every further ``table_channels`` of the rotated ones: a head, or all
+    heads if their tables differ. The first ``prefix`` tokens are not turned: c 256, s 0. SIMD is even and divides
     ``table_channels``. ``ram_style`` auto puts tables of more than 64 words into block RAM. :func:`numerics.rotary` is the specification.
     """
 

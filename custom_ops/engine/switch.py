@@ -164,7 +164,7 @@ class VitMerge_rtl(BranchesBackend, VitMerge):
 
 
 class VitTagFork(VitOp):
-    """Copies tags to two chains of units: output 0 has all, output 1 lacks those of the pass before the encoders, ``left_out``."""
+    """Copies tags to two chains of units. Output 0 gets all of them, output 1 all but ``left_out``, the tag of the pass before the encoders."""
 
     ATTRIBUTES = {"left_out": ("i", True, 0)}
 
@@ -180,7 +180,7 @@ class VitTagFork(VitOp):
         return [TAGS, TAGS]
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Not of one frame alone: the second chain has no beat of some."""
+        """Refused: a frame alone does not say how many tags the second chain gets."""
         raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
 
     def resources(self) -> Estimate:

@@ -23,7 +23,7 @@ PASS_CYCLES = 3
 
 
 class VitTokenDrop(FoldedOp):
-    """Rows 0..P-1 and those of the k highest scores among P..N-1, in order; then one fused row of the others.
+    """Passes rows 0 to P-1 and the k rows of highest score among P to N-1, in order, then one row that fuses the others.
 
     fused_d = round_half_even(sum over dropped i of S_i X_id  mult 2**-(16 + shift)), mult 2**-shift standing
     for 1 / H_live. P is ``prefix``: class token, distillation token, registers. X: ``[N, D]`` INT16; S: ``[N, 1]``
