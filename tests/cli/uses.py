@@ -177,7 +177,7 @@ USES = (
     Use("build M.onnx -o b --images pic.jpg", "--images pic.jpg is not an .npz file: give one with `images`, uint8 [frames, H, W, C]"),
     Use("build M.onnx -o b --images ok.npy", "--images ok.npy is not an .npz file"),
     planned("build M.onnx -o b --images emptydir", "emptydir has no image files: use .jpg"),
-    planned("build M.onnx -o b --images imgs_bad", "imgs_bad/broken.jpg: remove or replace it"),
+    planned("build M.onnx -o b --images imgs_bad", "imgs_bad/broken.jpg: Truncated File Read: remove or replace it"),
     Use("build M.onnx -o imgs/b --images imgs", "the build would be among its images"),
     planned("build M.onnx -o b --images float.npz", "float.npz is float64; pixels are uint8"),
     planned("build M.onnx -o b --images wrongsize.npz", "the model takes [frames, 8, 8, 1]"),
