@@ -51,7 +51,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.synth.budget import budget_for
+from finn_vitprune.synth.budget import shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.engines.engine_units import bind_units
@@ -195,9 +195,9 @@ def _planned(
         if fits or not left or not summary.fits or (less := within.less(planned, used, options.budget, build.part)) is None:
             break
         within = less
-        said = ", ".join(f"{kind} {share:.1%}" for kind, share in budget_for(family, within.budget))
+        said = ", ".join(f"{kind} {share:.1%}" for kind, share in shares_for(build.part, within.budget).items())
         progress.line(f"what is loaded takes more than the budget: planned again within {said}")
-    budget = dict(budget_for(family, options.budget))
+    budget = shares_for(build.part, options.budget)
     found = {"budget": budget, "used": shares_of(used, room, family), "fits": summary.fits and fits}
     return design, summary.model_copy(update=found)
 

@@ -17,7 +17,7 @@ from finn_vitprune.exploration.space import Point
 from finn_vitprune.options.build import BuildOptions, Synth
 from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import ESTIMATE, Summary
-from finn_vitprune.synth.budget import AnyBudget, Budget
+from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.planning.choose_engines import planned_design
@@ -32,7 +32,7 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clk_ns: Annotated[float, Field(gt=0)]
-    budget: AnyBudget = Budget()
+    budget: Budget = Budget()
     shell: str | None = None
 
     @classmethod

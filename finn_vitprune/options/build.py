@@ -17,7 +17,7 @@ from finn_vitprune.options.base import Option, Options
 from finn_vitprune.options.configs import ConfigKind, config_file, step_names
 from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, ShellOption, known
 from finn_vitprune.synth.boards import DEFAULT_NS, board_named, boards
-from finn_vitprune.synth.budget import Budget, budget_for
+from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import NO_SHELL, Part, get_part, shell_table
 
@@ -309,7 +309,7 @@ class BuildOptions(BuildSettings, BuildRequest):
     def _check_part(self, part: Part) -> None:
         """That the part has what the other options ask for."""
         family = part.planned_as
-        budget_for(family, self.budget)
+        shares_for(part, self.budget)
         if family == ULTRASCALE:
             return
         if self.mac_style is not None and self.mac_style not in family.mac:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,25 @@ from pydantic import BeforeValidator, Field
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.options.base import Option
-from finn_vitprune.synth.budget import AnyBudget, Budget
+from finn_vitprune.synth.budget import BARE, CARD, LATTICE, Budget, Share
 
 
 def _budget(value: Any) -> Any:
     return Budget.parse(value) if isinstance(value, str) else value
 
 
+def said(shares: Mapping[str, Share]) -> str:
+    """In words that a narrow terminal breaks."""
+    return ", ".join(f"{kind} {share:g}" for kind, share in shares.items())
+
+
 BudgetOption = Annotated[
-    AnyBudget,
+    Budget,
     BeforeValidator(_budget),
-    Field(description="The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."),
+    Field(
+        description="The plan may use these shares of the part, as LUT=0.75,DSP=0.85. What is not said is "
+        f"{said(BARE)}; on a card with its shell {said(CARD)}; on an ECP5 {said(LATTICE)}."
+    ),
     Option(metavar="SHARES", text=True, first="step_fold"),
 ]
 ShellOption = Annotated[

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.family import ECP5, ULTRASCALE, PartFamily
+from finn_vitprune.synth.family import ECP5
+from finn_vitprune.synth.parts import NO_SHELL, Part
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+BARE: Mapping[str, Share] = MappingProxyType({"LUT": 0.7, "DSP": 0.8, "BRAM": 0.8, "URAM": 0.8})
+"""Of a part of AMD."""
+CARD: Mapping[str, Share] = MappingProxyType({"LUT": 0.8, "DSP": 0.8, "BRAM": 0.7, "URAM": 0.6})
+"""Of what a shell leaves: DSP, BRAM and URAM have a mean of .7, up to which FINN takes a build on a card to close."""
+LATTICE: Mapping[str, Share] = MappingProxyType({"COMB": 0.8, "MULT18": 1.0, "EBR": 0.95, "FF": 0.8})
+"""Of an ECP5, whose multipliers and block RAM are counted exactly; the serial link takes one or two of the latter."""
 
-class _Shares(BaseModel):
-    """Shares of resources, by the names of a family of parts."""
+
+class Budget(BaseModel):
+    """Shares of a part's resources that a plan may use, those that are given; placing and routing need the rest.
+
+    :func:`shares_for` has the others, which depend on the part.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    LUT: Share | None = None
+    DSP: Share | None = None
+    BRAM: Share | None = None
+    URAM: Share | None = None
+    COMB: Share | None = None
+    MULT18: Share | None = None
+    EBR: Share | None = None
+    FF: Share | None = None
+
+    @property
+    def given(self) -> dict[str, Share]:
+        """The shares that are said."""
+        return {kind: share for kind, share in self if share is not None}
+
     def __str__(self) -> str:
-        """As :meth:`Budget.parse` and ``--budget`` take it."""
-        return ",".join(f"{kind}={share:g}" for kind, share in self)
-
-
-class Budget(_Shares):
-    """Shares of a part's resources that a plan may use; placing and routing need the rest."""
-
-    FAMILY: ClassVar[PartFamily] = ULTRASCALE
-
-    LUT: Share = 0.7
-    DSP: Share = 0.8
-    BRAM: Share = 0.8
-    URAM: Share = 0.8
+        """As :meth:`parse` and ``--budget`` take it."""
+        return text_of(self.given)
 
     @staticmethod
-    def parse(text: str) -> AnyBudget:
-        """``LUT=0.7,DSP=0.85``, or ``COMB=0.8`` of an ECP5: those that are not named keep their default.
+    def parse(text: str) -> Budget:
+        """``LUT=0.7,DSP=0.85``, or ``COMB=0.8`` of an ECP5.
 
         Raises:
             UserError: a name is unknown, names are of two families, or a share is none.
@@ -43,44 +59,32 @@ class Budget(_Shares):
         for entry in filter(None, (entry.strip() for entry in text.split(","))):
             name, equals, value = (part.strip() for part in entry.partition("="))
             name = name.upper()
-            if not equals or not any(name in budget.model_fields for budget in BUDGETS):
-                raise UserError(f"budget {entry}: use a resource and a share, such as {Budget()}")
+            if not equals or name not in Budget.model_fields:
+                raise UserError(f"budget {entry}: use a resource and a share, such as {text_of(BARE)}")
             try:
                 shares[name] = float(value)
             except ValueError:
                 raise UserError(f"budget {entry}: {value} is not a number; use a share above 0 and up to 1") from None
             if not 0 < shares[name] <= 1:
                 raise UserError(f"budget {entry}: use a share above 0 and up to 1")
-        found = [budget for budget in BUDGETS if budget.model_fields.keys() >= shares.keys()]
-        if not found:
-            raise UserError(f"budget {text}: its resources are of two families; use {Budget()}, or {Ecp5Budget()} of an ECP5")
-        return found[0](**shares)
+        if not any(own.keys() >= shares.keys() for own in (BARE, LATTICE)):
+            raise UserError(f"budget {text}: its resources are of two families; use {text_of(BARE)}, or {text_of(LATTICE)} of an ECP5")
+        return Budget(**shares)
 
 
-class Ecp5Budget(_Shares):
-    """The same of an ECP5, whose multipliers and block RAM are counted exactly; the serial link takes one or two of the latter."""
-
-    FAMILY: ClassVar[PartFamily] = ECP5
-
-    COMB: Share = 0.8
-    MULT18: Share = 1.0
-    EBR: Share = 0.95
-    FF: Share = 0.8
+def text_of(shares: Mapping[str, Share]) -> str:
+    """As :meth:`Budget.parse` takes it."""
+    return ",".join(f"{kind}={share:g}" for kind, share in shares.items())
 
 
-AnyBudget = Budget | Ecp5Budget
-BUDGETS: tuple[type[Budget], type[Ecp5Budget]] = (Budget, Ecp5Budget)
-
-
-def budget_for(family: PartFamily, budget: AnyBudget) -> AnyBudget:
-    """A budget for a part of a family: that of the family where none was given.
+def shares_for(part: Part, budget: Budget) -> dict[str, Share]:
+    """What a plan may use of each resource of a part, in the order of its family; defaults where ``budget`` says nothing.
 
     Raises:
         UserError: it names resources of another family.
     """
-    if family == budget.FAMILY:
-        return budget
-    own = next(kind() for kind in BUDGETS if family == kind.FAMILY)
-    if budget != type(budget)():
-        raise UserError(f"--budget {budget}: parts of {family.name} have other resources; use {own}")
-    return own
+    family = part.planned_as
+    defaults = LATTICE if family == ECP5 else BARE if part.shell == NO_SHELL else CARD
+    if not budget.given.keys() <= defaults.keys():
+        raise UserError(f"--budget {budget}: parts of {family.name} have other resources; use {text_of(defaults)}")
+    return dict(defaults) | budget.given

@@ -20,8 +20,9 @@ from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, use
 from finn_vitprune.custom_ops.op.memory import Estimate
 from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.parts import Part, get_part
+from finn_vitprune.synth.planned import SHELL_MEAN
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
@@ -262,7 +263,7 @@ def test_more_of_what_binds_makes_it_faster_and_more_of_the_rest_does_not(exampl
     assert planned.binding and set(planned.binding) < {"LUT", "DSP", "BRAM", "URAM"}
 
     def interval(names) -> int:
-        more = Budget(**{k: 1.0 if k in names else v for k, v in Budget()})
+        more = Budget(**dict.fromkeys(names, 1.0))
         larger = replace(part, **{{"BRAM": "BRAM36"}.get(k, k): 10 * getattr(part, {"BRAM": "BRAM36"}.get(k, k)) for k in names})
         return plan(example, larger, PlanOptions(budget=more))[0].interval
 
@@ -379,8 +380,18 @@ def test_a_target_that_cannot_fit_says_what_can(example):
 
 
 def test_a_budget_names_what_differs():
-    assert Budget.parse("") == Budget(LUT=0.7, DSP=0.8, BRAM=0.8, URAM=0.8)
-    assert Budget.parse("lut=.6, uram=1") == Budget(LUT=0.6, DSP=0.8, BRAM=0.8, URAM=1.0)
+    bare = get_part(ZU7EV)
+    assert shares_for(bare, Budget.parse("")) == {"LUT": 0.7, "DSP": 0.8, "BRAM": 0.8, "URAM": 0.8}
+    assert shares_for(bare, Budget.parse("lut=.6, uram=1")) == {"LUT": 0.6, "DSP": 0.8, "BRAM": 0.8, "URAM": 1.0}
+    assert str(Budget.parse("lut=.6, uram=1")) == "LUT=0.6,URAM=1" and str(Budget()) == ""
+
+
+def test_memories_and_multipliers_of_a_card_have_the_mean_that_finn_asks_for():
+    card = get_part("U250").with_shell(None)
+    shares = shares_for(card, Budget())
+    assert sum(shares[kind] for kind in ("DSP", "BRAM", "URAM")) / 3 == pytest.approx(SHELL_MEAN) and max(shares.values()) == 0.8
+    assert shares_for(card, Budget(BRAM=0.5)) == shares | {"BRAM": 0.5}
+    assert shares_for(get_part("U250"), Budget()) == shares_for(get_part(ZU7EV), Budget()) != shares
 
 
 @pytest.mark.parametrize("text", ["LUT", "LUT=", "LUT=0", "LUT=1.1", "FOO=0.5", "LUT=nan", "LUT=0.5;DSP=1"])
@@ -394,9 +405,9 @@ def test_what_comes_on_top_of_a_plan_leaves_less_for_the_next():
     part, options = dies(1, LUT=1000, DSP=100, BRAM36=50, URAM=100), PlanOptions(budget=Budget(LUT=0.7, DSP=0.8, BRAM=0.8, URAM=0.6))
     planned = np.array([600, 50, 60, 0])
     less = options.less(planned, np.array([650, 50, 90, 0]), options.budget, part)
-    assert dict(less.budget) == pytest.approx({"LUT": 0.7, "DSP": 0.8, "BRAM": 0.8 / 1.5, "URAM": 0.6 / 1.5})
+    assert less.budget.given == pytest.approx({"LUT": 0.7, "DSP": 0.8, "BRAM": 0.8 / 1.5, "URAM": 0.6 / 1.5})
     again = less.less(planned, np.array([720, 50, 78, 0]), options.budget, part)
-    assert dict(again.budget) == pytest.approx(dict(less.budget) | {"LUT": 0.68}), "RAM fits"
+    assert again.budget.given == pytest.approx(less.budget.given | {"LUT": 0.68}), "RAM fits"
 
 
 def test_where_nothing_would_be_left_there_is_no_next_plan():

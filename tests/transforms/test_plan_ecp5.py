@@ -9,7 +9,7 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.budget import Budget, Ecp5Budget
+from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.family import ECP5
 from finn_vitprune.synth.parts import get_part, larger_parts, smallest_part
 from finn_vitprune.synth.resources import Resources
@@ -44,7 +44,7 @@ def test_a_part_offers_comb_multipliers_block_ram_and_flip_flops():
     assert part.name == "LFE5U-85F" and part.planned_as == ECP5 == get_part("lfe5u-25f").planned_as
     assert offers_of(part).tolist() == [[83640, 156, 208, 83640]]
     assert room_of(part, Budget()).tolist() == [[66912, 156, 197, 66912]]
-    assert room_of(part, Ecp5Budget(MULT18=0.5)).tolist() == [[66912, 78, 197, 66912]]
+    assert room_of(part, Budget(MULT18=0.5)).tolist() == [[66912, 78, 197, 66912]]
     with pytest.raises(UserError, match="parts of ECP5 have other resources"):
         room_of(part, Budget(LUT=0.5))
 
@@ -75,7 +75,7 @@ def test_a_plan_stays_within_the_part_with_what_it_has(tiny, interval):
 def test_fewer_multipliers_make_a_plan_of_more_luts(tiny):
     part = get_part(PART)
     free, _ = plan(tiny, part, PlanOptions(interval=210, explain=False))
-    tight, _ = plan(tiny, part, PlanOptions(interval=210, budget=Ecp5Budget(MULT18=0.4), explain=False))
+    tight, _ = plan(tiny, part, PlanOptions(interval=210, budget=Budget(MULT18=0.4), explain=False))
     (comb, mult18, *_), (more_comb, fewer, *_) = free.used[0], tight.used[0]
     assert tight.fits and fewer <= 62 < mult18 and more_comb > comb
 

@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
-from finn_vitprune.synth.budget import budget_for
+from finn_vitprune.synth.budget import shares_for
 from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
@@ -57,7 +57,7 @@ def plan(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable
     goal = "target" if target is not None else "throughput" if alone else options.goal
     said = Planned(
         goal=goal, interval_cycles=found.interval, fits=found.fits, gap=None if found.gap is None else round(found.gap, 4),
-        shell=part.shell, budget=dict(budget_for(part.planned_as, options.budget)),
+        shell=part.shell, budget=shares_for(part, options.budget),
         used=shares_of(found.used.sum(0), found.room.sum(0), part.planned_as),
         slrs=[shares_of(u, r, part.planned_as) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [],
         next_interval_cycles=int(found.interval / FASTER) if alone and found.fits else found.interval,
@@ -159,7 +159,7 @@ def _binding(search: PipelineSearch, interval: int, kept: bool) -> tuple[tuple[s
 
 def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOptions, binding: tuple[str, ...]) -> Iterator[str]:
     """Changes that make a shorter interval possible, or a plan at all, each planned for the part as a whole."""
-    problem, target, budget = search.problem, options.interval, budget_for(part.planned_as, options.budget)
+    problem, target = search.problem, options.interval
 
     def reached(changed: Problem, target: int | None = target) -> int | None:
         """The interval of the changed problem, None where it is no better than what was found."""
@@ -171,7 +171,7 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         return least if least is not None and (not found.fits or least < found.interval) else None
 
     def on(part: Part, **shares: float) -> Problem:
-        return problem.with_room(room_of(part, budget.model_copy(update=shares)), options.styles(part))
+        return problem.with_room(room_of(part, options.budget.model_copy(update=shares)), options.styles(part))
 
     if not found.fits and target is not None and (cycles := reached(problem, None)) is not None:
         yield f"{cycles:,} cycles are as few as fit"
@@ -179,7 +179,7 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         share = _largest_share(lambda share: reached(_fewer_blocks(problem, share)) is not None)
         if share is not None and share < FEWER_BLOCKS:
             yield _fits_with(share)
-    partly = [kind for kind in binding if dict(budget).get(kind, 1) < 1]
+    partly = [kind for kind in binding if shares_for(part, options.budget).get(kind, 1) < 1]
     for text, changed in (
         *((f"all of the part's {kind} (--budget {kind}=1)", on(part, **{kind: 1.0})) for kind in partly),
         (FEWER_BITS_TEXT, _fewer_bits(problem)), (f"{FEWER_BLOCKS:g} of the kept blocks", _fewer_blocks(problem, FEWER_BLOCKS)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from finn_vitprune.custom_ops.op.folding import Styles
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.budget import AnyBudget, Budget, budget_for
+from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import Part
 
@@ -33,7 +33,7 @@ class PlanOptions:
 
     interval: int | None = None
     goal: Literal["throughput", "latency"] = "throughput"
-    budget: AnyBudget = field(default_factory=Budget)
+    budget: Budget = field(default_factory=Budget)
     mac_style: str | None = None
     share_embedding: bool = True
     explain: bool = True
@@ -51,7 +51,7 @@ class PlanOptions:
         ram = every.ram if part.URAM else every.without_ultra.ram
         return replace(every, mac=(self.mac_style,) if self.mac_style else every.mac, ram=ram)
 
-    def less(self, planned: np.ndarray, used: np.ndarray, budget: AnyBudget, part: Part) -> Self | None:
+    def less(self, planned: np.ndarray, used: np.ndarray, budget: Budget, part: Part) -> Self | None:
         """The same with less to use, so that what came on top of a plan may fit ``budget``; None where nothing would be left.
 
         Each resource loses what was too much of it. Where that is RAM, both kinds shrink as RAM has grown: memories that no longer fit
@@ -61,7 +61,7 @@ class PlanOptions:
             planned: ``[kinds]`` of the last plan with these options; used: the same with what came on top.
         """
         offers = np.maximum(offers_of(part).sum(0), 1)
-        within, wanted = (np.array([share for _, share in budget_for(part.planned_as, shares)]) for shares in (self.budget, budget))
+        within, wanted = (np.array(list(shares_for(part, shares).values())) for shares in (self.budget, budget))
         over = np.maximum(used / offers - wanted, 0)
         shares = within - over
         ram = list(part.planned_as.ram_kinds)
@@ -70,7 +70,7 @@ class PlanOptions:
             shares[ram] = np.minimum(shares[ram], wanted[ram] / growth)
         if shares.min() <= 0:
             return None
-        return replace(self, budget=type(budget_for(part.planned_as, budget))(**dict(zip(part.planned_as.kinds, shares.tolist()))))
+        return replace(self, budget=Budget(**dict(zip(part.planned_as.kinds, shares.tolist()))))
 
 
 def offers_of(part: Part) -> np.ndarray:
@@ -79,13 +79,13 @@ def offers_of(part: Part) -> np.ndarray:
     return np.array([[o.LUT, o.DSP, 2 * o.BRAM36, getattr(o, last)] for o in part.slr_offers()], dtype=float)
 
 
-def room_of(part: Part, budget: AnyBudget) -> np.ndarray:
+def room_of(part: Part, budget: Budget) -> np.ndarray:
     """``[slrs, kinds]``: what a plan may use of each SLR of a part.
 
     Raises:
         UserError: the budget names resources of another family.
     """
-    return np.floor(offers_of(part) * [share for _, share in budget_for(part.planned_as, budget)])
+    return np.floor(offers_of(part) * list(shares_for(part, budget).values()))
 
 
 def prices_of(room: np.ndarray) -> np.ndarray:

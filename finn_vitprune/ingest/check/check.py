@@ -10,11 +10,11 @@ from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.onnx_file.model_file import Kind, from_proto
 from finn_vitprune.synth import parts
-from finn_vitprune.synth.budget import AnyBudget, Budget
+from finn_vitprune.synth.budget import Budget
 
 
 def check(
-    path: Path, fpga_part: str | None = None, budget: AnyBudget = Budget(), shell: str | None = None, part_resources: Path | None = None
+    path: Path, fpga_part: str | None = None, budget: Budget = Budget(), shell: str | None = None, part_resources: Path | None = None
 ) -> Checked:
     """Look at every node of an ONNX file.
 

@@ -29,7 +29,7 @@ from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM, ROTARY
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
-from finn_vitprune.synth.budget import AnyBudget
+from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.lowering import values
@@ -74,7 +74,7 @@ FAST = 1 << 10
 """Cycles a frame of the folding of a large build."""
 
 
-def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None, budget: AnyBudget) -> Checked:
+def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None, budget: Budget) -> Checked:
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
     load_weights(proto, path)
     walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
@@ -176,7 +176,7 @@ def _failure(source: ModelWrapper) -> Rejection | None:
     return None
 
 
-def _fit(model: ModelWrapper, part: Part, budget: AnyBudget) -> tuple[Planned, PartFit]:
+def _fit(model: ModelWrapper, part: Part, budget: Budget) -> tuple[Planned, PartFit]:
     """The plan of a build that fills the part, and what it takes, FIFOs and width converters in it."""
     options = PlanOptions(budget=budget)
     model = model.transform(SpecializeLayers(part.name)).transform(GiveUniqueNodeNames())
