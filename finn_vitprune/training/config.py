@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
-from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.options.base import said
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -192,6 +192,8 @@ class TrainConfig(ConfigSection):
         self.prune_config().check(dense)
         bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
         ranked = min(self.prune.ranked_prefix, max(0, dense.prefix - 1))
+        if ranked and dense.pooling is Pooling.ATTENTION_PATCHES:
+            raise UserError(f"prune.ranked_prefix {ranked}: attention pools the patches alone, so all prefix tokens stay to the end: use 0")
         config = dataclasses.replace(dense, **bits, ranked_prefix=ranked)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.drop_at)
 
