@@ -245,7 +245,7 @@ def test_check_maps_a_qonnx_file_with_its_places(options, tmp_path):
     assert config.encoders == tuple(replace(e, keep=None) for e in model.config.encoders) and checked.structure.tokens == (tokens, tokens)
     rows = [(r.place, r.becomes) for r in row_texts(checked)]
     assert [place for place, becomes in rows if "VitAdd" in becomes] == ["encoder 1"] * 2 + ["encoder 2"] * 2 + ["classifier"]
-    assert [place for place, becomes in rows if becomes == "VitLayerNorm"].count("classifier") == 3
+    assert [place for place, becomes in rows if becomes.endswith("VitLayerNorm")].count("classifier") == 3
 
 
 def test_several_constant_queries_are_refused_with_the_reason():
