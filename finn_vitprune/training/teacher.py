@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import safetensors.torch
 import timm
 import torch
 from timm.data import ImageNetInfo
+from timm.layers import AttentionPoolLatent, get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -64,7 +66,16 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         pre_norm=m.norm_pre,
         final_norm=m.final_norm,
         reg_tokens=m.registers,
+        global_pool=m.pool,
     )
+    if m.pool == "map":
+        teacher.attn_pool = AttentionPoolLatent(
+            m.dim,
+            num_heads=m.pool_heads or m.heads,
+            mlp_ratio=m.mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=teacher.norm.eps),
+            act_layer=get_act_layer(m.activation.value),
+        )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             module.reset_parameters()

@@ -11,6 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from timm.layers import AttentionPoolLatent
 from torch import nn
 
+from finn_vitprune.builds.records.summarise import model_summary
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -24,6 +25,7 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import POOLINGS
@@ -231,6 +233,15 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, weight
     codes = (model.attn_pool.query / model.attn_pool.q_quant.scale.number).detach().round().numpy()
     name = lowered.model.get_nodes_by_op_type("PrunedAttention")[-1].input[0]
     assert np.array_equal(values[name], codes) and np.abs(codes).max() > 2 ** (act_bits - 1) / 2
+
+
+@pytest.mark.parametrize("options", [SIGLIP, PATCHES], ids=str)
+def test_a_summary_has_tokens_and_heads_of_the_encoders_alone(options):
+    model, _ = frozen(options)
+    graph = lower(exported(options)).model.transform(TidyLowered()).transform(HardwareOnly())
+    found = model_summary(graph, None)
+    assert [(t.in_, t.mlp) for t in found.tokens] == model.config.token_counts() and found.heads == [e.heads for e in model.config.encoders]
+    assert found.macs == sum(getCustomOp(node).macs() for node in graph.graph.node)
 
 
 @pytest.mark.parametrize("options", [REGISTERS, PATCHES], ids=str)
