@@ -23,6 +23,7 @@ from finn_vitprune.models.config import PoolerShape, Pooling
 from finn_vitprune.models.timm_weights import config_of_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.training.config import parse_config
+from finn_vitprune.transforms.engines.room import EVERYTHING, with_room
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
@@ -242,6 +243,14 @@ def test_a_summary_has_tokens_and_heads_of_the_encoders_alone(options):
     found = model_summary(graph, None)
     assert [(t.in_, t.mlp) for t in found.tokens] == model.config.token_counts() and found.heads == [e.heads for e in model.config.encoders]
     assert found.macs == sum(getCustomOp(node).macs() for node in graph.graph.node)
+
+
+def test_a_roomier_network_pools_more_patches_by_the_same_heads():
+    """All tokens of its encoders but the prefix; what is not pruned has nothing to grow."""
+    own = lower(exported(PATCHES)).model.transform(TidyLowered()).transform(HardwareOnly())
+    pools = [getCustomOp(graph.get_nodes_by_op_type("PrunedAttention")[-1]) for graph in (own, with_room(own, EVERYTHING))]
+    found = [[op.get_nodeattr(name) for name in ("tokens", "queries", "heads", "head_dim")] for op in pools]
+    assert found == [[9, 1, 8, 4], [16, 1, 8, 4]]
 
 
 @pytest.mark.parametrize("options", [REGISTERS, PATCHES], ids=str)

@@ -68,6 +68,7 @@ STREAM_UNITS = (
             SelfCheck("ties", test_requant.tie_inputs),
             SelfCheck("one beside ties", test_requant.near_tie_inputs),
             SelfCheck("last bits of multipliers", test_requant.precise_inputs),
+            SelfCheck("loaded", test_requant.loaded_inputs),
         ),
         written=(("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),),
     ),
