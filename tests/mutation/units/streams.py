@@ -62,7 +62,7 @@ STREAM_UNITS = (
     Unit(
         "requant",
         VitRequant_rtl.RTL_TOP,
-        SAMPLE + 1,
+        SAMPLE + 9,
         (
             *_all(test_requant.inputs, test_requant.CASES),
             SelfCheck("ties", test_requant.tie_inputs),
@@ -71,6 +71,7 @@ STREAM_UNITS = (
             SelfCheck("loaded", test_requant.loaded_inputs),
         ),
         written=(("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),),
+        also=("vp_stream_requant.sv", "vp_requant.sv"),
     ),
     Unit(
         "rotary",
