@@ -11,7 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, PoolerShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import (
+    LOGIT_BITS,
+    PIXEL_BITS,
+    RESIDUAL_BITS,
+    EncoderShape,
+    MlpActivation,
+    PoolerShape,
+    Pooling,
+    Rotary,
+    ViTConfig,
+)
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import (
     DropTokens,

@@ -21,6 +21,9 @@ from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import log
 
+EPS = 1e-6
+"""Of the LayerNorms that timm gives a vision transformer."""
+
 
 def make_teacher(config: TrainConfig, data: Dataset) -> VisionTransformer:
     """The teacher at its start: a timm model by name, or one of the configured sizes.
@@ -69,12 +72,9 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         global_pool=m.pool,
     )
     if m.pool == "map":
+        norm: Any = partial(nn.LayerNorm, eps=EPS)
         teacher.attn_pool = AttentionPoolLatent(
-            m.dim,
-            num_heads=m.pool_heads or m.heads,
-            mlp_ratio=m.mlp_ratio,
-            norm_layer=partial(nn.LayerNorm, eps=teacher.norm.eps),
-            act_layer=get_act_layer(m.activation.value),
+            m.dim, num_heads=m.pool_heads or m.heads, mlp_ratio=m.mlp_ratio, norm_layer=norm, act_layer=get_act_layer(m.activation.value)
         )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):

@@ -114,7 +114,7 @@ def pool(**options) -> AttentionPoolLatent:
 REFUSED = {
     "a part of the patches": (
         lambda: changed(lambda m: setattr(m, "attn_pool", FirstTokens(m.attn_pool))),
-        "attention pooling: it reads 9 of the 16 tokens; pool over all tokens, over all patches",
+        "attention pooling: it reads 9 of 16 tokens; pool over all tokens, over all patches",
     ),
     "several queries": (lambda: changed(lambda m: setattr(m, "attn_pool", pool(latent_len=2))), "attention pooling: a constant of shape"),
     "QK-norm": (lambda: changed(lambda m: setattr(m, "attn_pool", pool(qk_norm=True))), "QK-norm"),

@@ -174,9 +174,7 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
     else:
         config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
     config = replace(
-        config,
-        norm_pre=pick(False, False, True),
-        final_norm=config.norm_after_pooling or pooling.attends or pick(True, True, False),
+        config, norm_pre=pick(False, False, True), final_norm=config.norm_after_pooling or pooling.attends or pick(True, True, False)
     )
     return config, PruneConfig(block, keep, neuron_keep), rng
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm
+from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm, Term
 from finn_vitprune.ingest.recognise.network import (
     ACTIVATIONS,
     AttentionBranch,
@@ -93,6 +93,7 @@ def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | N
 
 
 def _pooling(network: FoundNetwork) -> Pooling:
+    at: Term
     mean, pool, prefix = network.classifier.mean, network.classifier.pool, network.embedding.prefix
     if pool is not None:
         at, rows, what = pool.attended, pool.rows, "attention pooling: it reads"
@@ -105,7 +106,7 @@ def _pooling(network: FoundNetwork) -> Pooling:
     for first, pooling in known:
         if sorted(rows) == sorted(network.embedding.rows[first:].tolist()):
             return pooling
-    text = f"{what} {len(rows)} of the {network.embedding.embedded.rows} tokens"
+    text = f"{what} {len(rows)} of {network.embedding.embedded.rows} tokens"
     raise NotRecognised.at(at, text, "pool over all tokens, over all patches, or by the class token")
 
 
