@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
+from timm.layers import AttentionPoolLatent
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -73,17 +74,20 @@ def timm_of(vit) -> nn.Module:
             **common,
             class_token=vit.config.prefix > 0,
             reg_tokens=max(0, vit.config.prefix - 1),
-            global_pool={"class": "token", "attention": "map"}.get(vit.config.pooling, "avg"),
-            pool_include_prefix=vit.config.pooling == "attention",
+            global_pool="map" if vit.config.pooling.attends else "token" if vit.config.pooling == "class" else "avg",
+            pool_include_prefix=not vit.config.pooling.leaves_prefix,
             fc_norm=vit.config.norm_after_pooling,
             pre_norm=vit.config.norm_pre,
             final_norm=vit.config.final_norm,
         )
         model.patch_embed.proj.register_parameter("bias", nn.Parameter(torch.zeros(vit.config.dim)))  # timm leaves out CLIP's
+    if (pooler := vit.config.pooler) is not None:
+        options = {"num_heads": pooler.heads, "mlp_ratio": pooler.neurons / vit.config.dim}
+        model.attn_pool = AttentionPoolLatent(vit.config.dim, norm_layer=common["norm_layer"], act_layer=nn.GELU, **options)
     state = {k: torch.tensor(np.ascontiguousarray(v)) for k, v in vit.weights.items()}
     if "dist_token" in state and "head_dist.weight" not in state:
         state |= {"head_dist.weight": state["head.weight"], "head_dist.bias": state["head.bias"]}
-    if vit.config.pooling == "attention":  # the query itself
+    if vit.config.pooling.attends:  # the query itself
         state |= {"attn_pool.q.weight": torch.eye(vit.config.dim), "attn_pool.q.bias": torch.zeros(vit.config.dim)}
     model.load_state_dict(state)
     return model.eval()

@@ -47,7 +47,7 @@ from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.transforms.planning.part_fit import estimated, part_fit
 from finn_vitprune.transforms.planning.slr import slrs_of
 from finn_vitprune.transforms.streams.latency import latency_cycles
-from finn_vitprune.transforms.streams.node_names import NodeName, node_names
+from finn_vitprune.transforms.streams.node_names import POOLING, NodeName, node_names
 
 
 def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
@@ -90,15 +90,17 @@ def _plan(model: ModelWrapper, build: BuildContext) -> Planned | None:
 
 
 def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelSummary:
-    """Counts from the hardware graph; the unpruned model's from the metadata of the model file."""
+    """Counts from the hardware graph, tokens and heads of its encoders; the unpruned model's from the metadata of the model file."""
     source = lowering.source if lowering else {}
     counts: Counter[str] = Counter()
     tokens: list[TokenCounts] = []
     heads: list[int] = []
-    blocks = 8
+    blocks, names = 8, node_names(model)
     for node in model.graph.node:
         op = getCustomOp(node)
         counts.update(op.param_counts(), macs=op.macs())
+        if names[node.name].layer.startswith(POOLING):
+            continue
         if isinstance(op, PrunedAttention):
             heads.append(op.get_nodeattr("heads"))
             tokens.append(TokenCounts(in_=op.get_nodeattr("tokens"), mlp=0))

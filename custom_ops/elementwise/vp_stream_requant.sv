@@ -1,6 +1,7 @@
-// Op top of VitRequant: clip(round_half_even(x * mult * 2^-SHIFT)) of every element. Multipliers come
+// Op top of VitRequant: clip(round_half_even(x * mult * 2^-(SHIFT - left))) of every element. Multipliers come
 // from a table of MULT_WORDS beats, walked in step with the stream (one word: the same for all channels). A beat enters
-// where a place of the FIFO at the output is free, and its pipeline never stands still.
+// where a place of the FIFO at the output is free, and its pipeline never stands still. Loaded numbers stay the same while frames are
+// inside: multipliers, and with SPAN over 0 also left, by which a network shifts less than SHIFT.
 `default_nettype none
 
 module vp_stream_requant #(
@@ -12,8 +13,12 @@ module vp_stream_requant #(
     int unsigned MULT_BITS  = 17,
     int unsigned MULT_WORDS = 1,
     int unsigned SHIFT      = 16,
+    int unsigned SPAN       = 0,     // most of left
+    parameter logic [31:0] LEFTS = '0,
     parameter    MULT_FILE  = "",
     parameter    STYLE      = "auto",
+    bit          LOADED     = 1'b0,  // multipliers and left come through the load chain
+    parameter    UNIT       = "",    // of a file from which simulations fill left
     localparam int unsigned IN_BEAT_W = SIMD * IN_BITS,
     localparam int unsigned OUT_BEAT_W = SIMD * OUT_BITS,
     localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
@@ -25,11 +30,14 @@ module vp_stream_requant #(
     output      logic          in0_tready,
     output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
-    input  wire logic          out0_tready
+    input  wire logic          out0_tready,
+    input  wire logic [33:0]   load_in,
+    output      logic [33:0]   load_out
 );
     localparam int unsigned MULT_ADDR_W = vp_pkg::width(MULT_WORDS);
     localparam int unsigned ACC_W = IN_SIGNED ? IN_BITS : IN_BITS + 1;
 
+    localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1);
     localparam int unsigned PLACES = 16;  // beats under way and waiting: more than the pipeline has stages
 
     logic [IN_BEAT_W-1:0] x_q;
@@ -40,8 +48,19 @@ module vp_stream_requant #(
     logic [MULT_ADDR_W-1:0] word_q;
     wire logic take = in0_tvalid && in0_tready;
 
-    vp_rom #(.DEPTH(MULT_WORDS), .WIDTH(SIMD * MULT_BITS), .FILE(MULT_FILE), .STYLE(STYLE)) mults (
-        .clk, .en(1'b1), .addr(word_q), .data(mult)
+    logic [33:0] chain;
+    logic we;
+    logic [MULT_ADDR_W-1:0] waddr;
+    logic [SIMD*MULT_BITS-1:0] wdata;
+    logic [31:0] left;
+    vp_engine_values #(.ENCODERS(1), .FIELDS(1), .VALUES(LEFTS), .LOADED(LOADED), .FILE({UNIT, "_lefts.fill"})) lefts (
+        .clk, .rst_n, .load_in, .load_out(chain), .encoder(1'b0), .value(left)
+    );
+    vp_load_region #(.LOADED(LOADED), .DEPTH(MULT_WORDS), .WIDTH(SIMD * MULT_BITS)) region (
+        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr, .data(wdata), .filled()
+    );
+    vp_contents #(.LOADED(LOADED), .DEPTH(MULT_WORDS), .WIDTH(SIMD * MULT_BITS), .FILE(MULT_FILE), .STYLE(STYLE)) mults (
+        .clk, .we, .waddr, .wdata, .en(1'b1), .addr(word_q), .data(mult)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -61,9 +80,9 @@ module vp_stream_requant #(
         end
     end
     vp_requant #(
-        .LANES(SIMD), .ACC_WIDTH(ACC_W), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
+        .LANES(SIMD), .ACC_WIDTH(ACC_W), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
         .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
-    ) requant (.clk, .rst_n, .acc, .mult, .left(1'b0), .tag(valid_q), .out(y), .out_tag(y_valid));
+    ) requant (.clk, .rst_n, .acc, .mult, .left(left[LEFT_W-1:0]), .tag(valid_q), .out(y), .out_tag(y_valid));
     vp_credit_fifo #(.WIDTH(OUT_BEAT_W), .DEPTH(PLACES), .STYLE("distributed")) results (
         .clk, .rst_n, .take, .can_take(in0_tready), .push(y_valid), .push_data(y),
         .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)

@@ -1,4 +1,4 @@
-"""Token selection: one token of each frame continues (the class token, in the last encoder), or all of them."""
+"""Token selection: some tokens of each frame continue (the class token, in the last encoder; the patches, to attention pooling)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,45 @@ from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
-ALL = -1
-"""An index that selects every token, for the encoders of an engine that drop none."""
+REST = 0
+"""A count that selects every token from the index on; with index 0 all of them, for the encoders of an engine that drop none."""
 
 
 class VitSelectToken(SharedOp, StreamOp):
-    """y ``[1, channels]`` = x[index] of x ``[tokens, channels]``; the other tokens are taken and dropped. y = x with index -1."""
+    """y ``[count, channels]`` = x[index : index + count] of x ``[tokens, channels]``; the other tokens are taken and dropped.
 
-    ATTRIBUTES = {"index": ("i", False, 0)}
-    ENCODER_ATTRIBUTES = ("tokens", "index")
+    y ``[tokens - index, channels]`` = x[index :] with count 0.
+    """
+
+    ATTRIBUTES = {"index": ("i", False, 0), "count": ("i", False, 1)}
+    ENCODER_ATTRIBUTES = ("tokens", "index", "count")
+
+    @property
+    def selected(self) -> range:
+        """The tokens that continue."""
+        index, count = self.get_nodeattr("index"), self.get_nodeattr("count")
+        return range(index, self.source.tokens if count == REST else index + count)
+
+    def verify_node(self) -> list[str]:
+        """Raise UserError for tokens that no frame has; an empty list when all is well."""
+        index, count, tokens = (self.get_nodeattr(name) for name in ("index", "count", "tokens"))
+        held = index >= 0 and count >= 0 and 0 < len(self.selected) <= tokens - index
+        self.require(held, f"{count or 'all'} tokens from token {index} of {tokens} on: use tokens 0 to {tokens - 1}")
+        return []
 
     def in_streams(self) -> list[Stream]:
         return [self.source, *self.tags()]
 
     def out_streams(self) -> list[Stream]:
-        selected = self.source if self.get_nodeattr("index") == ALL else replace(self.source, tokens=1)
-        return [selected, *self.tags()]
+        return [replace(self.source, tokens=len(self.selected)), *self.tags()]
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        (x,) = inputs
-        index = self.get_nodeattr("index")
-        return [x.copy() if index == ALL else x[..., index : index + 1, :].copy()]
+        (x,), selected = inputs, self.selected
+        return [x[..., selected.start : selected.stop, :].copy()]
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """The token passes as it comes."""
-        index = self.get_nodeattr("index")
-        return super().pass_times(inputs if index == ALL else [inputs[0].at([index])])
+        """The tokens pass as they come."""
+        return super().pass_times([inputs[0].at(self.selected)])
 
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, the beat counter and the handshake."""
@@ -57,5 +70,4 @@ class VitSelectToken_rtl(CountingBackend, VitSelectToken):
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """The last beat of a frame, and the first and last one that pass."""
         ops, beats = self.by_encoder(), self.source.token_beats
-        chosen = [(0, op.source.tokens) if op.get_nodeattr("index") == ALL else (op.get_nodeattr("index"), 1) for op in ops]
-        return {"shapes": [(op.source.beats - 1, first * beats, (first + count) * beats - 1) for op, (first, count) in zip(ops, chosen)]}
+        return {"shapes": [(op.source.beats - 1, op.selected.start * beats, op.selected.stop * beats - 1) for op in ops]}

@@ -1,4 +1,4 @@
-// Op top of VitSelectToken: of every frame, passes the beats of a token, or of all of them, and takes the others without waiting for
+// Op top of VitSelectToken: of every frame, passes the beats of some tokens, one after another, and takes the others without waiting for
 // its output. SHAPES says of each encoder which beats these are, and which one ends a frame.
 `default_nettype none
 

@@ -176,12 +176,11 @@ def as_performed(config: ViTConfig, loads: Sequence[EncoderLoad]) -> list[Encode
 
 
 def pooling_load(config: ViTConfig) -> EncoderLoad | None:
-    """What attention pooling works on: one query, which no matrix computes, and all tokens; None where there is none."""
+    """What attention pooling works on: one query, which no matrix computes, and the tokens that it reads; None where there is none."""
     if (shape := config.pooler) is None:
         return None
-    area = config.dim * shape.heads * config.head_dim
-    tokens = config.token_counts()[-1][1]
-    return EncoderLoad(tokens, 1, 1, config.dim, shape.heads, config.head_dim, shape.neurons, q=0, kv=2 * area, proj=area)
+    area = config.dim * shape.heads * shape.head_dim
+    return EncoderLoad(config.pooled, 1, 1, config.dim, shape.heads, shape.head_dim, shape.neurons, q=0, kv=2 * area, proj=area)
 
 
 def pooling_params(config: ViTConfig) -> int:

@@ -375,8 +375,7 @@ def _passed(op: VitSplit | VitSelectToken | VitFork, x: Tensor) -> list[Tensor]:
         first = op.get_nodeattr("first")
         return [x[:, : op.first_tokens, :first], x[..., first:]]
     if isinstance(op, VitSelectToken):
-        index = op.get_nodeattr("index")
-        return [x if index < 0 else x[:, index : index + 1]]
+        return [x[:, op.selected.start : op.selected.stop]]
     return [x] * len(op.onnx_node.output)
 
 

@@ -20,12 +20,23 @@ MAX_PREFIX = 16
 
 
 class Pooling(str, Enum):
-    """What the classifier reads: the class token, the mean of the patch tokens or of all tokens, or what a learned query finds in them all."""
+    """What the classifier reads: the class token, the mean of the patch tokens or of all tokens, or what a learned query finds in these."""
 
     CLASS = "class"
     PATCHES = "mean"
     ALL = "mean of all tokens"
+    ATTENTION_PATCHES = "attention to the patches"
     ATTENTION = "attention"
+
+    @property
+    def attends(self) -> bool:
+        """Whether a learned query attends to the tokens."""
+        return self in (Pooling.ATTENTION, Pooling.ATTENTION_PATCHES)
+
+    @property
+    def leaves_prefix(self) -> bool:
+        """Whether it reads the patches alone."""
+        return self in (Pooling.PATCHES, Pooling.ATTENTION_PATCHES)
 
 
 class Rotary(str, Enum):
@@ -66,6 +77,15 @@ class EncoderShape:
 
 
 @dataclass(frozen=True)
+class PoolerShape:
+    """What attention pooling holds: ``heads`` of ``head_dim`` channels each, which need not be those of the encoders, and MLP neurons."""
+
+    heads: int
+    head_dim: int
+    neurons: int
+
+
+@dataclass(frozen=True)
 class ViTConfig:
     """A plain or distilled ViT/DeiT.
 
@@ -77,12 +97,13 @@ class ViTConfig:
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
     classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
-    the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: heads and
-    neurons of attention pooling (SigLIP), which reads the last LayerNorm's tokens.
+    the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
+    attention pooling (SigLIP), which reads the last LayerNorm's tokens.
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
-            width, or tokens dropped; ``pooler`` without attention pooling or with a drop, or attention pooling without it.
+            width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it; attention to the patches
+            where prefix tokens are ranked and may be dropped.
     """
 
     image_size: int
@@ -104,18 +125,19 @@ class ViTConfig:
     norm_pre: bool = False
     final_norm: bool = True
     rotary: Rotary | None = None
-    pooler: EncoderShape | None = None
+    pooler: PoolerShape | None = None
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}
         if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
-        attends = self.pooling is Pooling.ATTENTION
-        if attends != (self.pooler is not None) or (self.pooler is not None and self.pooler.keep is not None):
+        if self.pooling.attends != (self.pooler is not None):
             raise ValueError(
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
             )
-        if attends and (self.norm_after_pooling or not self.final_norm):
+        if self.pooling is Pooling.ATTENTION_PATCHES and self.ranked_prefix and any(shape.keep is not None for shape in self.encoders):
+            raise ValueError("attention to the patches with ranked prefix tokens: which rows are patches at the end depends on the image")
+        if self.pooling.attends and (self.norm_after_pooling or not self.final_norm):
             raise ValueError("attention pooling reads the tokens of the last LayerNorm: final_norm, not norm_after_pooling")
         if self.norm_after_pooling and not self.final_norm:
             raise ValueError("norm_after_pooling without final_norm: there is no LayerNorm that could read the mean")
@@ -190,8 +212,13 @@ class ViTConfig:
 
     @property
     def first_pooled(self) -> int:
-        """First token of the mean."""
-        return self.prefix if self.pooling is Pooling.PATCHES else 0
+        """First token that pooling reads."""
+        return self.prefix if self.pooling.leaves_prefix else 0
+
+    @property
+    def pooled(self) -> int:
+        """Tokens that pooling reads, of those that the drops leave."""
+        return 1 if self.pooling is Pooling.CLASS else self.token_counts()[-1][1] - self.first_pooled
 
     @property
     def patches(self) -> int:

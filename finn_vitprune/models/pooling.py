@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, EncoderShape, ViTConfig
+from finn_vitprune.models.config import LOGIT_BITS, PoolerShape, ViTConfig
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX
@@ -14,15 +14,16 @@ from finn_vitprune.numerics import EXP_MAX
 class AttentionPool(nn.Module):
     """``y = proj(attention(query, W_k x, W_v x))``, then ``y + mlp(norm(y))``; 1/sqrt(D') is part of the query.
 
+    H heads of D' channels are those of ``shape``: timm's Perception Encoder pools with 8 heads, whatever its encoders have.
     The query ``[1, 1, H D']`` is the same for every image: no matrix computes it. y is an INT16 residual stream with a scale of
     its own. Nothing here is pruned.
     """
 
-    def __init__(self, config: ViTConfig, shape: EncoderShape, mlp: nn.Module, scale: ActScale) -> None:
+    def __init__(self, config: ViTConfig, shape: PoolerShape, mlp: nn.Module, scale: ActScale) -> None:
         super().__init__()
-        self.heads, self.head_dim = shape.heads, config.head_dim
-        width = shape.heads * config.head_dim
-        self.query = nn.Parameter(torch.randn(1, 1, width) * config.head_dim**-0.5)
+        self.heads, self.head_dim = shape.heads, shape.head_dim
+        width = shape.heads * shape.head_dim
+        self.query = nn.Parameter(torch.randn(1, 1, width) * shape.head_dim**-0.5)
         self.kv = PrunedLinear(config.dim, 2 * width, config.weight_bits)
         self.q_quant, self.k_quant, self.v_quant = (ActQuant(config.act_bits) for _ in range(3))
         self.logit_quant = ActQuant(LOGIT_BITS)

@@ -13,14 +13,18 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.pooling import AttentionPool
 from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
-POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES, "map": Pooling.ATTENTION}
-"""timm's ``global_pool``."""
+POOLINGS = {
+    "token": (Pooling.CLASS, Pooling.CLASS),
+    "avg": (Pooling.PATCHES, Pooling.ALL),
+    "map": (Pooling.ATTENTION_PATCHES, Pooling.ATTENTION),
+}
+"""By timm's ``global_pool``: without and with ``pool_include_prefix``."""
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """timm's names of prefix tokens ``[1, count, D]``, in the order of their rows."""
 
@@ -49,7 +53,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc1.out_features) for b in model.blocks),
         prefix=model.num_prefix_tokens,
         eps=float(block.norm1.eps),
-        pooling=POOLINGS[getattr(model, "global_pool", "token")],
+        pooling=_pooling(model),
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         activation=activation,
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
@@ -87,10 +91,18 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
     return f", did you mean {', '.join(found)}?" if found else ""
 
 
-def _pooler(model: nn.Module) -> EncoderShape | None:
-    """Heads and neurons of attention pooling."""
+def _pooling(model: nn.Module) -> Pooling:
+    """What the classifier reads; without prefix tokens the patches are all tokens, a mean over "the patches", attention to "all"."""
+    patches, whole = POOLINGS[getattr(model, "global_pool", "token")]
+    if not model.num_prefix_tokens:
+        return whole if whole.attends else patches
+    return whole if getattr(model, "pool_include_prefix", False) else patches
+
+
+def _pooler(model: nn.Module) -> PoolerShape | None:
+    """The shape of attention pooling."""
     pool: Any = getattr(model, "attn_pool", None)
-    return None if pool is None else EncoderShape(pool.num_heads, pool.mlp.fc1.out_features)
+    return None if pool is None else PoolerShape(pool.num_heads, pool.head_dim, pool.mlp.fc1.out_features)
 
 
 def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpActivation | None) -> str | None:
@@ -101,12 +113,9 @@ def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpAct
     if not isinstance(pool.mlp, Mlp) or not isinstance(pool.norm, nn.LayerNorm):
         return "its attention pooling has no MLP with a LayerNorm"
     checks = [
-        (model.num_prefix_tokens > 0 and not model.pool_include_prefix,
-         f"its attention pooling leaves out {model.num_prefix_tokens} prefix tokens: the hardware pools all tokens"),
         (pool.latent_len != 1, f"its attention pooling has {pool.latent_len} queries, not one"),
         (pool.pos_embed is not None, "its attention pooling has positions of its own"),
         (not all(isinstance(norm, nn.Identity) for norm in (pool.q_norm, pool.k_norm)), "its attention pooling normalises queries and keys"),
-        (pool.head_dim != block.attn.head_dim, f"heads of its attention pooling are {pool.head_dim} wide, others {block.attn.head_dim}"),
         (pool.norm.eps != block.norm1.eps, f"eps {pool.norm.eps:g} of a LayerNorm in its attention pooling, {block.norm1.eps:g} of others"),
         (_activation(pool.mlp.act) is not activation, "its attention pooling has another activation than its encoders"),
         (isinstance(model.norm, nn.Identity), "its attention pooling reads tokens without a LayerNorm"),

@@ -11,7 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, MlpActivation, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import (
+    LOGIT_BITS,
+    PIXEL_BITS,
+    RESIDUAL_BITS,
+    EncoderShape,
+    MlpActivation,
+    PoolerShape,
+    Pooling,
+    Rotary,
+    ViTConfig,
+)
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import (
     DropTokens,
@@ -101,7 +111,7 @@ ACTIVATIONS: dict[MlpActivation, Callable[[Tensor], Tensor]] = {
 class Mlp(nn.Module):
     """Two linear layers with an activation between two quantisers (a table over codes in hardware)."""
 
-    def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
+    def __init__(self, config: ViTConfig, shape: EncoderShape | PoolerShape, residual: ActScale) -> None:
         super().__init__()
         self.fc1 = PrunedLinear(config.dim, shape.neurons, config.weight_bits)
         self.pre_quant = ActQuant(config.act_bits)
@@ -205,8 +215,9 @@ class PrunedViT(nn.Module):
     def pooled(self, x: Tensor) -> Tensor:
         """The last residual sum ``[B, N, D]`` to what the classifier reads ``[B, 1, D]``."""
         c = self.config
-        if c.pooling is Pooling.ATTENTION:
-            return self.class_quant(self.attn_pool(self.norm(x)))
+        if c.pooling.attends:
+            read = x[:, c.first_pooled :] if c.first_pooled else x
+            return self.class_quant(self.attn_pool(self.norm(read)))
         if c.pooling is Pooling.CLASS:
             return self.norm(x[:, :1]) if c.final_norm else self.class_quant(x[:, :1])
         if c.norm_after_pooling:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
-from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.options.base import said
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -24,6 +24,8 @@ from finn_vitprune.training.parallel import Precision
 Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
+POOL = (("pool", "token"), ("pool_heads", None))
+"""Options of pooling, and what they are where they are left out."""
 Part = Epochs | Annotated[float, Field(ge=0)]
 """Epochs, perhaps not whole."""
 Positive = Annotated[float, Field(gt=0)]
@@ -40,7 +42,8 @@ class ModelSection(ConfigSection):
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
     others are not used; ``pretrained`` loads its weights. ``registers`` stand beside class token and patches. ``norm_pre``: a LayerNorm
-    before the encoders, as CLIP has it. ``final_norm``: one after them.
+    before the encoders, as CLIP has it. ``final_norm``: one after them. ``pool``: timm's ``global_pool``, the class token, the mean of the
+    patches, or a learned query that attends to them, with ``pool_heads`` heads, by default as many as an encoder has.
     """
 
     timm: str | None = None
@@ -55,6 +58,8 @@ class ModelSection(ConfigSection):
     activation: MlpActivation = MlpActivation.GELU
     norm_pre: bool = False
     final_norm: bool = True
+    pool: Literal["token", "avg", "map"] = "token"
+    pool_heads: Count | None = None
 
 
 class QuantSection(ConfigSection):
@@ -192,6 +197,8 @@ class TrainConfig(ConfigSection):
         self.prune_config().check(dense)
         bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
         ranked = min(self.prune.ranked_prefix, max(0, dense.prefix - 1))
+        if ranked and dense.pooling is Pooling.ATTENTION_PATCHES:
+            raise UserError(f"prune.ranked_prefix {ranked}: attention pools the patches alone, so all prefix tokens stay to the end: use 0")
         config = dataclasses.replace(dense, **bits, ranked_prefix=ranked)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.drop_at)
 
@@ -219,7 +226,8 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
-    for name, usual in (("activation", MlpActivation.GELU), ("registers", 0), ("norm_pre", False), ("final_norm", True)):
+    _check_pool(config.model, source)
+    for name, usual in (("activation", MlpActivation.GELU), ("registers", 0), ("norm_pre", False), ("final_norm", True), *POOL):
         if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
             text = str(getattr(given, "value", given)).lower()
             raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")
@@ -251,6 +259,17 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
                 raise UserError(f"--set {change}: {name} is a value, not a section")
         section[last] = parse_yaml(text, f"--set {change}: the value")
     return result
+
+
+def _check_pool(model: ModelSection, source: str) -> None:
+    """Heads of attention pooling need that, and it needs a LayerNorm before it."""
+    if model.pool_heads is not None and model.timm is None:
+        if model.pool != "map":
+            raise UserError(f"{source}: model.pool_heads {model.pool_heads} is for model.pool map, not {model.pool}: leave it out")
+        if model.dim % model.pool_heads:
+            raise UserError(f"{source}: model.pool_heads {model.pool_heads} does not divide model.dim {model.dim}")
+    if model.pool == "map" and not model.final_norm:
+        raise UserError(f"{source}: model.pool map reads the LayerNorm after the encoders: leave model.final_norm false out")
 
 
 def _check_shares(config: TrainConfig, source: str) -> None:

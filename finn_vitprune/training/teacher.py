@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import safetensors.torch
 import timm
 import torch
 from timm.data import ImageNetInfo
+from timm.layers import AttentionPoolLatent, get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -18,6 +20,9 @@ from finn_vitprune.training.checkpoint import tensors_of
 from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import log
+
+EPS = 1e-6
+"""Of the LayerNorms that timm gives a vision transformer."""
 
 
 def make_teacher(config: TrainConfig, data: Dataset) -> VisionTransformer:
@@ -64,7 +69,13 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         pre_norm=m.norm_pre,
         final_norm=m.final_norm,
         reg_tokens=m.registers,
+        global_pool=m.pool,
     )
+    if m.pool == "map":
+        norm: Any = partial(nn.LayerNorm, eps=EPS)
+        teacher.attn_pool = AttentionPoolLatent(
+            m.dim, num_heads=m.pool_heads or m.heads, mlp_ratio=m.mlp_ratio, norm_layer=norm, act_layer=get_act_layer(m.activation.value)
+        )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             module.reset_parameters()

@@ -154,9 +154,9 @@ CASES = {
         "window attention: 16 groups of 16 of the 256 tokens",
     ),
     "attention pooling": (
-        lambda: small_timm(global_pool="map"),
-        "MatMul",
-        "attention pooling: it reads 16 of the 17 tokens",
+        lambda: small_timm(global_pool="map", class_token=False, final_norm=False),
+        None,
+        "attention pooling: the key is",
     ),
     "class attention": (lambda: Cait(**SMALL), None, "talking heads"),
     "parallel MLP": (lambda: small_timm(block_fn=ParallelScalingBlock), None, "parallel blocks"),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import EncoderShape, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import MlpActivation, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.layers import DiagonalLinear
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
@@ -26,7 +26,8 @@ class Drawn:
     """What is drawn for a seed; rates are decimals as written.
 
     heads_gone: by encoder, heads that are removed whole. empty: share of the rows (output channels) of every linear layer
-    that have no weights but keep their biases. spread: standard deviation of the logarithm of a row's weights.
+    that have no weights but keep their biases. spread: standard deviation of the logarithm of a row's weights. pool_heads: heads of
+    attention pooling and their width.
     """
 
     seed: int
@@ -57,17 +58,18 @@ class Drawn:
     activation: str = "gelu"
     norm_pre: bool = False
     final_norm: bool = True
+    pool_heads: tuple[int, int] | None = None
 
     @property
     def config(self) -> ViTConfig:
-        """The network before pruning; attention pooling has the heads and neurons of an encoder."""
-        attends = self.pooling == Pooling.ATTENTION
+        """The network before pruning; attention pooling has the neurons of an encoder, and its heads where none of its own are drawn."""
+        heads = self.pool_heads or (self.heads, self.head_dim)
         config = ViTConfig.dense(
             self.image_size, self.channels, self.patch_size, self.heads * self.head_dim, self.heads, self.depth,
             self.classes, prefix=self.prefix, weight_bits=self.weight_bits, act_bits=self.act_bits,
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
             activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
-            pooler=EncoderShape(self.heads, self.neurons) if attends else None,
+            pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -171,14 +173,17 @@ def draw_prefix(seed: int) -> DrawnDesign:
 
 
 def draw_pooling(seed: int) -> DrawnDesign:
-    """Attention pooling; the encoders are on engines at even seeds and have hardware each at odd ones, which drop tokens behind a prefix.
+    """Attention pooling by heads of its own; the encoders are on engines at even seeds and have hardware each at odd ones, which drop tokens
+    behind a prefix. It reads all tokens, or at every fourth seed and where there are several prefix tokens the patches alone.
 
     A design of every sixth seed is loaded with another network.
     """
     design, rng = draw_network(seed) if seed % 2 else draw_engines(seed), np.random.default_rng((seed, 5))
     prefix, own = int(rng.choice([0, 0, 1, 2])), design.network
+    pooling = Pooling.ATTENTION_PATCHES if prefix and (seed % 4 == 0 or prefix > 1) else Pooling.ATTENTION
     network = replace(
-        own, pooling=Pooling.ATTENTION.value, norm_after_pooling=False, prefix=prefix,
+        own, pooling=pooling.value, norm_after_pooling=False, prefix=prefix,
+        pool_heads=(int(rng.integers(1, 4)), int(rng.choice([1, 2, 3, 6, 12]))),
         drop_at=tuple(int(i) for i in np.flatnonzero(rng.random(own.depth) < 0.5) + 1) if prefix else (),
     )  # fmt: skip
     return replace(design, network=network, loads="" if seed % 6 else "another")
@@ -277,7 +282,7 @@ def _fill(model: PrunedViT, drawn: Drawn) -> None:
         layer.bias.copy_(drawn.bias * torch.randn_like(layer.bias))
     for parameter in (model.prefix_tokens, model.pos_embed):
         nn.init.normal_(parameter, std=0.5)
-    if drawn.pooling == Pooling.ATTENTION:
+    if Pooling(drawn.pooling).attends:
         nn.init.normal_(model.attn_pool.query, std=1.0)
 
 

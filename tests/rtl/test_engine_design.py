@@ -3,9 +3,8 @@
 import pytest
 
 from finn_vitprune.bench.cycles import simulator_of
-from finn_vitprune.custom_ops.tokens.select_token import ALL
 from tests.rtl.benches import engine_design
-from tests.rtl.benches.engine_design import ENDS, SHAPES, Shape
+from tests.rtl.benches.engine_design import ALL, ENDS, SHAPES, Shape
 from tests.sampling import spread
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
+from finn_vitprune.sim import Stimulus
+from finn_vitprune.sim.contents import Contents
+from tests.rtl.benches.helper import PATTERNS, assert_ok, build_node, build_op, check_loaded_again, check_op, random_stream
 from tests.rtl.benches.precision import deciding, near_ties
 from tests.sampling import spread
 
@@ -19,7 +21,7 @@ CASES = [
 ]
 
 
-def inputs(source, target, simd, shift, per_channel, mult_bits):
+def inputs(source, target, simd, shift, per_channel, mult_bits, seed=2, **more):
     """Op type, attributes, a random stream and random multipliers."""
     attrs = {
         "tokens": 5,
@@ -30,8 +32,9 @@ def inputs(source, target, simd, shift, per_channel, mult_bits):
         "mult_bits": mult_bits,
         "inputDataType": source,
         "outputDataType": target,
+        **more,
     }
-    mult = np.random.default_rng(2).integers(0, 1 << mult_bits, 12 if per_channel else 1)
+    mult = np.random.default_rng(seed).integers(0, 1 << mult_bits, 12 if per_channel else 1)
     mult[0] = (1 << mult_bits) - 1
     op, _ = build_node("VitRequant", attrs, [mult])
     return "VitRequant", attrs, [random_stream(op.in_streams()[0], 3, 1)], [mult]
@@ -40,6 +43,49 @@ def inputs(source, target, simd, shift, per_channel, mult_bits):
 @pytest.mark.parametrize("case", spread(CASES, 4), ids=str)
 def test_requant_equals_golden_model(case):
     check_op(*inputs(*case))
+
+
+def loaded_inputs(index=0):
+    """The same with contents that are loaded, in a unit that is made for shifts of one less to two more."""
+    case = CASES[index]
+    return inputs(*case, loaded=1, least=[max(0, case[3] - 1), case[3] + 2])
+
+
+@pytest.mark.parametrize("index", spread(range(len(CASES)), 3))
+def test_a_loaded_unit_equals_its_golden_model(index):
+    check_op(*loaded_inputs(index))
+
+
+SCALES = {
+    "a multiplier a channel": [("INT16", "INT8", 3, shift, 1, 17) for shift in (23, 21, 26)],
+    "a multiplier for all": [("INT16", "INT8", 4, shift, 0, 17) for shift in (2, 0, 5)],
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_one_unit_serves_networks_of_other_scales(name):
+    """Contents by the chain, from files, and after those of another network; a reset keeps them."""
+    uses = [inputs(*case, seed=i, loaded=1) for i, case in enumerate(SCALES[name])]
+    ops = [build_node(op_type, attrs, initialisers)[0] for op_type, attrs, _, initialisers in uses]
+    for op in ops:
+        for other in ops:
+            op.widen(other)
+    assert len({op.wrapper_text() for op in ops}) == 1 and len({tuple(op.loaded_regions()) for op in ops}) == 1
+    made = [(op_type, attrs | {"least": list(op.made_for)}, *rest) for op, (op_type, attrs, *rest) in zip(ops, uses)]
+    for own, other in zip(made, [made[-1], *made]):
+        built = check_op(*own, patterns=PATTERNS[:2]).built
+        Contents.load(built.folder).fill(built.folder)
+        assert_ok(built.run(own[2], fill=True), built, own[2], Stimulus())
+        check_loaded_again(built, (other[0], other[1], other[3]), own[2])
+
+
+def test_a_design_has_room_for_other_shifts():
+    """Two more and two less, and none below 0."""
+    for shift, room in ((23, (21, 25)), (1, (0, 3))):
+        op, _ = build_node(*inputs("INT16", "INT8", 3, shift, 0, 17, loaded=1)[:2])
+        op.spare(None)
+        assert op.made_for == room and (op.rtl_parameters()["SHIFT"], op.rtl_parameters()["SPAN"]) == (room[1], room[1] - room[0])
+        assert op.tables() == {"lefts": [(room[1] - shift,)]}
 
 
 def precise_inputs():

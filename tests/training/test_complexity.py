@@ -17,7 +17,7 @@ from finn_vitprune.complexity.formulas import KeptBlocks
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.complexity.modules import count_model, products, pruned_by_score
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
@@ -167,14 +167,14 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
     rate, pooling = pick("0.3", "0.5", "0.55", "0.7", "0.9", "1"), pick(*Pooling, Pooling.CLASS)
     if pooling is Pooling.CLASS:
         config = config.with_token_drop(rate, drops)
-    elif pooling is Pooling.ATTENTION:
-        config = replace(config, pooling=pooling, pooler=EncoderShape(pick(1, 2, 4), block * pick(1, 3)), prefix=pick(0, 1, 2))
+    elif pooling.attends:
+        pooler = PoolerShape(pick(1, 2, 4), pick(1, 3, 2 * block), block * pick(1, 3))
+        config = replace(config, pooling=pooling, pooler=pooler, prefix=pick(0, 1, 2))
+        config = config.with_token_drop(rate, drops) if config.prefix else config
     else:
         config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
     config = replace(
-        config,
-        norm_pre=pick(False, False, True),
-        final_norm=config.norm_after_pooling or pooling is Pooling.ATTENTION or pick(True, True, False),
+        config, norm_pre=pick(False, False, True), final_norm=config.norm_after_pooling or pooling.attends or pick(True, True, False)
     )
     return config, PruneConfig(block, keep, neuron_keep), rng
 
@@ -236,7 +236,8 @@ def test_drawn_configurations_cover_what_matters():
             ("depth 1", len(config.encoders) == 1),
             ("distilled", config.prefix == 2),
             ("pooling by mean", config.pools_mean),
-            ("pooling by attention", config.pooling is Pooling.ATTENTION),
+            ("pooling by attention", config.pooling.attends),
+            ("attention that leaves out a prefix", config.pooling.attends and config.first_pooled > 0),
             ("no prefix tokens", config.prefix == 0),
             ("dead heads", any(m.heads.sum() < len(m.heads) for m in masks)),
             ("tokens dropped", counts[-1][1] < config.tokens),
@@ -305,6 +306,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
     (1, 2, (), (1,), 32, 2, 8, Pooling.ALL, True),
     (2, 1, (1,), (1, 0), 32, 4, 4, Pooling.CLASS, False, True, False),
     (2, 0, (), (1, 0), 32, 4, 4, Pooling.ATTENTION),
+    (2, 2, (1,), (1, 0), 32, 4, 4, Pooling.ATTENTION_PATCHES),
 ]
 
 
@@ -313,8 +315,8 @@ def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
     depth, prefix, drops, removed, dim, heads, block, *pooling = request.param
     options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling", "norm_pre", "final_norm"), pooling))
-    if options.get("pooling") is Pooling.ATTENTION:
-        options["pooler"] = EncoderShape(3, 20)
+    if options.get("pooling", Pooling.CLASS).attends:
+        options["pooler"] = PoolerShape(3, 12, 20)
     config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, **options)
     config = config.with_token_drop("0.5", drops) if drops else config
     dense, small = pruned_by_score(config, PruneConfig(block, "0.5", "0.5"), removed)

@@ -48,9 +48,9 @@ def timm_logits(model, batch: torch.Tensor) -> torch.Tensor:
         return model(((batch / 255 - mean) / std).permute(0, 3, 1, 2))
 
 
-def loaded(teacher) -> PrunedViT:
+def loaded(teacher, mean=MEAN, std=STD) -> PrunedViT:
     model = PrunedViT(config_of_timm(teacher))
-    load_timm(model, teacher.state_dict(), MEAN, STD)
+    load_timm(model, teacher.state_dict(), mean, std)
     return model.eval()
 
 

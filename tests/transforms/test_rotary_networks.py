@@ -16,7 +16,7 @@ from finn_vitprune.execute.golden import run as golden_run
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.export.gate import check_export, record
-from finn_vitprune.models.config import Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import PoolerShape, Pooling, Rotary, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
@@ -31,6 +31,8 @@ from finn_vitprune.transforms.streams.node_names import node_names
 from tests.sampling import sampled
 
 HALF = numerics.ROTARY_ONE // 2
+PERCEPTION = {"pooling": Pooling.ATTENTION, "pooler": PoolerShape(4, 6, 40)}
+"""As timm's Perception Encoder: attention pooling, which turns nothing, by heads of its own."""
 
 
 def network(rotary: Rotary, **options) -> PrunedViT:
@@ -120,7 +122,11 @@ def test_training_goes_through_the_turn():
 
 @pytest.mark.parametrize(
     "rotary, options",
-    sampled([(Rotary.SHARED, {}), (Rotary.HEADS, {"act_bits": 4}), (Rotary.HEADS, {"pooling": Pooling.PATCHES})], 2, several=True),
+    sampled(
+        [(Rotary.SHARED, PERCEPTION), (Rotary.SHARED, {}), (Rotary.HEADS, {"act_bits": 4}), (Rotary.HEADS, {"pooling": Pooling.PATCHES})],
+        3,
+        several=True,
+    ),
 )
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(rotary, options):
     model = frozen(rotary, **options)
@@ -149,7 +155,7 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(rotary, options
     last = [getCustomOp(n) for n in tidy.get_nodes_by_op_type("VitRotary")]
     of_class = model.config.pooling is Pooling.CLASS
     assert len(last) == (3 if of_class else 4), "the class token's query is not turned, so it passes unchanged"
-    assert last[-1].passes and getCustomOp(tidy.get_nodes_by_op_type("PrunedAttention")[-1]).get_nodeattr("queries") == (
+    assert last[-1].passes and getCustomOp(tidy.get_nodes_by_op_type("PrunedAttention")[1]).get_nodeattr("queries") == (
         1 if of_class else 18
     )
     names = {str(name) for name in node_names(tidy).values()}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from finn_vitprune.custom_ops.layernorm.layernorm import MAX_CHANNELS
+from finn_vitprune.models.config import Pooling
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import Drawn, DrawnDesign, Kind
 from tests.sampling import sampled
@@ -16,9 +17,13 @@ WIDE = Drawn(
 )  # fmt: skip
 DEEP = replace(WIDE, dim=16, head_dim=8, neurons=8, depth=40, heads_gone=((),) * 40, weight_bits=4, drop_at=(9, 30), norm_pre=False)
 HEADS = replace(DEEP, head_dim=128, depth=2, heads_gone=((),) * 2, drop_at=(1,))
+POOLED = replace(
+    DEEP, depth=2, heads_gone=((),) * 2, drop_at=(1,), image_size=8, prefix=2, pooling=Pooling.ATTENTION_PATCHES.value, pool_heads=(1, 192)
+)
 DESIGNS = {
     "1,664 channels, heads of 104": DrawnDesign(WIDE),
     "heads of 128": DrawnDesign(HEADS, (2,), 1),
+    "attention pooling by a head of 192": DrawnDesign(POOLED, (2,), 1),
     "40 encoders on an engine": DrawnDesign(DEEP, (40,), 1),
 }
 

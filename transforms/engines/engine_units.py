@@ -26,7 +26,7 @@ from finn_vitprune.custom_ops.engine.times import engine_cycles
 from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.custom_ops.tokens.select_token import ALL
+from finn_vitprune.custom_ops.tokens.select_token import REST
 from finn_vitprune.transforms.engines.bind import BEFORE, EMBEDS, SAME_UNIT, BoundUnit
 from finn_vitprune.transforms.streams.edges import stream_edges
 from finn_vitprune.transforms.streams.insert_fifos import InsertFifos, SetFifoDepths
@@ -162,7 +162,7 @@ class _Units:
             return getCustomOp(self.nodes[names[0]])
         kind = kind_of(self._first(unit.role).onnx_node)
         if kind == SELECT:
-            return self._changed(self._first(unit.role), tokens=self._tokens_at(unit.role, encoder), index=ALL)
+            return self._changed(self._first(unit.role), tokens=self._tokens_at(unit.role, encoder), index=0, count=REST)
         if kind == SPLIT:
             qkv = next(u for u in self.bound if u.role == SAME_UNIT["KV"])
             q, kv = sorted((getCustomOp(self.nodes[name]) for name in qkv.nodes[encoder]), key=lambda op: op.get_nodeattr("MH"))

@@ -31,11 +31,11 @@ class NarrowClassToken(Transformation):
         return model, False
 
     def _step(self, model: ModelWrapper) -> bool:
-        for node in model.get_nodes_by_op_type("VitSelectToken"):
+        for node in filter(_of_one_token, model.get_nodes_by_op_type("VitSelectToken")):
             tensor = node.input[0]
             readers = model.find_consumers(tensor) or []
             index = getCustomOp(node).get_nodeattr("index")
-            same = all(r.op_type == node.op_type and getCustomOp(r).get_nodeattr("index") == index for r in readers)
+            same = all(_selects(r, index) for r in readers)
             producer = model.find_producer(tensor)
             if producer is None or not same or tensor in [o.name for o in model.graph.output]:
                 continue
@@ -65,10 +65,19 @@ class NarrowClassToken(Transformation):
         return True
 
 
+def _of_one_token(node: NodeProto) -> bool:
+    return getCustomOp(node).get_nodeattr("count") == 1
+
+
+def _selects(node: NodeProto, index: int) -> bool:
+    """Whether a node selects the token ``index`` alone."""
+    return node.op_type == "VitSelectToken" and _of_one_token(node) and getCustomOp(node).get_nodeattr("index") == index
+
+
 def _select(model: ModelWrapper, tensor: str, index: int) -> str:
     """A tensor holding one token of ``tensor``; reuses a selection that exists."""
     for reader in model.find_consumers(tensor) or []:
-        if reader.op_type == "VitSelectToken" and getCustomOp(reader).get_nodeattr("index") == index:
+        if _selects(reader, index):
             return reader.output[0]
     tokens, channels = model.get_tensor_shape(tensor)[-2:]
     datatype = model.get_tensor_datatype(tensor)

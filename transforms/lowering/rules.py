@@ -13,13 +13,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.tokens.select_token import REST
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.graph.rules import Known, Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import MULT_BITS, int_range, snap_ratio
-from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, column_selection, single_token
+from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, column_selection, whole_tokens
 
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
 """Whose operators the rules are written for."""
@@ -226,15 +227,15 @@ class Lowering(Pass):
         raise Reason(f"needs a stream of codes, got {getattr(value, 'kind', 'nothing')}")
 
     def _whole_rows(self, value: Codes) -> Codes:
-        """A stream whose index is in order; one whole token becomes a VitSelectToken."""
+        """A stream whose index is in order; a part of whole tokens becomes a VitSelectToken."""
         if value.index.size == value.tokens * value.channels:
             if is_ordered(value.index):
                 return value
             raise Reason("the tensor is a reordered view of a stream; hardware keeps token order")
-        token = single_token(value.index, value.tokens, value.channels)
-        if token is None:
-            raise Reason("the tensor is a part of a stream that is not one whole token")
-        key = ("select", value.tensor, token)
+        rows = whole_tokens(value.index, value.channels)
+        if rows is None:
+            raise Reason("the tensor is a part of a stream that is not whole tokens, one after another")
+        key = ("select", value.tensor, rows)
         if key not in self._built:
             self._built[key] = self.new_stream(
                 "VitSelectToken",
@@ -245,7 +246,8 @@ class Lowering(Pass):
                 value.signed,
                 tokens=value.tokens,
                 channels=value.channels,
-                index=token,
+                index=rows.start,
+                count=REST if len(rows) > 1 and rows.stop == value.tokens else len(rows),
                 inputDataType=datatype(value.bits, value.signed),
             )
         return replace(self._built[key], index=ordered(value.shape))

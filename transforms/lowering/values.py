@@ -298,9 +298,10 @@ def head_columns(index: np.ndarray, channels: int) -> np.ndarray | None:
     return first[:, 0, :]
 
 
-def single_token(index: np.ndarray, tokens: int, channels: int) -> int | None:
-    """The token when ``index`` is one whole row of a stream, else None."""
+def whole_tokens(index: np.ndarray, channels: int) -> range | None:
+    """The tokens when ``index`` is whole rows of a stream, one after another, else None."""
     flat = index.reshape(-1)
-    if flat.size != channels or flat[0] % channels or not np.array_equal(flat, np.arange(channels) + flat[0]):
+    if not flat.size or flat.size % channels or flat[0] % channels or not np.array_equal(flat, np.arange(flat.size) + flat[0]):
         return None
-    return int(flat[0]) // channels
+    first = int(flat[0]) // channels
+    return range(first, first + flat.size // channels)

@@ -29,7 +29,7 @@ from finn_vitprune.synth.parts import Part
 FOLDED = Constant("constants, folded")
 SIZED = Constant("a constant of the size of the input")
 LAYOUT = Mapped("no hardware", "only the order of data")
-SELECT = Mapped("VitSelectToken", "the class token")
+SELECT, SELECT_PATCHES = (Mapped("VitSelectToken", what) for what in ("the class token", "the patches"))
 SCALE = Mapped("scale or bias of the node before")
 UNUSED = Mapped("nothing (no output depends on it)")
 
@@ -144,7 +144,7 @@ def _becomes(outcome: NodeOutcome, role: Role | None, network: FoundNetwork | No
         return UNUSED
     if outcome.status is NodeStatus.LAYOUT:
         picks = outcome.node.op_type in ("Gather", "Slice") and _is_selected(network, outcome.term)
-        return SELECT if picks else LAYOUT
+        return LAYOUT if network is None or not picks else SELECT if network.classifier.pool is None else SELECT_PATCHES
     if outcome.status is NodeStatus.FUNCTION:
         return UNITS[Activation] if role is None else role.then or role.becomes
     if role is not None:
@@ -154,10 +154,12 @@ def _becomes(outcome: NodeOutcome, role: Role | None, network: FoundNetwork | No
 
 
 def _is_selected(network: FoundNetwork | None, term: Term | None) -> bool:
-    """Whether the classifier reads the class token of this term."""
-    if network is None or network.classifier.mean is not None or network.classifier.pool is not None:
+    """Whether the classifier reads the class token of this term alone, or attention pooling a part of its tokens."""
+    if network is None or network.classifier.mean is not None:
         return False
-    norm = network.classifier.norm
+    norm, pool = network.classifier.norm, network.classifier.pool
+    if pool is not None and len(pool.rows) == network.embedding.embedded.rows:
+        return False
     if norm is None:
         return term is network.classifier.heads[0].x.term
     return term is (norm.x.term if norm.x.rows is not None else norm)

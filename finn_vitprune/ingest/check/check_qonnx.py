@@ -28,7 +28,7 @@ from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM, ROTARY
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, Rotary, ViTConfig
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.synth.planned import Planned
@@ -202,7 +202,13 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
     layers = {name.layer for name in node_names(model).values()}
     shapes = [EncoderShape(a.get_nodeattr("heads"), t.get_nodeattr("channels")) for a, t in zip(attention, ops("VitLookup"))]
-    pooler = shapes.pop() if f"{POOLING} attention" in layers else None
+    pooler = None
+    if f"{POOLING} attention" in layers:
+        own = shapes.pop()
+        pooler = PoolerShape(own.heads, attention[-1].get_nodeattr("head_dim"), own.neurons)
+        # The constant query comes at the time of the first token of what is pooled.
+        leaves_prefix = prefix and any(select.get_nodeattr("index") == prefix for select in ops("VitSelectToken"))
+        pooling = Pooling.ATTENTION_PATCHES if leaves_prefix else Pooling.ATTENTION
     config = ViTConfig(
         image_size=size,
         channels=channels,
@@ -212,7 +218,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         classes=last.get_nodeattr("MH"),
         encoders=tuple(shapes),
         prefix=prefix,
-        pooling=pooling if pooler is None else Pooling.ATTENTION,
+        pooling=pooling,
         norm_pre=INITIAL_NORM in layers,
         final_norm=FINAL_NORM in layers,
         rotary=Rotary.SHARED if ops("VitRotary") else None,

@@ -149,9 +149,9 @@ def structure_text(found: Structure) -> str:
 
 
 def pooling_text(config: ViTConfig) -> str:
-    """How the tokens are pooled, with the heads and the MLP width of attention pooling."""
+    """How the tokens are pooled, with the heads, their width and the MLP width of attention pooling."""
     pooler = config.pooler
-    return config.pooling.value + ("" if pooler is None else f" (heads {pooler.heads}, MLP width {pooler.neurons})")
+    return config.pooling.value + ("" if pooler is None else f" (heads {pooler.heads} of {pooler.head_dim}, MLP width {pooler.neurons})")
 
 
 def prefix_text(config: ViTConfig) -> str:

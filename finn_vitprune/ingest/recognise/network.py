@@ -20,6 +20,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Query,
     Sum,
     Term,
+    TokenRows,
 )
 from finn_vitprune.models.config import MlpActivation, ViTConfig
 
@@ -138,13 +139,21 @@ class MlpBranch:
     add: Sum
 
 
+def residual_rows(read: TokenRows) -> tuple[int, ...]:
+    """The rows of the residual stream that ``read`` takes, of itself or of a LayerNorm of it."""
+    rows = tuple(range(read.term.rows)) if read.rows is None else read.rows
+    picked = read.term.x.rows if isinstance(read.term, Norm) else None
+    return rows if picked is None else tuple(picked[row] for row in rows)
+
+
 @dataclass(frozen=True)
 class PoolBranch:
-    """Attention pooling: softmax and V product of a constant query, projection, MLP on its result."""
+    """Attention pooling: softmax and V product of a constant query, projection, MLP on its result; ``rows`` of the residual stream are read."""
 
     attended: Attended
     proj: Linear
     mlp: MlpBranch
+    rows: tuple[int, ...]
 
     @property
     def query(self) -> Query:

@@ -34,12 +34,13 @@ from finn_vitprune.ingest.recognise.network import (
     NotRecognised,
     PoolBranch,
     RecognisedViT,
+    residual_rows,
 )
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
 
 CLASS_TOKEN = "use a model that pools by class token, mean or attention (timm: global_pool 'token', 'avg' or 'map')"
-POOLING = "attention pooling reads all tokens of the last LayerNorm, and an MLP and the classifier follow"
+POOLING = "attention pooling reads tokens of the last LayerNorm, and an MLP and the classifier follow"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _pool(add: Term, proj: Linear) -> tuple[Norm, PoolBranch]:
     mlp = _match_branch(other, proj, add) if isinstance(other, Linear) else None
     if not isinstance(mlp, MlpBranch):
         raise NotRecognised.at(add, f"attention pooling: {_what(other)} is added to its projection, not an MLP", POOLING)
-    norms = []
+    norms, rows = [], []
     for name, view in (("key", attended.probabilities.scores.k), ("value", attended.v)):
         layer = view.term
         if isinstance(layer, Norm):
@@ -171,12 +172,12 @@ def _pool(add: Term, proj: Linear) -> tuple[Norm, PoolBranch]:
         if not isinstance(layer, Linear) or not isinstance(layer.x.term, Norm):
             raise NotRecognised.at(layer, f"attention pooling: the {name} is {_what(layer)}, not a linear layer on a LayerNorm", POOLING)
         norms.append(layer.x.term)
-        for read in (layer.x, layer.x.term.x):
-            if read.rows is not None:
-                raise NotRecognised.at(layer, f"attention pooling: it reads {read.count} of the {read.term.rows} tokens", POOLING)
+        rows.append(residual_rows(layer.x))
     if norms[0] is not norms[1]:
         raise NotRecognised.at(attended, "attention pooling: keys and values come from different LayerNorms", POOLING)
-    return norms[0], PoolBranch(attended, proj, mlp)
+    if rows[0] != rows[1]:
+        raise NotRecognised.at(attended, "attention pooling: keys and values come from different tokens", POOLING)
+    return norms[0], PoolBranch(attended, proj, mlp, rows[0])
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm
+from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm, Term
 from finn_vitprune.ingest.recognise.network import (
     ACTIVATIONS,
     AttentionBranch,
@@ -14,8 +14,9 @@ from finn_vitprune.ingest.recognise.network import (
     NotRecognised,
     PoolBranch,
     RecognisedViT,
+    residual_rows,
 )
-from finn_vitprune.models.config import EncoderShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, Rotary, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
@@ -39,9 +40,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
     pooler = None
     if c.pool is not None:
-        heads, width = _pool(weights, c.pool)
-        shapes.append((heads, width))
-        pooler = EncoderShape(heads, c.pool.mlp.fc1.columns)
+        pooler = PoolerShape(*_pool(weights, c.pool), c.pool.mlp.fc1.columns)
     for name, head in zip(("head", "head_dist"), c.heads):
         _linear(weights, name, head)
     _check_finite(weights)
@@ -94,18 +93,21 @@ def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | N
 
 
 def _pooling(network: FoundNetwork) -> Pooling:
-    if network.classifier.pool is not None:
-        return Pooling.ATTENTION
-    mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
-    if mean is None:
+    at: Term
+    mean, pool, prefix = network.classifier.mean, network.classifier.pool, network.embedding.prefix
+    if pool is not None:
+        at, rows, what = pool.attended, pool.rows, "attention pooling: it reads"
+        known = ((0, Pooling.ATTENTION), (prefix, Pooling.ATTENTION_PATCHES))
+    elif mean is not None:
+        at, rows, what = mean, residual_rows(mean.x), "a mean over"
+        known = ((prefix, Pooling.PATCHES), (0, Pooling.ALL))
+    else:
         return Pooling.CLASS
-    rows = list(range(mean.x.term.rows) if mean.x.rows is None else mean.x.rows)
-    if isinstance(mean.x.term, Norm) and (picked := mean.x.term.x.rows) is not None:  # before the LayerNorm
-        rows = [picked[row] for row in rows]
-    for first, pooling in ((prefix, Pooling.PATCHES), (0, Pooling.ALL)):
+    for first, pooling in known:
         if sorted(rows) == sorted(network.embedding.rows[first:].tolist()):
             return pooling
-    raise NotRecognised.at(mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token")
+    text = f"{what} {len(rows)} of {network.embedding.embedded.rows} tokens"
+    raise NotRecognised.at(at, text, "pool over all tokens, over all patches, or by the class token")
 
 
 def _same(values: list, network: FoundNetwork, what: str):

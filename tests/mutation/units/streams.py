@@ -62,14 +62,16 @@ STREAM_UNITS = (
     Unit(
         "requant",
         VitRequant_rtl.RTL_TOP,
-        SAMPLE + 1,
+        SAMPLE + 9,
         (
             *_all(test_requant.inputs, test_requant.CASES),
             SelfCheck("ties", test_requant.tie_inputs),
             SelfCheck("one beside ties", test_requant.near_tie_inputs),
             SelfCheck("last bits of multipliers", test_requant.precise_inputs),
+            SelfCheck("loaded", test_requant.loaded_inputs),
         ),
         written=(("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),),
+        also=("vp_stream_requant.sv", "vp_requant.sv"),
     ),
     Unit(
         "rotary",

@@ -18,11 +18,13 @@ from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.finn_op import TAGS
 from finn_vitprune.custom_ops.op.netlist import UnitNetlist, unit_of
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.custom_ops.tokens.select_token import ALL
+from finn_vitprune.custom_ops.tokens.select_token import REST
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
 from finn_vitprune.sim.loads import read_loads
 from tests.rtl.benches.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
+ALL = -1
+"""In the place of a token that is selected: none is dropped."""
 IMAGES = 7
 TO_RETURN = 8
 """Cycles of a tag through the fork of the tags and the queue of the way back, for which patches wait that nothing works on."""
@@ -189,7 +191,7 @@ def generate(shape: Shape) -> Engine:
         make_node("VitFIFO_rtl", ["outside"], ["waiting"], name="batch", tokens=shape.tokens, depth=beats_of * shape.tokens, **outside),
         *passes[:1],
         shared("select", "VitSelectToken", [
-            ({"tokens": tokens, "index": index}, []) for tokens, index in zip(shape.entering, shape.selected)
+            ({"tokens": tokens, **({"index": 0, "count": REST} if index == ALL else {"index": index})}, []) for tokens, index in zip(shape.entering, shape.selected)
         ], "x", "entry_tags"),
         shared("lookup", "VitLookup", [
             ({"tokens": tokens, "outputDataType": "INT4"}, [table]) for tokens, table in zip(shape.leaving, tables)
