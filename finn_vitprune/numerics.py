@@ -212,6 +212,34 @@ def rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, bits: int) -> np.nda
     return requantise(turned, 1, ROTARY_SHIFT, bits)
 
 
+# --- gated MLPs -------------------------------------------------------------------------------------
+
+GATE_SHIFT = 12
+"""Bits after the point of a factor, the output code that a value of code 1 becomes."""
+GATE_BITS = 18
+"""Of a factor, signed: -32 to 32 less 2**-12."""
+
+
+def gate_scale(s_value: float, s_out: float) -> float:
+    """The real value of a factor's code 1, at the scales of values and results."""
+    return s_out / s_value * 2.0**-GATE_SHIFT
+
+
+def gate_table(activated: np.ndarray, scale: float) -> np.ndarray:
+    """Factors of all gate codes: the activation's values over ``scale`` (:func:`gate_scale`), rounded half to even and clipped."""
+    lo, hi = int_range(GATE_BITS, signed=True)
+    return np.clip(np.rint(np.asarray(activated, np.float64) / scale), lo, hi).astype(np.int64)
+
+
+def gated(factors: np.ndarray, values: np.ndarray, bits: int) -> np.ndarray:
+    """y = clip(rhe(factors values 2**-12)), signed codes of ``bits`` bits.
+
+    Args:
+        factors: entries of :func:`gate_table`, GATE_BITS wide; values: signed codes of at most 8 bits, of the same shape.
+    """
+    return requantise(np.asarray(factors, np.int64) * np.asarray(values, np.int64), 1, GATE_SHIFT, bits)
+
+
 # --- attention with deferred softmax --------------------------------------------------------------
 
 
