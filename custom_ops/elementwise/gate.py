@@ -14,7 +14,7 @@ from finn_vitprune.custom_ops.op.memory import Estimate, Holds, UnitMemory, lutr
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
-from finn_vitprune.numerics import GATE_BITS, GATE_SHIFT, clog2, gated
+from finn_vitprune.numerics import GATE_ENTRY_BITS, GATE_SHIFT, clog2, gated
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import Region
 
@@ -43,7 +43,7 @@ class VitGate(SharedOp, UnaryStreamOp):
         self.require(source.channels % 2 == 0, f"{source.channels} channels: gates and values are pairs, use an even number")
         self.require(source.simd in self.widths, f"SIMD {source.simd}: use {', '.join(map(str, self.widths))}")
         self.require(source.dtype.signed() and 2 <= source.dtype.bitwidth() <= 8, f"codes of {source.dtype.name}: use INT2 to INT8")
-        most = GATE_BITS + source.dtype.bitwidth() - GATE_SHIFT
+        most = GATE_ENTRY_BITS + source.dtype.bitwidth() - GATE_SHIFT
         held = target.dtype.signed() and 2 <= target.dtype.bitwidth() <= most
         self.require(held, f"results of {target.dtype.name}: use INT2 to INT{most}")
         return []
@@ -81,7 +81,7 @@ class VitGate(SharedOp, UnaryStreamOp):
 
     def _rom(self) -> tuple[int, int, str]:
         """Entries, bits and style of one copy of the tables of all encoders."""
-        return self.encoders << self.source.dtype.bitwidth(), GATE_BITS, self.get_nodeattr("ram_style")
+        return self.encoders << self.source.dtype.bitwidth(), GATE_ENTRY_BITS, self.get_nodeattr("ram_style")
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
         """A copy of the table for each pair of a beat."""
@@ -99,8 +99,8 @@ class VitGate(SharedOp, UnaryStreamOp):
     def made_of(self) -> UnitParts:
         pairs, bits = self.target.simd, self.source.dtype.bitwidth()
         waiting = UnitMemory(Holds.FIFO, "beats at the output", self.places, self.target.width, "distributed")
-        products = (ProductGroup(pairs, GATE_BITS, bits),)
-        parts = {"one": 1, "factors": pairs * (GATE_BITS + bits), "codes": self.target.width, "shared": self.encoders * self.shared}
+        products = (ProductGroup(pairs, GATE_ENTRY_BITS, bits),)
+        parts = {"one": 1, "factors": pairs * (GATE_ENTRY_BITS + bits), "codes": self.target.width, "shared": self.encoders * self.shared}
         return UnitParts.of("gate", parts, products, (*self.memory_map(), waiting))
 
 
@@ -115,7 +115,7 @@ class VitGate_rtl(CountingBackend, VitGate):
             "SIMD": self.source.simd,
             "BITS": self.source.dtype.bitwidth(),
             "OUT_BITS": self.target.dtype.bitwidth(),
-            "TABLE_BITS": GATE_BITS,
+            "TABLE_BITS": GATE_ENTRY_BITS,
             "SHIFT": GATE_SHIFT,
             "ENCODERS": self.encoders,
             "COUNT_W": max(1, clog2(self.most.beats)),
@@ -134,7 +134,7 @@ class VitGate_rtl(CountingBackend, VitGate):
 
     def banks(self, model) -> dict[str, list[Memory]]:
         """The tables, the first encoder's first."""
-        return {"table": [Memory.packed(np.concatenate([op.table(model) for op in self.by_encoder()]), GATE_BITS)]}
+        return {"table": [Memory.packed(np.concatenate([op.table(model) for op in self.by_encoder()]), GATE_ENTRY_BITS)]}
 
     def table(self, model) -> np.ndarray:
         """The table of one encoder, ``[2**bits, 1]``.
@@ -143,8 +143,8 @@ class VitGate_rtl(CountingBackend, VitGate):
             UserError: it has other entries than the types allow.
         """
         table = np.rint(model.get_initializer(self.onnx_node.input[1])).reshape(-1, 1)
-        depth, most = 1 << self.source.dtype.bitwidth(), 1 << (GATE_BITS - 1)
+        depth, most = 1 << self.source.dtype.bitwidth(), 1 << (GATE_ENTRY_BITS - 1)
         found = f"{len(table)} from {table.min():g} to {table.max():g}"
         held = len(table) == depth and -most <= table.min() and table.max() < most
-        self.require(held, f"the table must have {depth} entries of INT{GATE_BITS}, it has {found}")
+        self.require(held, f"the table must have {depth} entries of INT{GATE_ENTRY_BITS}, it has {found}")
         return table

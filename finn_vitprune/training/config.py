@@ -40,7 +40,7 @@ class ModelSection(ConfigSection):
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
     others are not used; ``pretrained`` loads its weights. ``registers`` stand beside class token and patches. ``norm_pre``: a LayerNorm
-    before the encoders, as CLIP has it. ``final_norm``: one after them.
+    before the encoders, as CLIP has it. ``final_norm``: one after them. ``gated``: MLPs have gates, which ``activation`` is of (SwiGLU).
     """
 
     timm: str | None = None
@@ -53,6 +53,7 @@ class ModelSection(ConfigSection):
     mlp_ratio: Positive = 4.0
     registers: Annotated[int, Field(ge=0, lt=MAX_PREFIX)] = 0
     activation: MlpActivation = MlpActivation.GELU
+    gated: bool = False
     norm_pre: bool = False
     final_norm: bool = True
 
@@ -219,7 +220,9 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     _check_shares(config, source)
-    for name, usual in (("activation", MlpActivation.GELU), ("registers", 0), ("norm_pre", False), ("final_norm", True)):
+    for name, usual in (
+        ("activation", MlpActivation.GELU), ("gated", False), ("registers", 0), ("norm_pre", False), ("final_norm", True)
+    ):  # fmt: skip
         if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
             text = str(getattr(given, "value", given)).lower()
             raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.numerics import gate_scale, gate_table
+from finn_vitprune.numerics import gate_shift, gate_table, shift_of_scales
 from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
 from tests.rtl.benches.shared_helper import Use, check_shared
 from tests.sampling import spread
@@ -57,23 +57,34 @@ def test_compute_is_the_product_of_factor_and_value(case):
 
 
 def test_a_table_of_silu_gives_products_of_real_numbers():
-    """To half a code and the rounding of a factor, half of 2**-12 for each code of the value."""
+    """To half a code, and what rounding a factor is worth: half of its last bit for each code of the value."""
     s_gate, s_value, s_out = 0.05, 0.03, 0.1
     codes = np.arange(-128, 128)
     activated = codes * s_gate / (1 + np.exp(-codes * s_gate))
-    table = gate_table(activated, gate_scale(s_value, s_out))
+    shift = gate_shift(128 * s_gate, s_value, s_out)
+    s_factor = s_out / s_value * 2.0**-shift
+    assert shift == 10 and shift_of_scales(s_factor, s_value, s_out) == 10
+    table = gate_table(np.rint(activated / s_factor), shift)
     x = np.stack(np.meshgrid(codes, codes), axis=-1).reshape(1, 1, -1)
     attrs = attributes("INT8", "INT8", 2, "distributed") | {"tokens": 1, "channels": x.size}
     op, _ = build_node("VitGate", attrs, [table])
     [got] = op.compute(x, table)
     real = activated[x[..., ::2] + 128] * x[..., 1::2] * s_value / s_out
     inside = np.abs(real) < 127
-    assert np.abs(got - real)[inside].max() <= 0.5 + 128 * 2.0**-13
+    assert np.abs(got - real)[inside].max() <= 0.5 + 128 * 2.0 ** -(shift + 1)
     assert set(np.abs(got[~inside]).tolist()) <= {127, 128}
 
 
-def test_factors_beyond_the_table_are_clipped():
-    assert gate_table(np.array([1.0, -1.0, 0.5]), 2.0**-18).tolist() == [(1 << 17) - 1, -1 << 17, (1 << 17) - 1]
+@pytest.mark.parametrize(
+    "largest, shift", [(1.0, 10), (1.9, 10), (2.1, 9), (0.01, 12), (31.0, 6), (1000.0, 6)]
+)
+def test_factors_have_as_many_bits_after_the_point_as_the_largest_leaves(largest, shift):
+    assert gate_shift(largest, 0.5, 0.5) == shift
+
+
+@pytest.mark.parametrize("factor, shift", [(2.0**-6, 6), (2.0**-12 * (1 + 1e-7), 12), (2.0**-5, None), (2.0**-13, None), (0.9 * 2.0**-8, None)])
+def test_scales_that_are_a_shift_apart(factor, shift):
+    assert shift_of_scales(factor * 0.3, 0.7, 0.21) == shift
 
 
 @pytest.mark.parametrize("case", spread(CASES, 3), ids=str)
