@@ -219,7 +219,7 @@ def test_check_says_what_the_nodes_become(tmp_path):
     assert not checked.rejections
     shapes = checked.structure.config.encoders
     assert checked.structure.config.gated and [shape.neurons for shape in shapes] == [NEURONS // 2] * 2
-    units = {row.op_type: row.answer for row in checked.rows if row.place == 1 and "/mlp/" in row.node}
+    units = {row.op_type: row.answer for row in checked.rows if row.place == 1 and ".mlp." in row.node}
     assert units["Sigmoid"] == units["Mul"] == Mapped("VitGate")
     assert Mapped("BlockSparseMVAU, VitGate") in {row.answer for row in checked.rows if row.place == 1}
     assert not any("VitLookup" in str(row.answer) for row in checked.rows)
