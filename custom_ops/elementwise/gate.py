@@ -90,7 +90,7 @@ class VitGate(SharedOp, UnaryStreamOp):
     def resources(self) -> Estimate:
         """For each pair the rounding and saturation of a product (itself in a DSP), the tables, the FIFO, the handshake."""
         target = self.target
-        lane = 2 * target.dtype.bitwidth() + 6
+        lane = 2 * target.dtype.bitwidth() + 1
         logic = Estimate(LUT=target.simd * lane, DSP=target.simd)
         logic += Estimate(LUT=lutram_luts(self.places, target.width) + credit_fifo_luts(self.places))
         frame = self.frame_luts([op.source.beats for op in self.by_encoder()], range(self.encoders))
