@@ -32,10 +32,7 @@ class VitGate(SharedOp, UnaryStreamOp):
 
     token_wise = True
     ENCODER_ATTRIBUTES = ("tokens", "channels")
-    ATTRIBUTES = {
-        "SIMD": ("i", False, 2),
-        "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"}),
-    }
+    ATTRIBUTES = {"SIMD": ("i", False, 2), "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"})}
 
     def verify_node(self) -> list[str]:
         """Raise a UserError where sizes or types do not fit the unit; an empty list when all is well."""

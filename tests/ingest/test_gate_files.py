@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from timm.layers import GluMlp, SwiGLU, SwiGLUPacked
 from timm.models.eva import Eva
 from torch import nn

@@ -69,7 +69,10 @@ def test_networks_with_gated_mlps_agree():
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [GATES.design(seed) for seed in outcomes]
     assert {d.network.activation for d in drawn} == {a.value for a in MlpActivation} and all(d.network.gated for d in drawn)
-    assert {d.network.act_bits for d in drawn} == {d.network.weight_bits for d in drawn} == {4, 8} and {d.loads for d in drawn} == {"", "another"}
+    assert {d.network.act_bits for d in drawn} == {d.network.weight_bits for d in drawn} == {4, 8} and {d.loads for d in drawn} == {
+        "",
+        "another",
+    }
 
 
 def test_networks_with_several_tokens_beside_the_patches_agree():

@@ -75,14 +75,14 @@ def test_a_table_of_silu_gives_products_of_real_numbers():
     assert set(np.abs(got[~inside]).tolist()) <= {127, 128}
 
 
-@pytest.mark.parametrize(
-    "largest, shift", [(1.0, 10), (1.9, 10), (2.1, 9), (0.01, 12), (31.0, 6), (1000.0, 6)]
-)
+@pytest.mark.parametrize("largest, shift", [(1.0, 10), (1.9, 10), (2.1, 9), (0.01, 12), (31.0, 6), (1000.0, 6)])
 def test_factors_have_as_many_bits_after_the_point_as_the_largest_leaves(largest, shift):
     assert gate_shift(largest, 0.5, 0.5) == shift
 
 
-@pytest.mark.parametrize("factor, shift", [(2.0**-6, 6), (2.0**-12 * (1 + 1e-7), 12), (2.0**-5, None), (2.0**-13, None), (0.9 * 2.0**-8, None)])
+@pytest.mark.parametrize(
+    "factor, shift", [(2.0**-6, 6), (2.0**-12 * (1 + 1e-7), 12), (2.0**-5, None), (2.0**-13, None), (0.9 * 2.0**-8, None)]
+)
 def test_scales_that_are_a_shift_apart(factor, shift):
     assert shift_of_scales(factor * 0.3, 0.7, 0.21) == shift
 

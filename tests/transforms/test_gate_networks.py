@@ -194,7 +194,9 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(activation, opt
     compared = {match.qonnx.removesuffix(".Quant_output_0") for match in lowered.matches}
     assert {f"blocks.1.mlp.{name}" for name in ("pre_quant", "gate.value_quant", "act_quant")} <= compared
     first = [getCustomOp(lowered.model.find_producer(node.input[0])) for node in gates]
-    assert [(op.onnx_node.op_type, op.get_nodeattr("MH")) for op in first] == [("BlockSparseMVAU", NEURONS)] * 2, "one matrix unit, in pairs"
+    assert [(op.onnx_node.op_type, op.get_nodeattr("MH")) for op in first] == [("BlockSparseMVAU", NEURONS)] * 2, (
+        "one matrix unit, in pairs"
+    )
     program = IntegerProgram(lowered.model)
     assert not any("Gate" in name for name in program.through_golden_models)
     wanted = [node.output[0] for node in gates]

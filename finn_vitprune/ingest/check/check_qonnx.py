@@ -106,7 +106,7 @@ class NodeByNode:
         try:
             lowering = Lowering(source, RULES, CollectAll(HELP))
             self.rejections = lowering.rejections
-            made, tables = 0, {}
+            made, tables = 0, dict[str, list[int]]()
             for step in lowering.steps():
                 built = [n.op_type for n in lowering.graph.nodes[made:] if n.domain.startswith("finn")]
                 made = len(lowering.graph.nodes)

@@ -205,17 +205,20 @@ def gated(state: Normaliser, node: Node, values: list[View]) -> View:
     """A gate and a value: the one has a function, the other none."""
     gates = [v for v in values if functions.affine(v.fn) is None]
     if len(gates) != 1:
-        found = " and ".join(functions.name_of(v.fn) for v in gates if v.fn is not None) or "no activation in the gate"
-        raise Reason(f"gated MLP ({found}): two linear layers are multiplied element by element", GATES)
+        names = " and ".join(functions.name_of(v.fn) for v in gates if v.fn is not None) or "no activation in the gate"
+        raise Reason(f"gated MLP ({names}): two linear layers are multiplied element by element", GATES)
     (gate,) = gates
     name = functions.name_of(_samples(gate))
     value = plain(state, next(v for v in values if v is not gate))
-    parts = []
-    for view in (replace(gate, fn=None), value):
-        found = split_rows(view)
-        if found is None or not np.array_equal(found[0], np.arange(view.term.rows)):
-            raise Reason(f"gated MLP (gate {name}): a factor of shape {list(view.shape)} is not some channels of all tokens, in order", GATES)
-        parts.append(Columns(view.term, found[1]))
+    parts = [_channels(replace(gate, fn=None), name), _channels(value, name)]
     limit((value.term.rows, len(parts[0].columns)))
     made = Gated(value.term.rows, len(parts[0].columns), node, gates=parts[0], values=parts[1], name=name)
     return View(ordered(value.shape), made)
+
+
+def _channels(view: View, gate: str) -> Columns:
+    found = split_rows(view)
+    if found is None or not isinstance(view.term, Linear) or not np.array_equal(found[0], np.arange(view.term.rows)):
+        text = f"a factor of shape {list(view.shape)} is not some channels of all tokens, in order"
+        raise Reason(f"gated MLP (gate {gate}): {text}", GATES)
+    return Columns(view.term, found[1])
