@@ -8,7 +8,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Rules, is_ordered, ordered
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype, merged_columns, record_columns
-from finn_vitprune.transforms.lowering.values import Codes, Factors, Gated, QAcc, column_selection
+from finn_vitprune.transforms.lowering.values import Codes, Factors, GatedValues, QAcc, column_selection
 
 RULES = Rules()
 WHAT = "gated MLP: "
@@ -31,10 +31,10 @@ def product(lowering: Lowering, node: Node, values: list):
     factors, other = values if isinstance(values[0], Factors) else values[1::-1]
     if factors.shape != other.shape:
         raise Reason(f"{WHAT}gates of shape {list(factors.shape)} and values of {list(other.shape)}", HELP)
-    return Gated(ordered(factors.shape), factors, other)
+    return GatedValues(ordered(factors.shape), factors, other)
 
 
-def build_gate(lowering: Lowering, value: Gated, scale: float, bits: int, signed: bool) -> Codes:
+def build_gate(lowering: Lowering, value: GatedValues, scale: float, bits: int, signed: bool) -> Codes:
     """The matrix unit of gates and values, side by side, and the VitGate behind it; the stream that leaves it."""
     gates, values = value.factors.x, value.values
     columns = []

@@ -21,7 +21,7 @@ from finn_vitprune.transforms.lowering.values import (
     CodeTable,
     ExpDiff,
     Factors,
-    Gated,
+    GatedValues,
     Image,
     Logits,
     MeanOfTokens,
@@ -192,7 +192,7 @@ def table(lowering: Lowering, node: Node, values: list):
     return stream if to.zero == 0 else ZeroPointed(stream.index, stream, to.zero)
 
 
-@RULES.rule("Quant", Gated)
+@RULES.rule("Quant", GatedValues)
 def gated(lowering: Lowering, node: Node, values: list):
     to = _activation(node, values)
     stream = rules_gate.build_gate(lowering, values[0], to.scale, to.bits, to.signed)

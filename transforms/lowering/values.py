@@ -166,7 +166,7 @@ class Factors(Indexed, kind="factors of gates"):
 
 
 @dataclass(frozen=True)
-class Gated(Indexed, kind="gated values that are not quantised"):
+class GatedValues(Indexed, kind="gated values that are not quantised"):
     """Factors times quantised accumulators, element by element; base: ``[tokens, M]`` in order."""
 
     factors: Factors

@@ -64,7 +64,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Turned: Mapped(ROTARY),
     values.CodeTable: Mapped("VitLookup"),
     values.Factors: Mapped("VitGate"),
-    values.Gated: Mapped("VitGate"),
+    values.GatedValues: Mapped("VitGate"),
     values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),
     values.MeanOfTokens: Mapped("VitTokenMean"),
