@@ -24,6 +24,7 @@ OPS: dict[str, str] = {
     "VitSelectToken": "tokens.select_token",
     "VitTokenEmbed": "tokens.token_embed",
     "VitLookup": "elementwise.lookup",
+    "VitGate": "elementwise.gate",
     "VitRequant": "elementwise.requant",
     "VitRotary": "elementwise.rotary",
     "VitFIFO": "streams.fifo",

@@ -212,6 +212,50 @@ def rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, bits: int) -> np.nda
     return requantise(turned, 1, ROTARY_SHIFT, bits)
 
 
+# --- gated MLPs -------------------------------------------------------------------------------------
+
+GATE_BITS = 12
+"""Of a factor, the activation of a gate as a code: so few that float32 knows it to a tie."""
+GATE_LEAST_SHIFT, GATE_SHIFT = 6, 12
+"""Least and largest number of bits after the point of a factor; tables of the hardware have the largest."""
+GATE_ENTRY_BITS = GATE_BITS + GATE_SHIFT - GATE_LEAST_SHIFT
+"""Of an entry of such a table, signed."""
+GATE_EXACT = 1e-5
+"""Largest relative distance of a ratio of scales from a power of two that it is taken for: scales are float32."""
+
+
+def gate_shift(largest: float, s_value: float, s_out: float) -> int:
+    """Bits after the point of factors: so many that the largest activation still fits GATE_BITS, 6 to 12.
+
+    Args:
+        largest: magnitude of an activation that can be; s_value, s_out: scales of values and of results.
+    """
+    most = (1 << (GATE_BITS - 1)) - 1
+    return min(max(math.floor(math.log2(most * s_out / (s_value * largest))), GATE_LEAST_SHIFT), GATE_SHIFT)
+
+
+def shift_of_scales(s_factor: float, s_value: float, s_out: float) -> int | None:
+    """S where s_factor s_value / s_out is 2**-S with S of 6 to 12, else None."""
+    exponent = -math.log2(s_factor * s_value / s_out)
+    shift = round(exponent)
+    exact = abs(exponent - shift) * math.log(2) <= GATE_EXACT
+    return shift if exact and GATE_LEAST_SHIFT <= shift <= GATE_SHIFT else None
+
+
+def gate_table(factors: np.ndarray, shift: int) -> np.ndarray:
+    """Entries of GATE_ENTRY_BITS: factors of GATE_BITS with ``shift`` bits after the point, then with GATE_SHIFT."""
+    return np.asarray(factors, np.int64) << (GATE_SHIFT - shift)
+
+
+def gated(entries: np.ndarray, values: np.ndarray, bits: int) -> np.ndarray:
+    """y = clip(rhe(entries values 2**-12)), signed codes of ``bits`` bits.
+
+    Args:
+        entries: of :func:`gate_table`; values: signed codes of at most 8 bits, of the same shape.
+    """
+    return requantise(np.asarray(entries, np.int64) * np.asarray(values, np.int64), 1, GATE_SHIFT, bits)
+
+
 # --- attention with deferred softmax --------------------------------------------------------------
 
 

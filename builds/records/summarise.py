@@ -19,6 +19,7 @@ from finn_vitprune.builds.records.context import BuildContext
 from finn_vitprune.builds.records.timing import design_timing
 from finn_vitprune.builds.stitched.edges import stitched_edges
 from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
+from finn_vitprune.custom_ops.elementwise.gate import VitGate
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup
 from finn_vitprune.custom_ops.engine.engine import flattened, layers
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU
@@ -104,7 +105,7 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
         if isinstance(op, PrunedAttention):
             heads.append(op.get_nodeattr("heads"))
             tokens.append(TokenCounts(in_=op.get_nodeattr("tokens"), mlp=0))
-        elif isinstance(op, VitLookup) and tokens:
+        elif isinstance(op, VitLookup | VitGate) and tokens:
             tokens[-1] = tokens[-1].model_copy(update={"mlp": op.get_nodeattr("tokens")})
         elif isinstance(op, BlockSparseMVAU):
             blocks = op.get_nodeattr("block")

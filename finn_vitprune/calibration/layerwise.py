@@ -119,8 +119,8 @@ def _layers(name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None
     """Of the attention, and of the MLP."""
     kept = dict.fromkeys(("qkv", "proj", "fc1", "fc2"))
     if mask is not None:
-        neurons = mask.neurons.unsqueeze(1).expand_as(block.mlp.fc1.weight)
-        kept = {"qkv": mask.qkv, "proj": mask.proj, "fc1": neurons, "fc2": neurons.T}
+        rows = block.mlp.rows_of(mask.neurons).unsqueeze(1).expand_as(block.mlp.fc1.weight)
+        kept = {"qkv": mask.qkv, "proj": mask.proj, "fc1": rows, "fc2": mask.neurons.expand_as(block.mlp.fc2.weight)}
     attention = [_Layer(f"{name}.attn.{n}", getattr(block.attn, n), getattr(wanted.attn, n), kept[n]) for n in ("qkv", "proj")]
     return attention, [_Layer(f"{name}.mlp.{n}", getattr(block.mlp, n), getattr(wanted.mlp, n), kept[n]) for n in ("fc1", "fc2")]
 

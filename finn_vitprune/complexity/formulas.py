@@ -18,8 +18,8 @@ from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
 FORMULAS = {
-    "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M",
-    "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M",
+    "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M (3 T' D M with gates)",
+    "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M (3 D M, 2 M with gates)",
     "MACs besides": (
         "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders) (+ those of an encoder of attention pooling, "
         "T = T' = 1, |Wq| = 0)"
@@ -52,7 +52,7 @@ class EncoderLoad:
     tokens: N at its input; queries: tokens whose attention and projection result is needed (N, or 1 in
     the last encoder on this hardware before a class token); mlp_tokens: tokens in its MLP. heads: live;
     head_dim: D';
-    width: D; neurons: kept. q, kv, proj: kept weights of W_q, of W_k and W_v, of W_proj.
+    width: D; neurons: kept; hidden: outputs of the first MLP layer, two for each neuron with a gate. q, kv, proj: kept weights of W_q, of W_k and W_v, of W_proj.
     """
 
     tokens: int
@@ -62,6 +62,7 @@ class EncoderLoad:
     heads: int
     head_dim: int
     neurons: int
+    hidden: int
     q: int
     kv: int
     proj: int
@@ -69,7 +70,7 @@ class EncoderLoad:
     @property
     def linear_macs(self) -> int:
         """Products with weights: Q, K, V, projection, two MLP layers."""
-        mlp = 2 * self.mlp_tokens * self.width * self.neurons
+        mlp = self.mlp_tokens * self.width * (self.hidden + self.neurons)
         return self.queries * (self.q + self.proj) + self.tokens * self.kv + mlp
 
     @property
@@ -80,8 +81,8 @@ class EncoderLoad:
     @property
     def params(self) -> int:
         """Stored weights and biases."""
-        weights = self.q + self.kv + self.proj + 2 * self.width * self.neurons
-        return weights + 3 * self.heads * self.head_dim + 2 * self.width + self.neurons
+        weights = self.q + self.kv + self.proj + self.width * (self.hidden + self.neurons)
+        return weights + 3 * self.heads * self.head_dim + 2 * self.width + self.hidden
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def encoder_loads(config: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> 
             heads=shape.heads,
             head_dim=config.head_dim,
             neurons=shape.neurons,
+            hidden=shape.neurons * config.hidden_rows,
             q=blocks.q * area,
             kv=(blocks.k + blocks.v) * area,
             proj=blocks.proj * area,
@@ -180,7 +182,8 @@ def pooling_load(config: ViTConfig) -> EncoderLoad | None:
     if (shape := config.pooler) is None:
         return None
     area = config.dim * shape.heads * shape.head_dim
-    return EncoderLoad(config.pooled, 1, 1, config.dim, shape.heads, shape.head_dim, shape.neurons, q=0, kv=2 * area, proj=area)
+    neurons = shape.neurons
+    return EncoderLoad(config.pooled, 1, 1, config.dim, shape.heads, shape.head_dim, neurons, neurons, q=0, kv=2 * area, proj=area)
 
 
 def pooling_params(config: ViTConfig) -> int:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.elementwise.add import VitAdd
+from finn_vitprune.custom_ops.elementwise.gate import VitGate
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup
 from finn_vitprune.custom_ops.elementwise.requant import VitRequant
 from finn_vitprune.custom_ops.elementwise.rotary import VitRotary
@@ -43,7 +44,7 @@ from finn_vitprune.custom_ops.tokens.token_embed import VitTokenEmbed
 from finn_vitprune.custom_ops.tokens.token_mean import VitTokenMean
 from finn_vitprune.execute import golden
 from finn_vitprune.models import integer
-from finn_vitprune.numerics import EXP_MAX, ROTARY_ONE, SCORE_BITS, int_range
+from finn_vitprune.numerics import EXP_MAX, GATE_SHIFT, ROTARY_ONE, SCORE_BITS, int_range
 
 BATCH_VALUES, MOST_IMAGES = 1 << 21, 256
 """Values of the largest stream in a batch, and images in it: enough to hide what a call costs, little memory."""
@@ -321,6 +322,19 @@ def _rotary(op: VitRotary, constants: list[np.ndarray], device: torch.device) ->
     return kernel
 
 
+def _gate(op: VitGate, constants: list[np.ndarray], device: torch.device) -> Kernel:
+    """Products of at most 2^24, exact in float32, times a power of two."""
+    lowest, target = int(op.source.dtype.min()), op.target.dtype
+    table = torch.from_numpy(constants[0].reshape(-1).astype(np.float32)).to(device)
+    lo, hi = int_range(target.bitwidth(), signed=True)
+
+    def kernel(x: Tensor) -> list[Tensor]:
+        product = table[x[..., ::2].to(torch.int32) - lowest] * x[..., 1::2]
+        return [torch.round(product * 2.0**-GATE_SHIFT).clamp_(lo, hi).to(torch_type(target))]
+
+    return kernel
+
+
 def _lookup(op: VitLookup, constants: list[np.ndarray], device: torch.device) -> Kernel:
     lowest, kind = int(op.source.dtype.min()), torch_type(op.target.dtype)
     table = torch.from_numpy(constants[0].reshape(-1).astype(np.int64)).to(device, kind)
@@ -385,6 +399,7 @@ KERNELS: Mapping[type[VitOp], Callable[[VitOp, list[np.ndarray], torch.device], 
     VitLayerNorm: _layernorm,
     VitRequant: _requant,
     VitRotary: _rotary,
+    VitGate: _gate,
     VitLookup: _lookup,
     VitAdd: _add,
     VitTokenEmbed: _token_embed,

@@ -49,21 +49,24 @@ class Rotary(str, Enum):
 class MlpActivation(str, Enum):
     """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
-    text: as it is called in texts. lowest: its smallest value.
+    text: as it is called in texts. lowest: its smallest value. bounded: its values are at most 1, those of the others at most the
+    magnitude of what they are of.
     """
 
     text: str
     lowest: float
+    bounded: bool
 
     GELU = "gelu", "GELU", -0.16997
     GELU_TANH = "gelu_tanh", "GELU in its tanh form", -0.17004
     QUICK_GELU = "quick_gelu", "QuickGELU", -0.16361
     SILU = "silu", "SiLU", -0.27846
     RELU = "relu", "ReLU", 0.0
+    SIGMOID = "sigmoid", "sigmoid", 0.0, True
 
-    def __new__(cls, name: str, text: str, lowest: float) -> MlpActivation:
+    def __new__(cls, name: str, text: str, lowest: float, bounded: bool = False) -> MlpActivation:
         member = str.__new__(cls, name)
-        member._value_, member.text, member.lowest = name, text, lowest
+        member._value_, member.text, member.lowest, member.bounded = name, text, lowest, bounded
         return member
 
 
@@ -95,14 +98,15 @@ class ViTConfig:
     reference does so with the distillation token). ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
     reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
-    classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``norm_pre``: a LayerNorm with gamma and beta stands before
+    classifier, None: ``weight_bits``. ``activation``: of all MLPs. ``gated``: MLPs of encoders have a gate beside every neuron, whose
+    activation its value is multiplied by (SwiGLU, GEGLU, ReGLU, GLU). ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
     the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
-    attention pooling (SigLIP), which reads the last LayerNorm's tokens.
+    attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates.
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
-            width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it; attention to the patches
+            width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it, or with ``gated``; attention to the patches
             where prefix tokens are ranked and may be dropped.
     """
 
@@ -121,6 +125,7 @@ class ViTConfig:
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
     activation: MlpActivation = MlpActivation.GELU
+    gated: bool = False
     ranked_prefix: int = 0
     norm_pre: bool = False
     final_norm: bool = True
@@ -135,6 +140,8 @@ class ViTConfig:
             raise ValueError(
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
             )
+        if self.pooling.attends and self.gated:
+            raise ValueError("attention pooling beside gated MLPs: its own MLP has no gates, and one activation is for all")
         if self.pooling is Pooling.ATTENTION_PATCHES and self.ranked_prefix and any(shape.keep is not None for shape in self.encoders):
             raise ValueError("attention to the patches with ranked prefix tokens: which rows are patches at the end depends on the image")
         if self.pooling.attends and (self.norm_after_pooling or not self.final_norm):
@@ -199,6 +206,11 @@ class ViTConfig:
     def last_drop(self) -> int:
         """The last encoder (from 1) that can drop tokens: before a class token the last of all has no others to work for."""
         return len(self.encoders) - (self.pooling is Pooling.CLASS)
+
+    @property
+    def hidden_rows(self) -> int:
+        """Rows of the first matrix of an encoder's MLP for each neuron: 2 if a gate is beside it."""
+        return 2 if self.gated else 1
 
     @property
     def pools_mean(self) -> bool:

@@ -17,8 +17,10 @@ from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import RESIDUAL_BITS
+from finn_vitprune.models.gate import Gate
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, snap_scale
 from finn_vitprune.models.pooling import AttentionPool
+from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import Attention, Mlp, PrunedViT
 
 TIE_DISTANCE = 1e-3
@@ -37,6 +39,9 @@ def freeze(model: PrunedViT) -> PrunedViT:
             _, mult, shift = module.constants()
             module.quant.scale.fix(2.0**shift / mult)
     _snap_head(frozen)
+    for block in frozen.blocks:
+        if block.mlp.gate is not None:
+            fix_gate_scale(block.mlp.act_quant, block.mlp.gate)
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
     _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, embedded))
@@ -64,7 +69,8 @@ def freeze(model: PrunedViT) -> PrunedViT:
 
 
 def _freeze_mlp(place: str, mlp: Mlp, s_in: float, s_out: np.ndarray) -> None:
-    hidden = np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
+    columns = (mlp.pre_quant,) if mlp.gate is None else (mlp.pre_quant, mlp.gate.value_quant)
+    hidden = np.tile([quant.scale.number for quant in columns], mlp.fc1.out_features // mlp.rows)
     _freeze_linear(f"{place}.mlp.fc1", mlp.fc1, s_in, hidden)
     _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, s_out)
 
@@ -114,6 +120,15 @@ def fix_logit_scale(attn: Attention | AttentionPool) -> None:
         if distance > TIE_DISTANCE:
             break
     attn.logit_quant.scale.fix(best_scale)
+
+
+def fix_gate_scale(results: ActQuant, gate: Gate) -> None:
+    """Move the scale of gated results by less than 1 % so that no factor is near a tie: any float arithmetic rounds it alike.
+
+    One code of a factor is more than one code of a result, where the value is large.
+    """
+    found = [float(np.float32(results.scale.number * (1 + step * 2.0**-13))) for step in range(64)]
+    results.scale.fix(next((scale for scale in found if gate.tie_distance(scale) > TIE_DISTANCE), max(found, key=gate.tie_distance)))
 
 
 def exp_tie_distance(scale: float) -> float:

@@ -199,12 +199,15 @@ class ActQuant(nn.Module):
         self.largest = 0.0
         """Largest magnitude seen while observing."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, codes: Tensor | None = None) -> Tensor:
+        """``x`` on the grid; ``codes``, when given, are what an integer algorithm says that it is rounded to, perhaps out of range."""
         if x.dtype is torch.bfloat16:  # a matrix product of training in mixed precision
             x = x.float()
         if self.observing:
             self._observe(x.detach())
             return x
+        if codes is not None and self.quantised:
+            return quantise(x, self.scale.value, self.bits, self.signed, codes.clamp(*int_range(self.bits, self.signed)))
         return self.quant(x) if self.quantised else x
 
     def limits(self, scale: float) -> tuple[int, int]:

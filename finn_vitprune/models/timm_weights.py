@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import AttentionPoolLatent, Mlp
+from timm.layers import AttentionPoolLatent, GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     if problem:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
-    assert isinstance(block, Block) and isinstance(block.mlp, Mlp)
+    assert isinstance(block, Block) and isinstance(block.mlp, Mlp | SwiGLU)
     activation = _activation(block.mlp.act)
     assert activation is not None  # another one is not supported
     height, _width = model.patch_embed.img_size
@@ -50,12 +50,13 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         dim=model.embed_dim,
         head_dim=block.attn.head_dim,
         classes=model.head.out_features,
-        encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc1.out_features) for b in model.blocks),
+        encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc2.in_features) for b in model.blocks),
         prefix=model.num_prefix_tokens,
         eps=float(block.norm1.eps),
         pooling=_pooling(model),
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         activation=activation,
+        gated=isinstance(block.mlp, SwiGLU),
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         rotary=None,
@@ -140,7 +141,9 @@ def _unsupported(model: nn.Module) -> str | None:
     block = model.blocks[0]
     if not isinstance(block, Block):
         return f"its encoders are {type(block).__name__}"
-    if not isinstance(block.mlp, Mlp):
+    if isinstance(block.mlp, GluMlp):
+        return "its MLP is GluMlp, of which weights do not say which half is the gate: use SwiGLU, or import it from a file"
+    if not isinstance(block.mlp, Mlp | SwiGLU):
         return f"its MLP is {type(block.mlp).__name__}"
     height, width = model.patch_embed.img_size
     pool = getattr(model, "global_pool", "token")
@@ -156,6 +159,8 @@ def _unsupported(model: nn.Module) -> str | None:
             _activation(block.mlp.act) is None,
             f"its activation is {type(block.mlp.act).__name__}, not {', '.join(a.text for a in MlpActivation)}",
         ),
+        (not isinstance(block.mlp.norm, nn.Identity), "its MLP has a norm between its layers"),
+        (pool == "map" and isinstance(block.mlp, SwiGLU), "it has attention pooling beside gated MLPs"),
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
     problem = next((text for bad, text in checks if bad), None)
@@ -172,7 +177,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     Args:
         state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
             one for every patch (timm's ``no_embed_class``). Of a network with rotary position embedding, ``blocks.<i>.attn.rotary.cos``
-            and ``.sin`` ``[T, N, D' / 2]`` besides, with the pairs of channels side by side.
+            and ``.sin`` ``[T, N, D' / 2]`` besides, with the pairs of channels side by side. Of gated MLPs ``mlp.fc1_g`` and ``mlp.fc1_x``
+            (timm's ``SwiGLU``).
         mean, std: one value per channel, for pixels scaled to 0..1.
     Raises:
         UserError: a tensor is missing, left over, or has the wrong shape.
@@ -188,13 +194,13 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
             raise UserError(f"timm state dict: {name} is {list(state[name].shape)}, expected {list(shape)}")
         return state[name]
 
-    def linear(target: nn.Module, name: str, norm: str | None = None) -> None:
-        weight = take(f"{name}.weight", target.weight.shape)
+    def linear(target: nn.Module, name: str, norm: str | None = None, rows: slice = slice(None)) -> None:
+        weight = take(f"{name}.weight", target.weight[rows].shape)
         bias = take(f"{name}.bias") if f"{name}.bias" in state else torch.zeros(target.weight.shape[0])
         if norm is not None:  # (x gamma + beta) W^T + b as one matrix and bias on x
             weight, bias = weight * take(f"{norm}.weight"), bias + weight @ take(f"{norm}.bias")
-        target.weight.copy_(weight)
-        target.bias.copy_(bias)
+        target.weight[rows].copy_(weight)
+        target.bias[rows].copy_(bias)
 
     c = model.config
     patches = take("patch_embed.proj.weight", (c.dim, c.channels, c.patch_size, c.patch_size))
@@ -212,7 +218,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
             angles = block.attn.angles
             angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
-        linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
+        for row, name in enumerate(("fc1_g", "fc1_x") if c.gated else ("fc1",)):
+            linear(block.mlp.fc1, f"blocks.{i}.mlp.{name}", f"blocks.{i}.norm2", slice(row, None, block.mlp.rows))
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
     if c.pooler is not None:
         _load_pool(model.attn_pool, state, take, linear)

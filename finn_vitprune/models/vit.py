@@ -23,6 +23,7 @@ from finn_vitprune.models.config import (
     ViTConfig,
 )
 from finn_vitprune.models.evaluate import hooked
+from finn_vitprune.models.gate import Gate
 from finn_vitprune.models.layers import (
     DropTokens,
     EntryNorm,
@@ -105,27 +106,42 @@ ACTIVATIONS: dict[MlpActivation, Callable[[Tensor], Tensor]] = {
     MlpActivation.QUICK_GELU: lambda x: x * torch.sigmoid(1.702 * x),
     MlpActivation.SILU: F.silu,
     MlpActivation.RELU: F.relu,
+    MlpActivation.SIGMOID: torch.sigmoid,
 }
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between two quantisers (a table over codes in hardware)."""
+    """Two linear layers with an activation between two quantisers (a table over codes in hardware).
 
-    def __init__(self, config: ViTConfig, shape: EncoderShape | PoolerShape, residual: ActScale) -> None:
+    With gates, rows 2i and 2i + 1 of fc1 are the gate and the value of neuron i (:class:`Gate`).
+    """
+
+    def __init__(self, config: ViTConfig, shape: EncoderShape | PoolerShape, residual: ActScale, gated: bool = False) -> None:
         super().__init__()
-        self.fc1 = PrunedLinear(config.dim, shape.neurons, config.weight_bits)
+        self.rows = 2 if gated else 1
+        """Of fc1, for each neuron."""
+        self.fc1 = PrunedLinear(config.dim, self.rows * shape.neurons, config.weight_bits)
         self.pre_quant = ActQuant(config.act_bits)
-        self.act_quant = ActQuant(config.act_bits, lowest=config.activation.lowest)
+        self.act_quant = ActQuant(config.act_bits, lowest=None if gated else config.activation.lowest)
         self.activation = ACTIVATIONS[config.activation]
+        self.gate = Gate(config.activation, self.activation, self.pre_quant, self.act_quant) if gated else None
         self.fc2 = PrunedLinear(shape.neurons, config.dim, config.weight_bits)
         self.fc2_quant = ResidualQuant(residual)
 
     def forward(self, x: Tensor, mask: EncoderMask | None) -> Tensor:
         """x ``[B, N, D]`` -> branch result at residual scale."""
-        rows = None if mask is None else mask.neurons.unsqueeze(1)
-        hidden = self.fc1(x, rows, None if mask is None else mask.neurons)
-        hidden = self.act_quant(self.activation(self.pre_quant(hidden)))
+        rows = None if mask is None else self.rows_of(mask.neurons)
+        hidden = self.fc1(x, None if rows is None else rows.unsqueeze(1), rows)
+        if self.gate is None:
+            hidden = self.act_quant(self.activation(self.pre_quant(hidden)))
+        else:
+            activated = self.activation(self.pre_quant(hidden[..., ::2]))
+            hidden = self.act_quant(*self.gate(activated, hidden[..., 1::2]))
         return self.fc2_quant(self.fc2(hidden, None if mask is None else mask.neurons.unsqueeze(0)))
+
+    def rows_of(self, neurons: Tensor) -> Tensor:
+        """What is said of each neuron ``[M]`` for each row of fc1."""
+        return neurons.repeat_interleave(self.rows)
 
 
 class Encoder(nn.Module):
@@ -138,7 +154,7 @@ class Encoder(nn.Module):
         self.add1_quant = ResidualQuant(residual)
         self.drop = None if shape.keep is None else DropTokens(shape.keep, config.protected, residual)
         self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
-        self.mlp = Mlp(config, shape, residual)
+        self.mlp = Mlp(config, shape, residual, config.gated)
         self.add2_quant = ResidualQuant(residual)
 
     def forward(self, x: Tensor, mask: EncoderMask | None = None) -> Tensor:

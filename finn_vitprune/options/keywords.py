@@ -39,7 +39,7 @@ class BuildKeywords(TypedDict, total=False):
     frame_check: Literal["frame", "transfer"] | None
     """Frames whose beats do not add up are counted (docs/loading.md): the input has TLAST in the last beat of every frame, or of a transfer of frames."""
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
+    """The plan may use these shares of the part, as LUT=0.75,DSP=0.85. What is not said is LUT 0.7, DSP 0.8, BRAM 0.8, URAM 0.8; on a card with its shell LUT 0.8, DSP 0.8, BRAM 0.7, URAM 0.6; on an ECP5 COMB 0.8, MULT18 1, EBR 0.95, FF 0.8."""
     shell: str | None
     """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     images: str | Path | None
@@ -68,7 +68,7 @@ class CheckKeywords(TypedDict, total=False):
     """Options of ``finn-vitprune check``."""
 
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
+    """The plan may use these shares of the part, as LUT=0.75,DSP=0.85. What is not said is LUT 0.7, DSP 0.8, BRAM 0.8, URAM 0.8; on a card with its shell LUT 0.8, DSP 0.8, BRAM 0.7, URAM 0.6; on an ECP5 COMB 0.8, MULT18 1, EBR 0.95, FF 0.8."""
     shell: str | None
     """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     part_resources: str | Path | None
@@ -181,7 +181,7 @@ class ExploreKeywords(TypedDict, total=False):
     clk_ns: float
     """The clock period in ns."""
     budget: str
-    """The plan may use these shares of the part, as LUT=0.7,DSP=0.85; of an ECP5 as COMB=0.8,MULT18=1,EBR=1,FF=0.8."""
+    """The plan may use these shares of the part, as LUT=0.75,DSP=0.85. What is not said is LUT 0.7, DSP 0.8, BRAM 0.8, URAM 0.8; on a card with its shell LUT 0.8, DSP 0.8, BRAM 0.7, URAM 0.6; on an ECP5 COMB 0.8, MULT18 1, EBR 0.95, FF 0.8."""
     shell: str | None
     """This is on the part, too: none or xdma. Without it a card by its name, as U250, has xdma, and a part by its number none (docs/slrs.md)."""
     build: str

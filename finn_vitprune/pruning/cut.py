@@ -51,7 +51,8 @@ def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: 
         heads = mask.heads.bool() if len(attn.angles.cos) > 1 else torch.tensor([True], device=mask.heads.device)
         target.attn.angles.cos.copy_(attn.angles.cos[heads])
         target.attn.angles.sin.copy_(attn.angles.sin[heads])
-    _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons], fc1[neurons])
+    hidden = mlp.rows_of(neurons)
+    _copy(target.mlp.fc1, mlp.fc1.weight[hidden], mlp.fc1.bias[hidden], fc1[hidden])
     _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias, fc2)
 
 

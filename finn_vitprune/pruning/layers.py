@@ -59,7 +59,7 @@ class LayerErrors:
 
 def unit_macs(config: ViTConfig, block: int) -> Counts:
     """Products of an image that a block, or a neuron, of each layer makes."""
-    return np.array([[before * block**2] * 4 + [after * 2 * config.dim] for before, after in config.token_counts()])
+    return np.array([[before * block**2] * 4 + [after * (config.hidden_rows + 1) * config.dim] for before, after in config.token_counts()])
 
 
 def equal_counts(units: Counts, block_keep: Rate, neuron_keep: Rate, block: int) -> Counts:

@@ -218,12 +218,12 @@ class PruneScores(nn.Module):
 
     @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
-        """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column."""
+        """Scores from the weights: L2 norm of each block; of a neuron, fc1's row (with a gate, its two rows) times fc2's column."""
         for scores, block in zip(self.encoders, model.blocks, strict=True):
             weights = (*block.attn.qkv.weight.chunk(3), block.attn.proj.weight)
             for target, weight in zip(scores.matrices, weights, strict=True):
                 target.copy_(block_sums(weight.square(), scores.block).sqrt())
-            rows, columns = block.mlp.fc1.weight.norm(dim=1), block.mlp.fc2.weight.norm(dim=0)
+            rows, columns = block.mlp.fc1.weight.unflatten(0, (-1, block.mlp.rows)).norm(dim=(1, 2)), block.mlp.fc2.weight.norm(dim=0)
             scores.neurons.copy_(rows * columns)
 
 
@@ -267,7 +267,7 @@ def _accumulate(scores: PruneScores, network: PrunedViT) -> None:
         )
         for score, part in zip(target.matrices, (*qkv.chunk(3), proj), strict=True):
             score += block_sums(part, target.block)
-        target.neurons.add_(fc1.sum(1) + fc2.sum(0))
+        target.neurons.add_(fc1.unflatten(0, (-1, block.mlp.rows)).sum((1, 2)) + fc2.sum(0))
 
 
 def block_sums(values: Tensor, block: int) -> Tensor:

@@ -18,6 +18,7 @@ SHORT = {
     "projection": "proj.",
     "MLP 2 and patch embedding": "MLP 2",
     "MLP activation": "act.",
+    "MLP gate": "gate",
     "token drop": "drop",
     "attention add": "add",
     "MLP add": "add 2",

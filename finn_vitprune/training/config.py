@@ -42,7 +42,7 @@ class ModelSection(ConfigSection):
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
     others are not used; ``pretrained`` loads its weights. ``registers`` stand beside class token and patches. ``norm_pre``: a LayerNorm
-    before the encoders, as CLIP has it. ``final_norm``: one after them. ``pool``: timm's ``global_pool``, the class token, the mean of the
+    before the encoders, as CLIP has it. ``final_norm``: one after them. ``gated``: MLPs have gates, which ``activation`` is of (SwiGLU). ``pool``: timm's ``global_pool``, the class token, the mean of the
     patches, or a learned query that attends to them, with ``pool_heads`` heads, by default as many as an encoder has.
     """
 
@@ -56,6 +56,7 @@ class ModelSection(ConfigSection):
     mlp_ratio: Positive = 4.0
     registers: Annotated[int, Field(ge=0, lt=MAX_PREFIX)] = 0
     activation: MlpActivation = MlpActivation.GELU
+    gated: bool = False
     norm_pre: bool = False
     final_norm: bool = True
     pool: Literal["token", "avg", "map"] = "token"
@@ -227,7 +228,10 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
     _check_epochs(config, source)
     _check_shares(config, source)
     _check_pool(config.model, source)
-    for name, usual in (("activation", MlpActivation.GELU), ("registers", 0), ("norm_pre", False), ("final_norm", True), *POOL):
+    usual_values = (
+        ("activation", MlpActivation.GELU), ("gated", False), ("registers", 0), ("norm_pre", False), ("final_norm", True), *POOL
+    )  # fmt: skip
+    for name, usual in usual_values:
         if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:
             text = str(getattr(given, "value", given)).lower()
             raise UserError(f"{source}: model.{name} {text} is for networks of given sizes, {m.timm} has its own: leave it out")
@@ -268,6 +272,8 @@ def _check_pool(model: ModelSection, source: str) -> None:
             raise UserError(f"{source}: model.pool_heads {model.pool_heads} is for model.pool map, not {model.pool}: leave it out")
         if model.dim % model.pool_heads:
             raise UserError(f"{source}: model.pool_heads {model.pool_heads} does not divide model.dim {model.dim}")
+    if model.pool == "map" and model.gated:
+        raise UserError(f"{source}: model.pool map has an MLP without gates: leave model.gated out")
     if model.pool == "map" and not model.final_norm:
         raise UserError(f"{source}: model.pool map reads the LayerNorm after the encoders: leave model.final_norm false out")
 

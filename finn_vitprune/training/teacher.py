@@ -10,7 +10,7 @@ import safetensors.torch
 import timm
 import torch
 from timm.data import ImageNetInfo
-from timm.layers import AttentionPoolLatent, get_act_layer
+from timm.layers import AttentionPoolLatent, Mlp, SwiGLU, get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -66,6 +66,7 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         num_heads=m.heads,
         mlp_ratio=m.mlp_ratio,
         act_layer=m.activation.value,
+        mlp_layer=SwiGLU if m.gated else Mlp,
         pre_norm=m.norm_pre,
         final_norm=m.final_norm,
         reg_tokens=m.registers,

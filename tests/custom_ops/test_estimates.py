@@ -127,6 +127,21 @@ def shared_lookup(rng):
     return [Use(attrs | {"tokens": tokens, "channels": simd * beats}, (table,)) for tokens, beats in shapes]
 
 
+def gate(rng):
+    source = str(rng.choice(["INT4", "INT8"]))
+    simd = int(rng.choice([2, 4, 8, 16]))
+    attrs = {"inputDataType": source, "outputDataType": source, "ram_style": str(rng.choice(["distributed", "block"]))}
+    shape = {"tokens": int(rng.integers(1, 60)), "channels": simd * int(rng.integers(1, 12)), "SIMD": simd}
+    return shape | attrs, [np.zeros(16 if source.endswith("4") else 256)]
+
+
+def shared_gate(rng):
+    """Two to five encoders, each with a table."""
+    attrs, (table,) = gate(rng)
+    shapes = rng.integers(1, 60, (int(rng.integers(2, 6)), 2)).tolist()
+    return [Use(attrs | {"tokens": tokens, "channels": attrs["SIMD"] * beats}, (table,)) for tokens, beats in shapes]
+
+
 def requant(rng):
     s = shape(rng, most=8)
     per_channel = int(rng.integers(0, 2))
@@ -227,6 +242,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitTokenEmbed": (embed, 3),
     "VitTokenMean": (mean, 6),
     "VitLookup": (lookup, 3),
+    "VitGate": (gate, 5),
     "VitRequant": (requant, 4),
     "VitRotary": (rotary, 5),
     "VitFIFO": (fifo, 6),
@@ -252,6 +268,7 @@ CASES = [
 SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] = {
     "VitSplit": (shared_split, 3),
     "VitLookup": (shared_lookup, 3),
+    "VitGate": (shared_gate, 3),
     "BlockSparseMVAU": (matrices, 4),
 }
 """Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""

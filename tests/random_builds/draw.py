@@ -59,6 +59,7 @@ class Drawn:
     norm_pre: bool = False
     final_norm: bool = True
     pool_heads: tuple[int, int] | None = None
+    gated: bool = False
 
     @property
     def config(self) -> ViTConfig:
@@ -70,6 +71,7 @@ class Drawn:
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
             activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
             pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
+            gated=self.gated,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -106,6 +108,8 @@ class DrawnDesign:
         )  # fmt: skip
 
 
+OTHERS = (MlpActivation.GELU_TANH, MlpActivation.QUICK_GELU, MlpActivation.SILU, MlpActivation.RELU)
+"""Activations of networks beside GELU; sigmoid is one of gates."""
 DEPTHS, ENGINE_DEPTHS = (1, 1, 1, 2), (2, 2, 3, 4)
 """Encoders of a network, and of one whose encoders share engines."""
 BLOCK_KEEPS, NEURON_KEEPS, TOKEN_KEEPS = (
@@ -148,8 +152,17 @@ def draw_engines(seed: int) -> DrawnDesign:
 
 def draw_activation(seed: int) -> DrawnDesign:
     """As :func:`draw_engines`, with another activation than GELU, each of them at every fourth seed."""
-    design, others = draw_engines(seed), [a for a in MlpActivation if a is not MlpActivation.GELU]
-    return replace(design, network=replace(design.network, activation=others[seed % len(others)].value))
+    return replace(design := draw_engines(seed), network=replace(design.network, activation=OTHERS[seed % len(OTHERS)].value))
+
+
+def draw_gates(seed: int) -> DrawnDesign:
+    """Gated MLPs, with each of the activations at every sixth seed; the encoders are on engines at even seeds and have hardware each at odd ones.
+
+    A design of every fourth seed is loaded with another network, where it reads the class token.
+    """
+    design, activations = draw_network(seed) if seed % 2 else draw_engines(seed), tuple(MlpActivation)
+    network = replace(design.network, gated=True, activation=activations[seed % len(activations)].value)
+    return replace(design, network=network, loads="another" if seed % 4 == 2 and network.pooling == Pooling.CLASS else "")
 
 
 def draw_norm(seed: int) -> DrawnDesign:
@@ -203,7 +216,7 @@ def draw_design(seed: int) -> DrawnDesign:
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
-POOLINGS = Kind("poolings", draw_pooling)
+POOLINGS, GATES = Kind("poolings", draw_pooling), Kind("gates", draw_gates)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

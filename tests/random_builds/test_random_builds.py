@@ -14,7 +14,7 @@ from finn_vitprune.transforms.lowering.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, NETWORKS, PREFIXES, draw, network, structured_images
+from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, GATES, NETWORKS, OTHERS, PREFIXES, draw, network, structured_images
 from tests.sampling import sampled
 
 LATENCY_ERROR = 0.03
@@ -59,7 +59,20 @@ def test_networks_with_other_activations_agree():
     assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [ACTIVATIONS.design(seed).network for seed in outcomes]
-    assert {d.activation for d in drawn} == {a.value for a in MlpActivation} - {"gelu"} and {d.act_bits for d in drawn} == {4, 8}
+    assert {d.activation for d in drawn} == {a.value for a in OTHERS} and {d.act_bits for d in drawn} == {4, 8}
+
+
+def test_networks_with_gated_mlps_agree():
+    """`make random-builds KIND=gates BUILDS=6` goes on from here."""
+    outcomes = command._known(command.LEDGERS[GATES], GATES)
+    assert outcomes.keys() >= set(range(1, 7)) and {o.outcome for o in outcomes.values()} == {"agree"}
+    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
+    drawn = [GATES.design(seed) for seed in outcomes]
+    assert {d.network.activation for d in drawn} == {a.value for a in MlpActivation} and all(d.network.gated for d in drawn)
+    assert {d.network.act_bits for d in drawn} == {d.network.weight_bits for d in drawn} == {4, 8} and {d.loads for d in drawn} == {
+        "",
+        "another",
+    }
 
 
 def test_networks_with_several_tokens_beside_the_patches_agree():

@@ -12,6 +12,7 @@ from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.contents import Contents
 from tests.rtl import (
     test_block_sparse_mvau,
+    test_gate,
     test_layernorm,
     test_lookup,
     test_pruned_attention,
@@ -30,6 +31,7 @@ SHARED = {
     **{f"attention, {name}": (ATTENTION, cases) for name, cases in test_pruned_attention.SHARED.items()},
     **{f"LayerNorm, {case.id}": test_layernorm.shared(*case.values) for case in test_layernorm.SHARED},
     **{f"lookup {i}": test_lookup.shared(*case) for i, case in enumerate(test_lookup.CASES[:2])},
+    **{f"gate {i}": test_gate.shared(*case) for i, case in enumerate(test_gate.CASES[:2])},
     **{f"split {i}": test_split.shared(*case) for i, case in enumerate(test_split.SHARED)},
     **{f"select {i}": test_select_token.shared(*case) for i, case in enumerate(test_select_token.SHARED)},
 }
@@ -167,6 +169,7 @@ NETWORKS = {
             "LayerNorm, three roots in turn",
             "LayerNorm, all shifts",
             "lookup 0",
+            "gate 1",
             "split 1",
         )
     },

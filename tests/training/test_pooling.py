@@ -50,6 +50,7 @@ def test_a_network_of_given_sizes_pools_as_the_options_say(model, pooling, poole
         ({"pool": "map", "pool_heads": 3}, "model.pool_heads 3 does not divide model.dim 64"),
         ({"pool": "map", "pool_heads": 0}, "model.pool_heads"),
         ({"pool": "map", "final_norm": False}, "model.pool map reads the LayerNorm after the encoders"),
+        ({"pool": "map", "gated": True}, "model.pool map has an MLP without gates"),
         ({"pool": "map", "timm": "deit_tiny_patch16_224"}, "model.pool map is for networks of given sizes"),
         ({"pool_heads": 2, "timm": "deit_tiny_patch16_224"}, "model.pool_heads 2 is for networks of given sizes"),
     ],

@@ -147,9 +147,9 @@ def test_crossings_converters_and_what_loads_the_design():
 
 def test_an_op_that_names_do_not_know_is_in_the_encoder_of_its_stream():
     nodes = [
-        ("VitGate_rtl", kind_in, out) if kind == "VitLookup_rtl" else (kind, kind_in, out) for kind, kind_in, out in mlp("x", "a", "a")
+        ("VitOther_rtl", kind_in, out) if kind == "VitLookup_rtl" else (kind, kind_in, out) for kind, kind_in, out in mlp("x", "a", "a")
     ]
-    assert listed(*nodes)[3] == "encoder 1, gate"
+    assert listed(*nodes)[3] == "encoder 1, other"
 
 
 def test_a_piece_of_a_network_without_encoders():

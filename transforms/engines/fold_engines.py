@@ -9,6 +9,7 @@ from typing import Any
 from onnx import NodeProto
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.elementwise.gate import VitGate
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup
 from finn_vitprune.custom_ops.engine.engine import VitEngine
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
@@ -61,8 +62,10 @@ class StreamFolds:
                 self.tokens[name] = entering
             if isinstance(matrix := ops[0].folding(), MatrixFolding):
                 block = matrix.fold.block
-            if isinstance(ops[0], VitLookup):
-                self.ports[name] = Fold.in_widths(math.gcd(*(op.get_nodeattr("channels") for op in ops)), block)
+            if isinstance(ops[0], VitLookup | VitGate):  # neurons leave a gate, two elements for each come
+                ratio = ops[0].in_streams()[0].channels // ops[0].out_streams()[0].channels
+                neurons = math.gcd(*(op.out_streams()[0].channels for op in ops))
+                self.ports[name] = [ratio * width for width in Fold.in_widths(neurons, block)]
             if any(op.macs() for op in ops):
                 continue
             shared = isinstance(ops[0], SharedOp) and units[name].shared

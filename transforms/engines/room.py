@@ -35,6 +35,7 @@ class _Grown:
     def __init__(self, model: ModelWrapper, share: float) -> None:
         self.model, self.share, self.names = model, share, node_names(model)
         self.rng = np.random.default_rng(0)
+        self.gated = any(kind_of(node) == "VitGate" for node in model.graph.node)
         self.more_tokens = not any(kind_of(node) == "VitTokenMean" for node in model.graph.node)
         self.sizes: dict[str, tuple[int, int]] = {}  # tokens and channels, by tensor
         self.rules = {
@@ -119,5 +120,7 @@ class _Grown:
             parts = blocks[layer] * dim
             return parts * self._more(own // parts, max(own // parts, channels // dim))
         if layer == "MLP 1":
-            return min(-(-self._more(own, max(own, MLP_RATIO * channels)) // block) * block, max(own, MLP_RATIO * channels))
+            rows = 2 if self.gated else 1
+            most = max(own, rows * MLP_RATIO * channels)
+            return min(-(-self._more(own, most) // (rows * block)) * rows * block, most)
         return own

@@ -20,7 +20,15 @@ from finn_vitprune.graph import constants, layout
 from finn_vitprune.graph.node import Reason
 from finn_vitprune.graph.reading import read_node, tensor_array
 from finn_vitprune.graph.rules import Rules
-from finn_vitprune.transforms.lowering import rules_attention, rules_elementwise, rules_linear, rules_quant, rules_rotary, rules_tokens
+from finn_vitprune.transforms.lowering import (
+    rules_attention,
+    rules_elementwise,
+    rules_gate,
+    rules_linear,
+    rules_quant,
+    rules_rotary,
+    rules_tokens,
+)
 from finn_vitprune.transforms.lowering.rules import DOMAINS, Lowered, Lowering
 
 RULES = Rules(
@@ -28,6 +36,7 @@ RULES = Rules(
     layout.RULES,
     rules_linear.RULES,
     rules_quant.RULES,
+    rules_gate.RULES,
     rules_elementwise.RULES,
     rules_rotary.RULES,
     rules_attention.RULES,

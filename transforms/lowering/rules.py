@@ -20,7 +20,7 @@ from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.graph.rules import Known, Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import MULT_BITS, int_range, snap_ratio
-from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, column_selection, whole_tokens
+from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, Turned, column_selection, whole_tokens
 
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
 """Whose operators the rules are written for."""
@@ -328,6 +328,27 @@ class Lowering(Pass):
             weightDataType=kind,
             outputDataType=datatype(bits, signed),
         )
+
+
+def merged_columns(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
+    """Some columns of matrix products of one stream, side by side."""
+    flat = [c.reshape(-1) for c in columns]
+    return replace(
+        accs[0],
+        weights=np.concatenate([a.weights[:, c] for a, c in zip(accs, flat)], axis=1),
+        weight_scale=np.concatenate([a.weight_scale[c] for a, c in zip(accs, flat)]),
+        bias=np.concatenate([a.bias[c] for a, c in zip(accs, flat)]),
+    )
+
+
+def record_columns(lowering: Lowering, value: QAcc | Turned, tensor: str, channels: int, places: np.ndarray, columns: np.ndarray) -> None:
+    """Note where the QONNX tensor of ``value`` (in any layout) lies in a stream of ``channels``: ``columns`` of its product in ``places``."""
+    tokens = value.acc.x.tokens
+    place = np.full(len(value.acc.bias), -1)
+    place[columns.reshape(-1)] = places
+    token, column = np.divmod(value.whole, len(value.acc.bias))
+    index = token * channels + place[column]
+    lowering.record(Codes(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)
 
 
 def datatype(bits: int, signed: bool) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, numbers, ordered
-from finn_vitprune.transforms.lowering.rules import AttentionMatch, Lowering, datatype
+from finn_vitprune.transforms.lowering.rules import AttentionMatch, Lowering, datatype, merged_columns, record_columns
 from finn_vitprune.transforms.lowering.rules_rotary import build_turn
 from finn_vitprune.transforms.lowering.values import (
     Acc,
@@ -157,7 +157,7 @@ def _streams(lowering: Lowering, product: QueryKey, v: QAcc) -> _Streams:
         raise Reason("query, key and value are computed from different tensors (cross attention)")
     if len({(p.bits, p.signed) for p in (q, k, v)}) != 1 or not q.signed:
         raise Reason("query, key and value must be signed codes of one width")
-    merged = _merge([p.acc for p in (q, k, v)], columns)
+    merged = merged_columns([p.acc for p in (q, k, v)], columns)
     width = heads * head_dim
     out_scale = np.repeat([q.scale, k.scale, v.scale], width)
     x = q.acc.x
@@ -189,7 +189,7 @@ def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
     lo, hi = numerics.int_range(k.bits, True)
     if q.codes.min() < lo or q.codes.max() > hi:
         raise Reason(f"the constant query has codes of {q.codes.min()} to {q.codes.max()}, keys have {k.bits} bits")
-    merged = _merge([k.acc, v.acc], columns)
+    merged = merged_columns([k.acc, v.acc], columns)
     keyvalue = lowering.matrix_unit(merged, np.arange(2 * width), np.repeat([k.scale, v.scale], width), k.bits, True)
     _record_heads(lowering, k, keyvalue.tensor, 2 * width, 0, columns[0])
     _record_heads(lowering, v, keyvalue.tensor, 2 * width, width, columns[1])
@@ -244,21 +244,6 @@ def scores_tensor(logits: Logits) -> str:
     return f"scores_of_{logits.tensor}"
 
 
-def _merge(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
-    flat = [c.reshape(-1) for c in columns]
-    return replace(
-        accs[0],
-        weights=np.concatenate([a.weights[:, c] for a, c in zip(accs, flat)], axis=1),
-        weight_scale=np.concatenate([a.weight_scale[c] for a, c in zip(accs, flat)]),
-        bias=np.concatenate([a.bias[c] for a, c in zip(accs, flat)]),
-    )
-
-
 def _record_heads(lowering: Lowering, value: QAcc | Turned, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
-    """Where the QONNX tensor (in any layout) lies in the hardware stream: column of acc to channel."""
-    tokens = value.acc.x.tokens
-    place = np.full(len(value.acc.bias), -1)
-    place[columns.reshape(-1)] = first + np.arange(columns.size)
-    token, column = np.divmod(value.whole, len(value.acc.bias))
-    index = token * channels + place[column]
-    lowering.record(Codes(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)
+    """Heads lie side by side from the channel ``first`` on."""
+    record_columns(lowering, value, tensor, channels, first + np.arange(columns.size), columns)

@@ -10,6 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.functions import BINARY, UNARY, unary
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
+from finn_vitprune.transforms.lowering import rules_gate
 from finn_vitprune.transforms.lowering.rules import Lowering
 from finn_vitprune.transforms.lowering.rules_rotary import weighed
 from finn_vitprune.transforms.lowering.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
@@ -20,10 +21,10 @@ BINARY_OPS = "Add Sub Mul Div Pow"
 
 
 def as_table(lowering: Lowering, value) -> CodeTable:
-    """A stream of at most 8 bits as the table of its own real values."""
+    """Codes of at most 8 bits as the table of their own real values."""
     if isinstance(value, CodeTable):
         return value
-    x = lowering.stream(value)
+    x = value if isinstance(value, QAcc) else lowering.stream(value)
     if x.bits > TABLE_BITS:
         raise Reason(f"an element-wise function needs codes of at most {TABLE_BITS} bits, got {x.bits}: add a Quant before it")
     lo, hi = numerics.int_range(x.bits, x.signed)
@@ -86,7 +87,8 @@ def with_constant(lowering: Lowering, node: Node, values: list):
 def two_tables(lowering: Lowering, node: Node, values: list):
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):
-        raise Reason("two different streams are combined; only residual INT16 sums can be")
+        help = rules_gate.HELP if node.op_type == "Mul" else ""
+        raise Reason("two different streams are combined; only residual INT16 sums and gates with their values can be", help)
     return replace(a, values=BINARY[node.op_type](a.values, b.values))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Indexed, Rules, constant
-from finn_vitprune.transforms.lowering import rules_rotary
+from finn_vitprune.transforms.lowering import rules_gate, rules_rotary
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype
 from finn_vitprune.transforms.lowering.rules_attention import build_attention
 from finn_vitprune.transforms.lowering.values import (
@@ -20,6 +20,8 @@ from finn_vitprune.transforms.lowering.values import (
     CodeSum,
     CodeTable,
     ExpDiff,
+    Factors,
+    GatedValues,
     Image,
     Logits,
     MeanOfTokens,
@@ -180,12 +182,21 @@ def layernorm(lowering: Lowering, node: Node, values: list):
 def table(lowering: Lowering, node: Node, values: list):
     """Entries round(f / s + z): the table holds any zero point."""
     found, to = values[0], _with_zero_point(node, values)
-    x = lowering.stream(replace(found.x, index=found.index))
     lo, hi = numerics.int_range(to.bits, to.signed)
     codes = np.clip(np.rint(found.values / to.scale + to.zero), lo, hi).astype(np.int64)
+    if isinstance(found.x, QAcc) and rules_gate.is_factor(to.bits):
+        return Factors(found.index, found.x, codes - to.zero, to.scale)
+    x = lowering.stream(replace(found.x, index=found.index))
     inputs = [lowering.graph.constant("table", codes, to.datatype)]
-    stream = _unit(lowering, node, "VitLookup", x, inputs, to, found, "lookup", tokens=x.tokens)
+    stream = _unit(lowering, node, "VitLookup", x, inputs, to, x, "lookup", tokens=x.tokens)
     return stream if to.zero == 0 else ZeroPointed(stream.index, stream, to.zero)
+
+
+@RULES.rule("Quant", GatedValues)
+def gated(lowering: Lowering, node: Node, values: list):
+    to = _activation(node, values)
+    stream = rules_gate.build_gate(lowering, values[0], to.scale, to.bits, to.signed)
+    return _finish(lowering, node, stream, values[0].index)
 
 
 @RULES.rule("Quant", CodeSum)

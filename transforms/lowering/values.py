@@ -150,10 +150,27 @@ class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
 
 @dataclass(frozen=True)
 class CodeTable(Indexed, kind="an element-wise function that is not quantised"):
-    """Any element-wise function of a stream of at most 8 bits: its value for every code, lowest code first."""
+    """Any element-wise function of codes of at most 8 bits: its value for every code, lowest code first."""
 
-    x: Codes
+    x: Codes | QAcc
     values: np.ndarray = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Factors(Indexed, kind="factors of gates"):
+    """A function of quantised accumulators, as codes at ``scale`` that are wider than those of streams: what gates of an MLP are."""
+
+    x: QAcc
+    codes: np.ndarray = field(compare=False)
+    scale: float
+
+
+@dataclass(frozen=True)
+class GatedValues(Indexed, kind="gated values that are not quantised"):
+    """Factors times quantised accumulators, element by element; base: ``[tokens, M]`` in order."""
+
+    factors: Factors
+    values: QAcc
 
 
 @dataclass(frozen=True)

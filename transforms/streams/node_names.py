@@ -217,7 +217,7 @@ class _Naming:
             return f"{'Q' if self._feeds(node).input == 0 else 'K'} {word_of(kind)}"
         if kind in ("VitFork", "VitSplit") and self.before[node.name]:
             return f"{self.name(self._unit_before(self.before[node.name][0])).layer} {word_of(kind)}"
-        return f"{block.layer} {word_of(kind)}" if kind in ("VitLookup", "VitRequant") else word_of(kind)
+        return f"{block.layer} {word_of(kind)}" if kind in ("VitLookup", "VitGate", "VitRequant") else word_of(kind)
 
     def _feeds(self, node: NodeProto) -> StreamEdge:
         """The stream into the unit that reads this one's."""

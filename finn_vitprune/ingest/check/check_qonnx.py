@@ -63,6 +63,8 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Turning: Mapped(ROTARY),
     values.Turned: Mapped(ROTARY),
     values.CodeTable: Mapped("VitLookup"),
+    values.Factors: Mapped("VitGate"),
+    values.GatedValues: Mapped("VitGate"),
     values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),
     values.MeanOfTokens: Mapped("VitTokenMean"),
@@ -104,17 +106,26 @@ class NodeByNode:
         try:
             lowering = Lowering(source, RULES, CollectAll(HELP))
             self.rejections = lowering.rejections
-            made = 0
+            made, tables = 0, dict[str, list[int]]()
             for step in lowering.steps():
                 built = [n.op_type for n in lowering.graph.nodes[made:] if n.domain.startswith("finn")]
                 made = len(lowering.graph.nodes)
                 self.rows.append(CheckRow(step.node.name, step.node.op_type, _answer(step, built)))
                 self.kinds.append(type(step.results[0]))
+                self._gates(step.results[0], tables)
             self.lowered = lowering.finish()
         except (Reason, UserError, *DAMAGE) as e:
             whole = Rejection(source.graph.name or "graph", "model", str(e))
             found = Rejection.at(e.node, e.reason, e.help or HELP) if isinstance(e, Reason) else whole
             self.rejections += [] if self.rejections else [found]
+
+    def _gates(self, value: Value, tables: dict[str, list[int]]) -> None:
+        """What became a function of a tensor is in a VitGate where factors come of it; ``tables``: rows of functions by tensor."""
+        if isinstance(value, values.CodeTable):
+            tables.setdefault(value.x.tensor, []).append(len(self.rows) - 1)
+        elif isinstance(value, values.Factors):
+            for i in tables.pop(value.x.tensor, ()):
+                self.rows[i] = replace(self.rows[i], answer=UNITS[values.Factors])
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
@@ -201,7 +212,8 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     for mean in ops("VitTokenMean"):
         pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
     layers = {name.layer for name in node_names(model).values()}
-    shapes = [EncoderShape(a.get_nodeattr("heads"), t.get_nodeattr("channels")) for a, t in zip(attention, ops("VitLookup"))]
+    neurons = [op.out_streams()[0].channels for op in ops("VitGate") or ops("VitLookup")]
+    shapes = [EncoderShape(a.get_nodeattr("heads"), count) for a, count in zip(attention, neurons)]
     pooler = None
     if f"{POOLING} attention" in layers:
         own = shapes.pop()
@@ -222,6 +234,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         norm_pre=INITIAL_NORM in layers,
         final_norm=FINAL_NORM in layers,
         rotary=Rotary.SHARED if ops("VitRotary") else None,
+        gated=bool(ops("VitGate")),
         pooler=pooler,
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention[: len(shapes)]))

@@ -140,7 +140,8 @@ def structure_text(found: Structure) -> str:
     heads, widths = _range([e.heads for e in c.encoders]), _range([e.neurons for e in c.encoders])
     return (
         f"images {c.image_size} x {c.image_size} x {c.channels}, patch size {c.patch_size}, width {c.dim}, "
-        f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, MLP width {widths}, "
+        f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, "
+        f"{'gated MLPs of width' if c.gated else 'MLP width'} {widths}, "
         f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'LayerNorm before the encoders, ' * c.norm_pre}"
         f"{'' if c.rotary is None else 'rotary positions, '}"
         f"{'' if c.final_norm else 'no LayerNorm after them, '}"

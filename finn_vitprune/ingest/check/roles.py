@@ -10,6 +10,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
     Embedded,
+    Gated,
     Linear,
     Mean,
     Norm,
@@ -31,6 +32,7 @@ UNITS: dict[type[Term], Mapped] = {
     Norm: Mapped(NORM),
     Statistic: Mapped(NORM),
     Activation: Mapped("VitLookup"),
+    Gated: Mapped("VitGate"),
     Sum: Mapped("VitAdd"),
     Embedded: Mapped("VitTokenEmbed"),
     Query: Mapped(MATRIX, "the constant query"),
@@ -128,9 +130,11 @@ def _pool_parts(pool: PoolBranch) -> Iterator[tuple[Term, Role]]:
 
 
 def _mlp_parts(encoder: int | str, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
-    activation = replace(UNITS[Activation], purpose=m.activation.name)
+    activation = replace(UNITS[type(m.activation)], purpose=m.activation.name)
+    first = Mapped(MATRIX, "MLP, gates and values" if m.gated else "MLP", f"{m.norm.columns} x {len(m.first) * m.neurons}")
     yield m.norm, Role(encoder, UNITS[Norm])
-    yield m.fc1, Role(encoder, matrix(m.fc1, "MLP"), then=activation)
+    for _, part in m.first:
+        yield part.term, Role(encoder, first, then=activation)
     yield m.activation, Role(encoder, activation)
     yield m.fc2, Role(encoder, matrix(m.fc2, "MLP"))
     yield m.add, Role(encoder, UNITS[Sum])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.graph import constants
+from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.functions import BINARY, UNARY
 from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
@@ -19,7 +19,9 @@ from finn_vitprune.ingest.normal_form.rules_rotary import weighed
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (
     Attended,
+    Columns,
     Embedded,
+    Gated,
     Linear,
     Mixed,
     Norm,
@@ -32,7 +34,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Term,
     View,
 )
-from finn_vitprune.ingest.normal_form.views import need_rows, per_column, plain, scaled, whole_rows
+from finn_vitprune.ingest.normal_form.views import need_rows, per_column, plain, scaled, split_rows, whole_rows
 from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 
 RULES = Rules()
@@ -73,7 +75,7 @@ def with_constant(state: Normaliser, node: Node, values: list):
     constant, view = values[:2] if constant_first else values[1::-1]
     array = np.asarray(constant.value)
     shape = np.broadcast_shapes(view.shape, array.shape)
-    constants.limit(shape)
+    limit(shape)
     view = view.moved(lambda a: np.broadcast_to(a, shape))
     by_column = isinstance(view.term, (Linear, Norm, Pixels, Embedded))
     if array.size == 1 or (not by_column and np.all(array == array.reshape(-1)[0])):
@@ -184,15 +186,8 @@ def product(state: Normaliser, node: Node, values: list):
             return normalised(state, first, second, node.op_type)
     if a.same_as(b):
         return _with_function(state, a, BINARY[node.op_type](_samples(a), _samples(b)))
-    layers = all(isinstance(v.term, Linear) for v in values)
-    if node.op_type == "Mul" and layers and a.shape == b.shape:
-        gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)
-        gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"
-        state.reject(
-            f"gated MLP (GLU, SwiGLU; {gate}): two linear layers are multiplied element by element",
-            "the hardware has MLPs of two linear layers with an activation between",
-        )
-        return a if gated is None else gated
+    if node.op_type == "Mul" and a.shape == b.shape and all(isinstance(v.term, Linear) for v in values):
+        return gated(state, node, values)
     sizes = [v.index.size for v in values]
     excitation = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
     if node.op_type == "Mul" and excitation is not None and min(sizes) < max(sizes):
@@ -201,3 +196,29 @@ def product(state: Normaliser, node: Node, values: list):
             CONVOLUTIONAL,
         )
     raise Reason(f"{node.op_type} of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no place in a ViT encoder")
+
+
+GATES = "gated MLPs are supported that multiply the activation of one linear layer, or of half of one, by another, or by the other half"
+
+
+def gated(state: Normaliser, node: Node, values: list[View]) -> View:
+    """A gate and a value: the one has a function, the other none."""
+    gates = [v for v in values if functions.affine(v.fn) is None]
+    if len(gates) != 1:
+        names = " and ".join(functions.name_of(v.fn) for v in gates if v.fn is not None) or "no activation in the gate"
+        raise Reason(f"gated MLP ({names}): two linear layers are multiplied element by element", GATES)
+    (gate,) = gates
+    name = functions.name_of(_samples(gate))
+    value = plain(state, next(v for v in values if v is not gate))
+    parts = [_channels(replace(gate, fn=None), name), _channels(value, name)]
+    limit((value.term.rows, len(parts[0].columns)))
+    made = Gated(value.term.rows, len(parts[0].columns), node, gates=parts[0], values=parts[1], name=name)
+    return View(ordered(value.shape), made)
+
+
+def _channels(view: View, gate: str) -> Columns:
+    found = split_rows(view)
+    if found is None or not isinstance(view.term, Linear) or not np.array_equal(found[0], np.arange(view.term.rows)):
+        text = f"a factor of shape {list(view.shape)} is not some channels of all tokens, in order"
+        raise Reason(f"gated MLP (gate {gate}): {text}", GATES)
+    return Columns(view.term, found[1])

@@ -175,6 +175,23 @@ class Activation(Term):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Columns:
+    """Some columns of a linear layer, in any order, of every row."""
+
+    term: Linear
+    columns: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Gated(Term):
+    """The function ``name`` of one layer's columns, the gates, times another's, the values, element by element."""
+
+    gates: Columns
+    values: Columns
+    name: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Sum(Term):
     """Sum of two tensors, a residual addition as a rule."""
 

@@ -11,7 +11,9 @@ from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
+    Columns,
     Embedded,
+    Gated,
     Linear,
     Mean,
     Norm,
@@ -130,13 +132,30 @@ class AttentionBranch:
 
 @dataclass(frozen=True)
 class MlpBranch:
-    """MLP branch of an encoder."""
+    """MLP branch of an encoder; ``activation`` stands on one linear layer, or gates some columns of one, or of two."""
 
     norm: Norm
-    fc1: Linear
-    activation: Activation
+    activation: Activation | Gated
     fc2: Linear
     add: Sum
+
+    @property
+    def gated(self) -> bool:
+        """Whether neurons have gates."""
+        return isinstance(self.activation, Gated)
+
+    @property
+    def first(self) -> tuple[tuple[str, Columns], ...]:
+        """What neurons are computed by, under timm's names: ``fc1``, or ``fc1_g`` of the gates and ``fc1_x`` of the values."""
+        if isinstance(self.activation, Gated):
+            return ("fc1_g", self.activation.gates), ("fc1_x", self.activation.values)
+        assert isinstance(self.activation.x, Linear)
+        return (("fc1", Columns(self.activation.x, np.arange(self.activation.x.columns))),)
+
+    @property
+    def neurons(self) -> int:
+        """M."""
+        return self.activation.columns
 
 
 def residual_rows(read: TokenRows) -> tuple[int, ...]:

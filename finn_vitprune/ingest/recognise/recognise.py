@@ -12,6 +12,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
     Embedded,
+    Gated,
     Linear,
     Mean,
     Norm,
@@ -283,16 +284,26 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBr
     if isinstance(inner, Attended):
         norm = _attention_norm(inner, rest)
         return AttentionBranch(norm, inner, last, add)
-    if isinstance(inner, Activation):
-        fc1 = inner.x
-        if not isinstance(fc1, Linear):
-            raise NotRecognised.at(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
+    if isinstance(inner, Activation | Gated):
+        if isinstance(inner, Activation) and not isinstance(inner.x, Linear):
+            raise NotRecognised.at(inner, f"{inner.name} of {_what(inner.x)}", PLAIN)
         if inner.name not in ACTIVATIONS:
-            raise NotRecognised.at(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
-        return MlpBranch(_norm_of(fc1, rest), fc1, inner, last, add)
+            raise NotRecognised.at(inner, f"activation {inner.name} in the {'gate of an ' * isinstance(inner, Gated)}MLP", ACTIVATION_HELP)
+        return _mlp_branch(inner, last, rest, add)
+    if isinstance(inner, Norm) and isinstance(inner.x.term, Activation | Gated):
+        kind = "gated MLP" if isinstance(inner.x.term, Gated) else "MLP"
+        raise NotRecognised.at(inner, f"{kind} with a LayerNorm: it stands before the second layer", "use a model without one there")
     if isinstance(inner, (Norm, Linear)):
         raise NotRecognised.at(last, f"a branch that is one linear layer on {_what(inner)}, without an activation or attention", PLAIN)
     raise NotRecognised.at(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
+
+
+def _mlp_branch(inner: Activation | Gated, last: Linear, rest: Term, add: Sum) -> MlpBranch:
+    layers = [inner.x] if isinstance(inner, Activation) else [inner.gates.term, inner.values.term]
+    norms = [_norm_of(layer, rest) for layer in layers if isinstance(layer, Linear)]
+    if any(norm is not norms[0] for norm in norms):
+        raise NotRecognised.at(inner, "gated MLP: gates and values come from different LayerNorms", PLAIN)
+    return MlpBranch(norms[0], inner, last, add)
 
 
 def _attention_norm(attended: Attended, rest: Term) -> Norm:

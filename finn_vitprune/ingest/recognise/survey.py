@@ -21,7 +21,7 @@ from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, NodeStatus
-from finn_vitprune.ingest.normal_form.terms import Activation, Embedded, Linear, Mixed, Norm, Opaque, Sum, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Embedded, Gated, Linear, Mixed, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, ACTIVATIONS
@@ -99,6 +99,9 @@ class _Survey(CollectAll):
         normalised = self.state.run(self._seen)
         outcomes = normalised.outcomes
         self._name_activations(normalised.outputs.values())
+        for term in dict.fromkeys(outcome.term for outcome in outcomes):
+            if isinstance(term, Gated) and term.name not in ACTIVATIONS:
+                self._refuse_once(term.node, f"activation {term.name} in the gate of an MLP", ACTIVATION_HELP)
         causes = [self._cause(o.node) for o in outcomes]
         own = self._post_norm(outcomes)
         nodes = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import Attended, HeadView, Linear, Norm, Term
+from finn_vitprune.ingest.normal_form.terms import Attended, Columns, HeadView, Linear, Norm, Term
 from finn_vitprune.ingest.recognise.network import (
     ACTIVATIONS,
     AttentionBranch,
@@ -40,7 +40,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
     pooler = None
     if c.pool is not None:
-        pooler = PoolerShape(*_pool(weights, c.pool), c.pool.mlp.fc1.columns)
+        pooler = PoolerShape(*_pool(weights, c.pool), c.pool.mlp.neurons)
     for name, head in zip(("head", "head_dist"), c.heads):
         _linear(weights, name, head)
     _check_finite(weights)
@@ -53,7 +53,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         dim=e.layer.columns,
         head_dim=_same([d for _, d in shapes], network, "head width"),
         classes=c.heads[0].columns,
-        encoders=tuple(EncoderShape(h, m.fc1.columns) for (h, _), (_, m) in zip(shapes, pairs, strict=False)),
+        encoders=tuple(EncoderShape(h, m.neurons) for (h, _), (_, m) in zip(shapes, pairs, strict=False)),
         prefix=e.prefix,
         eps=_same_eps(network),
         pooling=_pooling(network),
@@ -62,6 +62,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         final_norm=c.norm is not None,
         rotary=_rotary(weights, network),
         activation=_same([ACTIVATIONS[m.activation.name] for m in mlps], network, "activation"),
+        gated=_gated(network),
         pooler=pooler,
     )
     return RecognisedViT(
@@ -90,6 +91,13 @@ def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | N
             in_order = np.asarray(table[:, network.embedding.rows], np.float32)
             weights[f"blocks.{i}.attn.rotary.{name}"] = np.ascontiguousarray(np.broadcast_to(in_order, (heads, *in_order.shape[1:])))
     return rotary
+
+
+def _gated(network: FoundNetwork) -> bool:
+    mlps, pool = [mlp for _, mlp in network.encoders], network.classifier.pool
+    if pool is not None and (other := next((mlp for mlp in (*mlps, pool.mlp) if mlp.gated), None)) is not None:
+        raise NotRecognised.at(other.activation, "gated MLP: in a network with attention pooling", "use one with another pooling")
+    return _same([mlp.gated for mlp in mlps], network, "gated MLP")
 
 
 def _pooling(network: FoundNetwork) -> Pooling:
@@ -194,22 +202,26 @@ def _pool(weights: dict[str, np.ndarray], pool: PoolBranch) -> tuple[int, int]:
     weights["attn_pool.kv.bias"] = np.concatenate([b for _, b in parts])
     _linear(weights, "attn_pool.proj", pool.proj)
     _norm(weights, "attn_pool.norm", pool.mlp.norm)
-    _linear(weights, "attn_pool.mlp.fc1", pool.mlp.fc1)
-    _linear(weights, "attn_pool.mlp.fc2", pool.mlp.fc2)
+    _layers(weights, "attn_pool", pool.mlp)
     heads, width = query.columns.shape
     return heads, width
 
 
-def _columns(view: HeadView) -> tuple[np.ndarray, np.ndarray]:
+def _columns(view: HeadView | Columns) -> tuple[np.ndarray, np.ndarray]:
     """``(W [H D', D], b [H D'])`` of a view of a linear layer."""
     columns, layer = view.columns.reshape(-1), view.term
     assert isinstance(layer, Linear)
-    return layer.weight[:, columns].T, _bias(layer)[columns]
+    return np.ascontiguousarray(layer.weight[:, columns].T), _bias(layer)[columns]
 
 
 def _mlp(weights: dict[str, np.ndarray], name: str, mlp: MlpBranch) -> None:
     _norm(weights, f"{name}.norm2", mlp.norm)
-    _linear(weights, f"{name}.mlp.fc1", mlp.fc1)
+    _layers(weights, name, mlp)
+
+
+def _layers(weights: dict[str, np.ndarray], name: str, mlp: MlpBranch) -> None:
+    for layer, part in mlp.first:
+        weights[f"{name}.mlp.{layer}.weight"], weights[f"{name}.mlp.{layer}.bias"] = _columns(part)
     _linear(weights, f"{name}.mlp.fc2", mlp.fc2)
 
 

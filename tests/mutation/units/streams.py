@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from finn_vitprune.custom_ops.elementwise.add import VitAdd_rtl
+from finn_vitprune.custom_ops.elementwise.gate import VitGate_rtl
 from finn_vitprune.custom_ops.elementwise.lookup import VitLookup_rtl
 from finn_vitprune.custom_ops.elementwise.requant import VitRequant_rtl
 from finn_vitprune.custom_ops.elementwise.rotary import VitRotary_rtl
@@ -26,6 +27,7 @@ from tests.rtl import (
     test_crossing,
     test_fifo,
     test_fork,
+    test_gate,
     test_lookup,
     test_requant,
     test_rotary,
@@ -94,6 +96,19 @@ STREAM_UNITS = (
         ),
         parts=(TAGS,),
         also=("vp_lookup.sv", "vp_contents.sv"),
+    ),
+    Unit(
+        "gate",
+        VitGate_rtl.RTL_TOP,
+        2 * SAMPLE,
+        (
+            *_shared(test_gate.shared, test_gate.CASES[:1]),
+            *_all(test_gate.inputs, test_gate.CASES),
+            SelfCheck("ties and ends", test_gate.tie_inputs),
+            *_shared(test_gate.shared, test_gate.CASES[1:2]),
+        ),
+        parts=(TAGS,),
+        also=("vp_gate.sv",),
     ),
     Unit(
         "FIFO",
