@@ -81,7 +81,7 @@ class EncoderShape:
 
 @dataclass(frozen=True)
 class PoolerShape:
-    """What attention pooling holds: ``heads`` of ``head_dim`` channels each, which need not be those of the encoders, and MLP neurons."""
+    """What attention pooling holds: ``heads`` of ``head_dim`` channels each, which encoders need not have, and MLP neurons."""
 
     heads: int
     head_dim: int

@@ -14,7 +14,7 @@ from finn_vitprune.numerics import EXP_MAX
 class AttentionPool(nn.Module):
     """``y = proj(attention(query, W_k x, W_v x))``, then ``y + mlp(norm(y))``; 1/sqrt(D') is part of the query.
 
-    H heads of D' channels are those of ``shape``: timm's Perception Encoder pools with 8 heads, whatever its encoders have.
+    ``shape`` says how many heads H, and D' channels of each: timm's Perception Encoder pools with 8 heads, whatever its encoders have.
     The query ``[1, 1, H D']`` is the same for every image: no matrix computes it. y is an INT16 residual stream with a scale of
     its own. Nothing here is pruned.
     """

@@ -64,7 +64,7 @@ SCALES = {
 
 @pytest.mark.parametrize("name", SCALES)
 def test_one_unit_serves_networks_of_other_scales(name):
-    """Contents by the chain, from files, and after those of another network; a reset keeps them."""
+    """Contents by the chain, from files, and after what another network has; a reset keeps them."""
     uses = [inputs(*case, seed=i, loaded=1) for i, case in enumerate(SCALES[name])]
     ops = [build_node(op_type, attrs, initialisers)[0] for op_type, attrs, _, initialisers in uses]
     for op in ops:

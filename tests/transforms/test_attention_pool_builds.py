@@ -44,7 +44,7 @@ POOLED = {
     str(PATCHES): (Pooling.ATTENTION_PATCHES, PoolerShape(8, 4, 128)),
     str(WIDE): (Pooling.ATTENTION, PoolerShape(1, 32, 128)),
 }
-"""What is pooled of each, and by which heads; those of the encoders are two of 16."""
+"""What is pooled of each, and by which heads; encoders have two of 16."""
 
 
 def made(pool_heads: int | None = None, **options) -> nn.Module:
