@@ -122,7 +122,7 @@ def test_the_activation_of_a_configuration_is_that_of_the_network(activation):
     of_timm = {"name": "x", "data": "digits", "model": {"activation": "relu", "timm": "deit_tiny_patch16_224"}}
     with pytest.raises(UserError, match="model.activation relu is for networks of given sizes, deit_tiny_patch16_224 has its own"):
         parse_config(of_timm, "c.yaml")
-    with pytest.raises(UserError, match="model.activation = 'gelo': use gelu, gelu_tanh, quick_gelu, silu or relu"):
+    with pytest.raises(UserError, match="model.activation = 'gelo': use gelu, gelu_tanh, quick_gelu, silu, relu or sigmoid"):
         parse_config({"name": "x", "data": "digits", "model": {"activation": "gelo"}}, "c.yaml")
 
 
