@@ -296,7 +296,7 @@ def test_gates_and_values_may_have_one_quantiser(monkeypatch):
         (lambda: changed(act_quant=1.1), "scales of factors, values and results do not go by a shift"),
         (lambda: with_bits("gate.factor_quant", 8), "two different streams are combined; .*quantise the activation of the gate to 12 bits"),
         (lambda: with_bits("gate.value_quant", 4), "gates and values must be signed codes of one width"),
-        (lambda: unsigned_factors(), "factors are 0 to 4095, not -2048 to 2047"),
+        (unsigned_factors, "factors are 0 to 4095, not -2048 to 2047"),
         (lambda: with_bits("act_quant", 16), "the results must be signed codes of at most 8 bits"),
     ],
     ids=["scales", "narrow factors", "narrow values", "unsigned factors", "wide results"],
