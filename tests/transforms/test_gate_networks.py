@@ -25,7 +25,7 @@ from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.models.config import EncoderShape, MlpActivation, Pooling, ViTConfig
 from finn_vitprune.models.freeze import TIE_DISTANCE, freeze, kept_block_masks
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
-from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.vit import Mlp, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
@@ -249,6 +249,14 @@ def changed(**scales):
     return graph
 
 
+def unsigned_factors():
+    """Of twice the resolution, too many for the table."""
+    graph = changed(**{"gate.factor_quant": 1 / 64})
+    node = next(n for n in graph.graph.node if n.op_type == "Quant" and n.name.endswith("blocks.0.mlp.gate.factor_quant.Quant"))
+    next(a for a in node.attribute if a.name == "signed").i = 0
+    return graph
+
+
 def with_bits(name: str, bits: int):
     graph = ModelWrapper(exported())
     node = next(n for n in graph.graph.node if n.op_type == "Quant" and n.name.endswith(f"blocks.0.mlp.{name}.Quant"))
@@ -257,15 +265,41 @@ def with_bits(name: str, bits: int):
     return graph
 
 
+def test_gates_and_values_may_have_one_quantiser(monkeypatch):
+    """As in a model of somebody else, whose hidden channels are quantised before they are told apart."""
+
+    def forward(mlp, x, mask=None):
+        hidden = mlp.pre_quant(mlp.fc1(x))
+        factors = mlp.gate.factor_quant(mlp.activation(hidden[..., ::2]))
+        return mlp.fc2_quant(mlp.fc2(mlp.act_quant(factors * hidden[..., 1::2])))
+
+    model = frozen()
+    for block in model.blocks:
+        mlp = block.mlp
+        for rows in (mlp.fc1.weight_scale.held, mlp.fc1.weight.data, mlp.fc1.bias.data):
+            rows[1::2] *= mlp.pre_quant.scale.number / mlp.gate.value_quant.scale.number
+        mlp.gate.factor_quant.scale.fix(mlp.act_quant.scale.number / mlp.pre_quant.scale.number * 2.0**-mlp.gate.shift)
+    monkeypatch.setattr(Mlp, "forward", forward)
+    graph = to_qonnx(model)
+    graph.set_metadata_prop("block_size", "8")
+    lowered = lower(graph)
+    assert len(lowered.model.get_nodes_by_op_type("VitGate")) == 2
+    matched = [m for m in lowered.matches if m.qonnx == "blocks.0.mlp.pre_quant.Quant_output_0"]
+    assert len(matched) == 1 and sorted(matched[0].index.reshape(-1).tolist()) == list(range(17 * NEURONS))
+    check, _, _ = check_lowering(graph, lowered, images().numpy().astype(np.uint8))
+    assert check.problem == ""
+
+
 @pytest.mark.parametrize(
     "graph, message",
     [
         (lambda: changed(act_quant=1.1), "scales of factors, values and results do not go by a shift"),
         (lambda: with_bits("gate.factor_quant", 8), "two different streams are combined; .*quantise the activation of the gate to 12 bits"),
         (lambda: with_bits("gate.value_quant", 4), "gates and values must be signed codes of one width"),
+        (unsigned_factors, "factors are 0 to 4095, not -2048 to 2047"),
         (lambda: with_bits("act_quant", 16), "the results must be signed codes of at most 8 bits"),
     ],
-    ids=["scales", "narrow factors", "narrow values", "wide results"],
+    ids=["scales", "narrow factors", "narrow values", "unsigned factors", "wide results"],
 )
 def test_what_the_hardware_does_not_have_is_named(graph, message):
     with pytest.raises(Unmapped, match=message):

@@ -347,6 +347,8 @@ def record_columns(lowering: Lowering, value: QAcc | Turned, tensor: str, channe
     place = np.full(len(value.acc.bias), -1)
     place[columns.reshape(-1)] = places
     token, column = np.divmod(value.whole, len(value.acc.bias))
+    if np.any(place[column] < 0):
+        raise Reason(f"some channels of the quantised matrix product {value.tensor} are not used where the others are")
     index = token * channels + place[column]
     lowering.record(Codes(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)
 

@@ -47,6 +47,9 @@ def build_gate(lowering: Lowering, value: GatedValues, scale: float, bits: int, 
         raise Reason(f"{WHAT}gates and values are computed from different tensors")
     if (gates.bits, gates.signed) != (values.bits, values.signed) or not gates.signed or gates.narrow or values.narrow:
         raise Reason(f"{WHAT}gates and values must be signed codes of one width, of the full range")
+    low, high = numerics.int_range(numerics.GATE_BITS, signed=True)
+    if value.factors.codes.min() < low or value.factors.codes.max() > high:
+        raise Reason(f"{WHAT}factors are {value.factors.codes.min()} to {value.factors.codes.max()}, not {low} to {high}", HELP)
     shift = numerics.shift_of_scales(value.factors.scale, values.scale, scale)
     if shift is None:
         ratio = value.factors.scale * values.scale / scale
@@ -59,8 +62,12 @@ def build_gate(lowering: Lowering, value: GatedValues, scale: float, bits: int, 
     turns = np.arange(2 * count).reshape(2, count).T.reshape(-1)
     merged = merged_columns([gates.acc, values.acc], columns)
     pairs = lowering.matrix_unit(merged, turns, np.tile([gates.scale, values.scale], count), gates.bits, True)
-    for first, part, own in ((0, gates, columns[0]), (1, values, columns[1])):
-        record_columns(lowering, part, pairs.tensor, 2 * count, first + 2 * np.arange(count), own)
+    places = [first + 2 * np.arange(count) for first in (0, 1)]
+    if gates.tensor == values.tensor:  # one Quant for both
+        record_columns(lowering, gates, pairs.tensor, 2 * count, np.concatenate(places), np.concatenate(columns))
+    else:
+        for part, place, own in zip((gates, values), places, columns, strict=True):
+            record_columns(lowering, part, pairs.tensor, 2 * count, place, own)
     entries = numerics.gate_table(value.factors.codes, shift)
     inputs = [pairs.tensor, lowering.graph.constant("gate", entries, f"INT{numerics.GATE_ENTRY_BITS}")]
     return lowering.new_stream(
