@@ -47,12 +47,15 @@ SMALL_PARTS = tuple(
     PlanSetting(network, part=part) for part, networks in (("ZCU104", (*TINIES, *HALVES)), ("U50", HALVES)) for network in networks
 )
 SIMULATED = {
-    PlanSetting(HALVES[0]): "w8a8_engine1_latency",
-    PlanSetting(HALVES[0], 1, 2): "w8a8_engine1_frames2",
-    PlanSetting(HALVES[1], 1, 2): "w4a4_engine1_frames2",
-    PlanSetting(TINIES[0], part="ZCU104"): "tiny_w8a8_zcu104",
+    "w8a8_engine1_pass": PlanSetting(HALVES[0]),
+    "w8a8_engine1_soonest": PlanSetting(HALVES[0]),
+    "w8a8_engine1_latency": PlanSetting(HALVES[0]),
+    "w8a8_engine1_pass_frames2": PlanSetting(HALVES[0], 1, 2),
+    "w8a8_engine1_frames2": PlanSetting(HALVES[0], 1, 2),
+    "w4a4_engine1_frames2": PlanSetting(HALVES[1], 1, 2),
+    "tiny_w8a8_zcu104": PlanSetting(TINIES[0], part="ZCU104"),
 }
-"""Builds that were simulated, and the names of their summaries: ``<name>_summary.json`` of the results."""
+"""Builds that were simulated, by the names of their summaries: ``<name>_summary.json`` of the results."""
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
@@ -208,7 +211,7 @@ def engine_tables(rows: Rows) -> list[TextTable]:
 def simulated(folder: Path) -> TextTable:
     """A row a build of :data:`SIMULATED` whose summary is in the folder."""
     cells = []
-    for setting, name in SIMULATED.items():
+    for name, setting in SIMULATED.items():
         if (path := folder / f"{name}_summary.json").is_file():
             s = Summary.load(path)
             verify, r, bits = s.verify, s.rtlsim, setting.network.bits
@@ -216,7 +219,7 @@ def simulated(folder: Path) -> TextTable:
             kinds = ("LUT", "DSP", "BRAM36", "URAM")
             taken = (f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in kinds)
             cells.append((
-                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight),
+                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), _embedded_by(s),
                 f"{s.plan.interval_cycles:,}", f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}",
                 f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}", f"{r.latency_cycles / (MHZ * 1e3):.3f}",
                 f"{verify.images}", f"{verify.stalled_images}",
@@ -224,7 +227,7 @@ def simulated(folder: Path) -> TextTable:
                 s.resources.tool, ",".join(f"{kind}={share:g}" for kind, share in s.plan.budget.items()),
             ))  # fmt: skip
     heads = (
-        "network", "bits", "board", "in flight", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms",
+        "network", "bits", "board", "in flight", "patch embedding", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms",
         "images", "with stalls", "streams compared", "beats of units alone", "differ", *PERCENTS, "by", "budget",
     )  # fmt: skip
     note = (
@@ -233,6 +236,11 @@ def simulated(folder: Path) -> TextTable:
         "that of a row is the build's own."
     )
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
+
+
+def _embedded_by(s: Summary) -> str:
+    """What makes the patch embedding of a design with one engine."""
+    return "pass of MLP 2" if any(node.node.endswith("_and_patch_embedding") for node in s.nodes) else "own unit"
 
 
 def side_by_side(rows: Rows) -> TextTable:

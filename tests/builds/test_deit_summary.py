@@ -60,11 +60,35 @@ def test_the_page_says_what_one_engine_does():
 
 def test_the_page_says_what_other_engines_do():
     for name, said in (
+        ("w8a8_engine1_pass", "does {rate} images/s at {ms:.3f} ms"), ("w8a8_engine1_pass_frames2", "in flight {rate} at {ms:.3f} ms"),
         ("w8a8_engine1_frames2", "{rate} images/s at {ms:.3f} ms"), ("w4a4_engine1_frames2", "at 4 bits {rate} at {ms:.3f} ms"),
         ("tiny_w8a8_zcu104", "{rate} images/s, {ms:.2f} ms"),
     ):  # fmt: skip
         r = Summary.load(ROOT / "builds" / "results" / "deit_engines" / f"{name}_summary.json").rtlsim
         assert said.format(rate=rate_text(r.fps), ms=r.latency_ms).replace(" 0.", " .") in SAID, name
+
+
+def test_the_page_of_engines_says_what_was_simulated():
+    """Rows of its two tables: the kind of plan, and where the patch embedding is made."""
+    page = (ROOT / "docs" / "engines.md").read_text()
+    for name, row in (
+        ("latency", "search in steps | {plan} | {rtl} | {ms} | {interval} | {busy}"), ("soonest", "program | {plan} | {rtl} | {ms} | {interval} | {busy}"),
+        ("pass", "[as a pass](#the-patch-embedding-as-a-pass) | {plan} | {rtl} | {ms} | {interval} | {busy}"),
+        ("soonest", "its own | 1 | {plan} | {rtl} | {ms} | {every} | {interval} | {rate}"),
+        ("pass", "second MLP matrix | 1 | {plan} | {rtl} | {ms} | {every} | {interval} | {rate}"),
+        ("pass_frames2", "second MLP matrix | 2 | {plan} | {rtl} | {ms} | {every} | {interval} | {rate}"),
+    ):  # fmt: skip
+        s = Summary.load(ROOT / "builds" / "results" / "deit_engines" / f"w8a8_engine1_{name}_summary.json")
+        assert (
+            s.verify.rtl_mismatches == 0
+            and s.verify.images == 12
+            and s.plan.budget == {"LUT": 0.68, "DSP": 0.85, "BRAM": 0.55, "URAM": 0.6}
+        )
+        said = row.format(
+            plan=f"{s.plan.latency_cycles:,}", rtl=f"{s.rtlsim.latency_cycles:,}", ms=ms_text(s.rtlsim.latency_ms).removesuffix(" ms"),
+            every=f"{s.plan.interval_cycles:,}", interval=f"{s.rtlsim.interval_cycles:,.0f}", rate=rate_text(s.rtlsim.fps), busy=f"{100 * multiplier_use(s.balance, s.rtlsim.interval_cycles).busy:.1f} %",
+        )  # fmt: skip
+        assert said in page, said
 
 
 def check_column(said: dict[str, str], s: Summary) -> None:
