@@ -61,6 +61,7 @@ def test_the_page_says_what_one_engine_does():
 def test_the_page_says_what_other_engines_do():
     for name, said in (
         ("w8a8_engine1_pass", "does {rate} images/s at {ms:.3f} ms"), ("w8a8_engine1_pass_frames2", "in flight {rate} at {ms:.3f} ms"),
+        ("w4a4_engine1_soonest", "At 4 bits one engine does {rate} images/s at {ms:.3f} ms"),
         ("w8a8_engine1_frames2", "{rate} images/s at {ms:.3f} ms"), ("w4a4_engine1_frames2", "at 4 bits {rate} at {ms:.3f} ms"),
         ("tiny_w8a8_zcu104", "{rate} images/s, {ms:.2f} ms"),
     ):  # fmt: skip
