@@ -11,6 +11,8 @@ from finn_vitprune.exploration.ledger import Explored, ExploreRow, pareto
 from finn_vitprune.exploration.plot import COLOURS, SYMBOLS, Axis, LogAxis, Mark, looks, plot, symbol
 from finn_vitprune.report.html import Card, rendered
 from finn_vitprune.report.quantities import accuracy_text, clock_text, ms_text, rate_text, share_text
+from finn_vitprune.synth.budget import shares_for
+from finn_vitprune.synth.parts import NO_SHELL, get_part
 
 TEMPLATE = Path(__file__).with_name("explore.html.j2")
 KINDS = ("LUT", "DSP", "BRAM", "URAM")
@@ -42,8 +44,18 @@ def to_page(found: Explored, command: str = "") -> str:
         heads=HEADS,
         imported=imported,
         filters=_filters(rows),
-        share_text=share_text,
+        rooms=_rooms(found),
     )
+
+
+def _rooms(found: Explored) -> list[str]:
+    """What a plan may use of each part."""
+    target, said = found.settings.target, []
+    for name in dict.fromkeys(row.part for row in found.rows):
+        part = get_part(name).with_shell(target.shell)
+        shares = ", ".join(f"{kind} {share_text(share)}" for kind, share in shares_for(part, target.budget).items())
+        said.append(f"{name}{'' if part.shell == NO_SHELL else f', of what its shell {part.shell} leaves'}: {shares}")
+    return said
 
 
 def answers_text(row: ExploreRow) -> str:

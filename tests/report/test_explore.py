@@ -140,6 +140,7 @@ def test_the_page_is_whole_and_escapes_what_it_shows():
 
 def test_a_front_is_what_none_beats_and_names_do_not_touch_points_or_lines():
     page = to_page(made_up(True))
+    assert "<dd>U250, of what its shell xdma leaves: LUT 80 %, DSP 80 %, BRAM 70 %, URAM 60 %</dd>" in page
     (fronts,) = {len(re.findall('class="front"', svg)) for svg in re.findall("<svg class=.drawing.*?</svg>", page, re.DOTALL)}
     assert fronts == 3, "one a part"
     assert len(re.findall('data-of="[0-9]+"', page)) > 20
@@ -249,7 +250,8 @@ def test_every_design_is_a_row_with_figures_or_a_reason(explored):
     assert len(planned) == 3 and all(r.fits and 0 < r.plan.shares["LUT"] < 0.7 for r in planned)
     assert planned[0].plan.interval_cycles < planned[1].plan.interval_cycles, "hardware for every encoder has the higher rate"
     assert json.loads((options.output / "explore.json").read_text())["rows"][0]["name"] == found.rows[0].name
-    assert "net_ZCU104_pipeline" in (options.output / "explore.html").read_text()
+    page = (options.output / "explore.html").read_text()
+    assert "net_ZCU104_pipeline" in page and "<dd>ZCU104: LUT 70 %, DSP 80 %, BRAM 80 %, URAM 80 %</dd>" in page
 
 
 def test_what_is_there_is_not_done_again(explored, tmp_path):
