@@ -39,7 +39,12 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
     sources, parts = (sorted({getattr(row, name) for row in found.rows}) for name in ("source", "part"))
     built = sum(row.built is not None for row in found.rows)
     lines = [
-        VerdictLine("designs", f"{len(found.rows):,}, {len(fitting):,} fit", "", f"{built:,} built and simulated, at {clock_text(clk_ns)}")
+        VerdictLine(
+            "designs",
+            f"{len(found.rows):,}, {len(fitting):,} fit{'s' * (len(fitting) == 1)}",
+            "",
+            f"{built:,} built and simulated, at {clock_text(clk_ns)}",
+        )
     ]
     if fitting:
         fast, short = (min(fitting, key=lambda row: row.found.interval_cycles), min(fitting, key=lambda row: row.found.latency_cycles))
@@ -52,7 +57,8 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
         best = max(known, key=lambda row: (row.quality.accuracy, -row.found.interval_cycles))
         lines.append(VerdictLine("accuracy", accuracy_text(best.quality.accuracy), MEASURED, best.name))
     following = "the same command with --build best:1" if fitting and not built else ""
-    title = f"{len(found.rows):,} designs of {', '.join(sources)} on {', '.join(parts)}" if found.rows else "no designs"
+    of, count = f"of {', '.join(sources)} on {', '.join(parts)}", len(found.rows)
+    title = f"{count:,} design{'s' * (count != 1)} {of}" if count else "no designs"
     return Verdict(title, str(folder), tuple(_warnings(found, fitting)), tuple(lines), str(page), following)
 
 
