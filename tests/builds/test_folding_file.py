@@ -152,7 +152,7 @@ def test_the_step_checks_it_too_where_finn_runs_alone(fold, small_build, tmp_pat
         fold(one("X_0", PE=1), stop="step_apply_folding_config")
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_network_in_four_slrs_gives_the_same_logits_at_the_same_interval(fold, small_build):
     """Attention, token drop and residual streams cut in the middle of both encoders; the final config gives it again."""
 

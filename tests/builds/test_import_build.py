@@ -19,10 +19,10 @@ from finn_vitprune.training.teacher import load_weights, make_teacher
 PART = "xcu250-figd2104-2L-e"
 CONFIG = "builds/train/deit_digits.yaml"
 EPOCHS = 5
-"""Of fine-tuning, with ``--whole``; one otherwise."""
+"""Of fine-tuning."""
 RTL_IMAGES = 24
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("import build")]
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("import build")]
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +38,16 @@ def folder(tmp_path_factory, request):
 
 
 @pytest.fixture(scope="module")
-def stages(folder, request):
+def stages(folder):
     """Accuracy of each stage by name."""
     from contextlib import redirect_stdout
     from io import StringIO
 
-    epochs = EPOCHS if request.config.getoption("--whole") else 1
     with redirect_stdout(StringIO()) as text:
         code = run([
             "import", str(folder / "float.onnx"), "--data", "digits", "-o", str(folder / "pruned.onnx"),
             "--block-size", "8", "--block-keep", "0.5", "--token-keep", "0.7", "--drop-at", "2,3",
-            "--fine-tune-epochs", str(epochs), "--batch-size", "32", "--json",
+            "--fine-tune-epochs", str(EPOCHS), "--batch-size", "32", "--json",
         ])  # fmt: skip
     assert code == 0
     found = json.loads(text.getvalue())
@@ -57,7 +56,6 @@ def stages(folder, request):
     return {s["name"]: s["accuracy"] for s in found["stages"]}
 
 
-@pytest.mark.whole
 def test_recovery_comes_within_two_points_of_the_float_model(stages):
     assert stages["float"] == pytest.approx(0.9861, abs=1e-3)  # builds/example/metrics.json
     assert stages["pruned"] < stages["float"] - 0.1  # recovery, not luck, brings it back
@@ -84,7 +82,6 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
     assert same >= 0.95
 
 
-@pytest.mark.whole
 @pytest.mark.parametrize("options", [{"class_token": False, "fc_norm": False}, {}], ids=("no class token", "fc_norm"))
 def test_a_network_that_pools_by_mean_is_bit_exact_in_rtl(tmp_path, options, capsys):
     torch.manual_seed(5)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.verdict_page import COMMANDS, PAGE, made, page, words
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("example")]
 
 
 @pytest.fixture(scope="module")
