@@ -12,6 +12,7 @@ from onnx import NodeProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.builds.checks.lowering_check import LoweringCheck
 from finn_vitprune.builds.checks.verify import Verification
@@ -96,6 +97,7 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
     counts: Counter[str] = Counter()
     tokens: list[TokenCounts] = []
     heads: list[int] = []
+    model = model.transform(GiveUniqueNodeNames())  # those of an engine's layers are unique in the engine alone
     blocks, names = 8, node_names(model)
     for node in model.graph.node:
         op = getCustomOp(node)

@@ -150,7 +150,7 @@ def test_a_plan_counts_what_room_takes(monkeypatch):
         within.append(options.budget)
         taken["planned"] = room_of(part, options.budget).sum(0)
         return model, Planned(
-            goal="latency", interval_cycles=len(within), fits=True, gap=None, shell="none", budget=dict(options.budget),
+            goal="latency", interval_cycles=len(within), fits=True, gap=None, shell="none", budget=options.budget.given,
             used=dict.fromkeys(KINDS, 1.0), next_interval_cycles=1,
         )  # fmt: skip
 
@@ -164,5 +164,5 @@ def test_a_plan_counts_what_room_takes(monkeypatch):
     model = ModelWrapper(helper.make_model(helper.make_graph([], "none", [], [])))
     _, summary = steps._planned(model, [], SimpleNamespace(part=part), options)
     assert [budget.LUT for budget in within] == pytest.approx([0.5, 0.45], abs=0.001) and within[-1].DSP == 0.4
-    assert summary.budget == dict(options.budget) and 0.98 < summary.used["LUT"] <= 1 and summary.fits
+    assert summary.budget == options.budget.given and 0.98 < summary.used["LUT"] <= 1 and summary.fits
     assert steps._planned(model, None, SimpleNamespace(part=part), options)[1].interval_cycles == len(within), "not loaded: one plan"
