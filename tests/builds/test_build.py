@@ -260,6 +260,7 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     assert "INT4" in {u.get_nodeattr("inputDataType") for u in units}
 
 
+@pytest.mark.whole
 def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):
     options = BuildOptions(
         model=small_build.model,

@@ -95,6 +95,7 @@ def test_units_are_the_stitched_top_in_every_cycle(both, stimulus):
         assert np.array_equal(found.trace(tensor), expected.trace(tensor)), tensor
 
 
+@pytest.mark.whole
 def test_units_whose_weights_come_from_files_give_what_a_loaded_accelerator_gives(loaded_build):
     logits = np.load(loaded_build.folder / "verification_output" / "rtl_logits.npy")[:3]
     index = np.load(loaded_build.folder / "verification_output" / "rtl_images.npy")[:3]

@@ -14,7 +14,7 @@ from finn_vitprune.synth import hierarchy
 from finn_vitprune.synth.hierarchy import merged
 from finn_vitprune.synth.yosys import NodeJob, SynthesisError, map_node
 from tests.rtl.benches.helper import generate_op
-from tests.sampling import spread
+from tests.sampling import sampled
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def _array(register: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", spread(UNITS, 4, first=1))
+@pytest.mark.parametrize("unit", sampled(UNITS, 0))
 def test_parts_add_up_to_the_flat_netlist(unit, monkeypatch, tmp_path):
     """LUTs within 3 %, all else equal; the slowest path within 8 %: what Yosys makes a reset hangs on the piece."""
     op, _model, _folder = generate_op(*UNITS[unit])

@@ -465,7 +465,7 @@ def test_weights_of_engines_are_loaded(two, tmp_path, request):
     assert len(set(designs)) == 1 and Summary.load(folder).resources.URAM > 0
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.xdist_group("two engines")
 def test_finn_runs_an_engine_alone(two):
     """``exec_mode`` rtlsim of the node, as FINN does it."""

@@ -88,7 +88,7 @@ def test_the_configuration_of_training_has_it():
         parse_config(content | {"model": {"final_norm": False, "timm": "deit_tiny_patch16_224"}}, "c.yaml")
 
 
-@pytest.mark.parametrize("seed", sampled([4, 1, 8], 1))
+@pytest.mark.parametrize("seed", sampled([4, 1, 8], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     """On engines, with hardware for every encoder, and with a LayerNorm before the encoders."""
     assert not NORMS.design(seed).network.final_norm

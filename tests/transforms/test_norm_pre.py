@@ -104,7 +104,7 @@ def test_the_configuration_of_training_has_it():
         parse_config(content | {"model": {"norm_pre": "perhaps"}}, "c.yaml")
 
 
-@pytest.mark.parametrize("seed", sampled([6, 2, 3], 1))
+@pytest.mark.parametrize("seed", sampled([6, 2, 3], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     """On engines, with hardware for every encoder, and without a LayerNorm after them."""
     assert NORMS.design(seed).network.norm_pre

@@ -28,7 +28,7 @@ DESIGNS = {
 }
 
 
-@pytest.mark.parametrize("name", sampled(DESIGNS, 1))
+@pytest.mark.parametrize("name", sampled(DESIGNS, 0))
 def test_it_agrees_bit_for_bit(name):
     found = check_seed(Kind(name, lambda seed: DESIGNS[name]), 1)
     assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
