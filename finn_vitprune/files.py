@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -34,15 +35,26 @@ def output_path(path: str | Path) -> Path:
     """
     try:
         full = Path(path).resolve()
-    except RuntimeError:
-        raise UserError(f"output {path}: its links lead in a circle: give another name") from None
+        circle = _leads_in_a_circle(full)
+    except RuntimeError:  # before Python 3.13
+        circle = True
     except ValueError as error:
         raise UserError(f"output {str(path)!r}: {error}: give another name") from None
+    if circle:
+        raise UserError(f"output {path}: its links lead in a circle: give another name")
     try:
         str(full).encode()
     except UnicodeEncodeError:
         raise UserError(f"output {os.fsencode(full)!r} is not UTF-8: give a name that is, in a folder whose name is") from None
     return full
+
+
+def _leads_in_a_circle(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def need_file(path: Path | None) -> None:
