@@ -38,8 +38,8 @@ def output_path(path: str | Path) -> Path:
         circle = _leads_in_a_circle(full)
     except RuntimeError:  # before Python 3.13
         circle = True
-    except ValueError as error:
-        raise UserError(f"output {str(path)!r}: {error}: give another name") from None
+    except ValueError:
+        raise UserError(f"output {str(path)!r} has a null byte: give another name") from None
     if circle:
         raise UserError(f"output {path}: its links lead in a circle: give another name")
     try:
