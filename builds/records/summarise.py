@@ -97,7 +97,7 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
     counts: Counter[str] = Counter()
     tokens: list[TokenCounts] = []
     heads: list[int] = []
-    model = model.transform(GiveUniqueNodeNames())  # those of an engine's layers are unique in the engine alone
+    model = model.transform(GiveUniqueNodeNames())  # an engine names its layers for itself, so names repeat
     blocks, names = 8, node_names(model)
     for node in model.graph.node:
         op = getCustomOp(node)

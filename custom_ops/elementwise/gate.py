@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from qonnx.core.datatype import BaseDataType, DataType
 
-from finn_vitprune.custom_ops.op.base import UnaryStreamOp, divisors
+from finn_vitprune.custom_ops.elementwise.table import TableBackend, TableOp
+from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.fifo_folding import credit_fifo_luts
-from finn_vitprune.custom_ops.op.load_chain import CountingBackend, frame_rows
 from finn_vitprune.custom_ops.op.memory import Estimate, Holds, UnitMemory, lutram_luts
-from finn_vitprune.custom_ops.op.rtl_backend import Memory
-from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
-from finn_vitprune.numerics import GATE_ENTRY_BITS, GATE_SHIFT, clog2, gated
+from finn_vitprune.numerics import GATE_ENTRY_BITS, GATE_SHIFT, gated
 from finn_vitprune.sim.beats import Stream
-from finn_vitprune.sim.contents import Region
 
 TABLE, MULTIPLY, ROUND, FIFO = 1, 3, 2, 2
 """Cycles of a read of the table, of a product, of its rounding, and of the FIFO at the output."""
 
 
-class VitGate(SharedOp, UnaryStreamOp):
+class VitGate(TableOp):
     """y_i = clip(rhe(table[x_2i - min] x_2i+1 2**-12)): gates x_2i and values x_2i+1 side by side.
 
     x ``[tokens, channels]`` are signed codes of 2 to 8 bits, y ``[tokens, channels / 2]`` signed ones of 2 bits or more. Initialiser: the
@@ -30,9 +28,7 @@ class VitGate(SharedOp, UnaryStreamOp):
     is even and divides ``channels``; a beat of y has half as many. :func:`numerics.gated` is the specification.
     """
 
-    token_wise = True
-    ENCODER_ATTRIBUTES = ("tokens", "channels")
-    ATTRIBUTES = {"SIMD": ("i", False, 2), "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"})}
+    ATTRIBUTES = {"SIMD": ("i", False, 2)}
 
     def verify_node(self) -> list[str]:
         """Raise a UserError where sizes or types do not fit the unit; an empty list when all is well."""
@@ -56,16 +52,14 @@ class VitGate(SharedOp, UnaryStreamOp):
         """Whole pairs."""
         return tuple(2 * pairs for pairs in divisors(self.get_nodeattr("channels") // 2))
 
-    def in_streams(self) -> list[Stream]:
-        return [self.source, *self.tags()]
-
-    def out_streams(self) -> list[Stream]:
-        return [self.target, *self.tags()]
+    @property
+    def entries(self) -> BaseDataType:
+        """Factors."""
+        return DataType[f"INT{GATE_ENTRY_BITS}"]
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         x, table = inputs
-        factors = table.reshape(-1)[x[..., ::2] - int(self.source.dtype.min())]
-        return [gated(factors, x[..., 1::2], self.target.dtype.bitwidth())]
+        return [gated(self.looked_up(x[..., ::2], table), x[..., 1::2], self.target.dtype.bitwidth())]
 
     def beat_cycles(self) -> int:
         """A read of the table, the product, its rounding, the FIFO."""
@@ -76,22 +70,13 @@ class VitGate(SharedOp, UnaryStreamOp):
         """Beats under way and in the FIFO at the output."""
         return self.beat_cycles() + 1
 
-    def _rom(self) -> tuple[int, int, str]:
-        """Entries, bits and style of one copy of the tables of all encoders."""
-        return self.encoders << self.source.dtype.bitwidth(), GATE_ENTRY_BITS, self.get_nodeattr("ram_style")
-
-    def memory_map(self) -> tuple[UnitMemory, ...]:
-        """A copy of the table for each pair of a beat."""
-        return (UnitMemory(Holds.TABLE, "table", *self._rom(), count=self.target.simd, rom=True),)
-
     def resources(self) -> Estimate:
         """For each pair the rounding and saturation of a product (itself in a DSP), the tables, the FIFO, the handshake."""
         target = self.target
         lane = 2 * target.dtype.bitwidth() + 1
         logic = Estimate(LUT=target.simd * lane, DSP=target.simd)
         logic += Estimate(LUT=lutram_luts(self.places, target.width) + credit_fifo_luts(self.places))
-        frame = self.frame_luts([op.source.beats for op in self.by_encoder()], range(self.encoders))
-        return self.memory_map()[0].resources + logic + Estimate(LUT=frame)
+        return self.memory_map()[0].resources + logic + Estimate(LUT=self.handshake_luts())
 
     def made_of(self) -> UnitParts:
         pairs, bits = self.target.simd, self.source.dtype.bitwidth()
@@ -101,7 +86,7 @@ class VitGate(SharedOp, UnaryStreamOp):
         return UnitParts.of("gate", parts, products, (*self.memory_map(), waiting))
 
 
-class VitGate_rtl(CountingBackend, VitGate):
+class VitGate_rtl(TableBackend, VitGate):
     """RTL of :class:`VitGate`."""
 
     RTL_TOP = "vp_gate"
@@ -114,34 +99,5 @@ class VitGate_rtl(CountingBackend, VitGate):
             "OUT_BITS": self.target.dtype.bitwidth(),
             "TABLE_BITS": GATE_ENTRY_BITS,
             "SHIFT": GATE_SHIFT,
-            "ENCODERS": self.encoders,
-            "COUNT_W": max(1, clog2(self.most.beats)),
-            "TABLE_FILE": self.memory_file("table"),
-            "STYLE": self.get_nodeattr("ram_style"),
-            **self.load_parameters(),
+            **self.table_parameters(),
         }
-
-    def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        """Beats of a frame."""
-        return {"shapes": frame_rows([op.source.beats for op in self.by_encoder()])}
-
-    def regions(self) -> list[Region]:
-        depth, bits, _ = self._rom()
-        return [*super().regions(), Region(self.onnx_node.name, "table", depth, bits, 1)]
-
-    def banks(self, model) -> dict[str, list[Memory]]:
-        """The tables, the first encoder's first."""
-        return {"table": [Memory.packed(np.concatenate([op.table(model) for op in self.by_encoder()]), GATE_ENTRY_BITS)]}
-
-    def table(self, model) -> np.ndarray:
-        """The table of one encoder, ``[2**bits, 1]``.
-
-        Raises:
-            UserError: it has other entries than the types allow.
-        """
-        table = np.rint(model.get_initializer(self.onnx_node.input[1])).reshape(-1, 1)
-        depth, most = 1 << self.source.dtype.bitwidth(), 1 << (GATE_ENTRY_BITS - 1)
-        found = f"{len(table)} from {table.min():g} to {table.max():g}"
-        held = len(table) == depth and -most <= table.min() and table.max() < most
-        self.require(held, f"the table must have {depth} entries of INT{GATE_ENTRY_BITS}, it has {found}")
-        return table

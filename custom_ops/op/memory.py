@@ -300,7 +300,7 @@ class RowRom(_Rows):
         return block_ram_cut(min(row, self.words), -(-self.words // row) * self.width, written=False)
 
     def side_by_side(self, words: np.ndarray) -> np.ndarray:
-        """Words ``[words, elements]`` as the RAM has them, ``[row, rows * elements]``: those of all rows beside each other."""
+        """Words ``[words, elements]`` as the RAM has them, ``[row, rows * elements]``: all rows side by side."""
         padded = np.zeros((self.rows * self.row, words.shape[-1]), np.int64)
         padded[: self.words] = words
         return padded.reshape(self.rows, self.row, -1).swapaxes(0, 1).reshape(self.row, -1)

@@ -49,8 +49,8 @@ class Rotary(str, Enum):
 class MlpActivation(str, Enum):
     """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
-    text: as it is called in texts. lowest: its smallest value. bounded: its values are at most 1, those of the others at most the
-    magnitude of what they are of.
+    text: its name in texts. lowest: its smallest value. bounded: its values are at most 1; others give at most the magnitude of
+    their argument.
     """
 
     text: str
@@ -141,7 +141,7 @@ class ViTConfig:
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
             )
         if self.pooling.attends and self.gated:
-            raise ValueError("attention pooling beside gated MLPs: its own MLP has no gates, and one activation is for all")
+            raise ValueError("attention pooling beside gated MLPs: its own MLP has no gates, and all MLPs have one activation")
         if self.pooling is Pooling.ATTENTION_PATCHES and self.ranked_prefix and any(shape.keep is not None for shape in self.encoders):
             raise ValueError("attention to the patches with ranked prefix tokens: which rows are patches at the end depends on the image")
         if self.pooling.attends and (self.norm_after_pooling or not self.final_norm):

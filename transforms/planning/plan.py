@@ -179,7 +179,8 @@ def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOption
         share = _largest_share(lambda share: reached(_fewer_blocks(problem, share)) is not None)
         if share is not None and share < FEWER_BLOCKS:
             yield _fits_with(share)
-    partly = [kind for kind in binding if shares_for(part, options.budget).get(kind, 1) < 1]
+    shares = shares_for(part, options.budget)
+    partly = [kind for kind in binding if shares.get(kind, 1) < 1]
     for text, changed in (
         *((f"all of the part's {kind} (--budget {kind}=1)", on(part, **{kind: 1.0})) for kind in partly),
         (FEWER_BITS_TEXT, _fewer_bits(problem)), (f"{FEWER_BLOCKS:g} of the kept blocks", _fewer_blocks(problem, FEWER_BLOCKS)),
