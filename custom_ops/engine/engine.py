@@ -256,7 +256,9 @@ def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
 
 
 def _model(graph: GraphProto) -> ModelWrapper:
-    return ModelWrapper(helper.make_model(graph))
+    return ModelWrapper(
+        helper.make_model(graph), fix_missing_initializer_valueinfo=False
+    )  # of all graphs, that costs most of a plan's time
 
 
 def flattened(model: ModelWrapper) -> ModelWrapper:

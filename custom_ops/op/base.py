@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from qonnx.core.datatype import DataType
+from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.finn_op import TAGS
@@ -190,6 +190,12 @@ class FoldedOp(VitOp):
         return self.folding().made_of
 
 
+@functools.lru_cache
+def _datatype(name: str) -> BaseDataType:
+    """QONNX's type of a name, made once: plans ask for it millions of times."""
+    return DataType[name]
+
+
 class StreamOp(VitOp):
     """An op on tokens of ``channels`` elements, ``SIMD`` a beat; by default one stream in and the same one out."""
 
@@ -199,7 +205,7 @@ class StreamOp(VitOp):
     def source(self) -> Stream:
         """The stream that the attributes describe."""
         get = self.get_nodeattr
-        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        return Stream(get("tokens"), get("channels"), get("SIMD"), _datatype(get("inputDataType")))
 
     def in_streams(self) -> list[Stream]:
         return [self.source]

@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
-from onnx import NodeProto, helper
+from onnx import AttributeProto, NodeProto, helper
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT
@@ -43,6 +43,13 @@ def by_node(method: Callable[[T], R]) -> Callable[[T], R]:
 _attribute_types: dict[type, dict[str, tuple]] = {}
 """By class: plans ask for attributes millions of times."""
 
+_READ: dict[str, Callable[[AttributeProto], object]] = {
+    "i": lambda attribute: attribute.i,
+    "ints": lambda attribute: list(attribute.ints),
+    "s": lambda attribute: attribute.s.decode(),
+}
+"""What an attribute of a type holds."""
+
 TAGS = Stream(1, 1, 1, DataType["UINT8"])
 """The encoder of each frame, from 0, as a stream of one beat a frame through the units of an engine (``vp_engine_tags``)."""
 
@@ -71,12 +78,12 @@ class FinnOp(HWCustomOp):
         return (*known[name], None)[:4]
 
     def get_nodeattr(self, name: str):
-        """As QONNX has it; a number that is set and may be any is looked up without a list of all attributes."""
+        """As QONNX has it; a number, numbers or a text that is set and may be any is looked up without a list of all attributes."""
         known = _attribute_types.get(type(self), {}).get(name, ())
-        if known[:1] == ("i",) and len(known) == 3:
+        if len(known) == 3 and (read := _READ.get(known[0])):
             for attribute in self.onnx_node.attribute:
                 if attribute.name == name:
-                    return attribute.i
+                    return read(attribute)
         return super().get_nodeattr(name)
 
     # --- what a subclass states ---

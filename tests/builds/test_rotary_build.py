@@ -12,6 +12,7 @@ from torch import nn
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.cli import run
 from finn_vitprune.report.summary import Summary
+from tests.sampling import sampled
 
 PART = "xcu250-figd2104-2L-e"
 
@@ -32,7 +33,7 @@ def network() -> Eva:
     return model
 
 
-@pytest.mark.parametrize("loadable", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["built in", "loaded"])
+@pytest.mark.parametrize("loadable", sampled([False, True], 0), ids=["built in", "loaded"])
 def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, capsys, loadable):
     torch.onnx.export(network(), (torch.zeros(1, 1, 8, 8),), str(tmp_path / "float.onnx"), opset_version=17, dynamo=False)
     given = ["--data", "digits", "--block-size", "8", "--block-keep", "0.6", "--json"]

@@ -278,6 +278,7 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
     assert {"blocks.0.norm1.quant", "blocks.1.mlp.act_quant", "norm.quant"} < {r["quantiser"] for r in found["ranges"]}
 
 
+@pytest.mark.whole
 def test_weights_of_4_bits_are_rounded_with_correction(model, data, tmp_path, capsys):
     four = ("--weight-bits", 4, "--seed", 1)  # with seed 0 a value lies beside a tie, where PyTorch's float32 takes the other code
     found = {

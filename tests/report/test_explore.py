@@ -411,6 +411,7 @@ def fails_for_two(job):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_the_best_is_built_and_simulated(explored, tmp_path):
     options, _ = explored
     kept = tmp_path / "out"

@@ -298,7 +298,7 @@ def test_its_layers_are_fitted_to_the_float_network():
     assert all(float(layer.weight_scale.held.max()) for layer in student.linears().values())
 
 
-@pytest.mark.parametrize("seed", sampled([2, 1, 6], 1))
+@pytest.mark.parametrize("seed", sampled([2, 1, 6], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     """On an engine, with hardware for every encoder, and loaded with another network."""
     assert Pooling(POOLINGS.design(seed).network.pooling).attends

@@ -6,6 +6,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_source import TidySource
+from tests.sampling import spread
 from tests.vit_models import random_vit
 
 SOURCES = {
@@ -15,7 +16,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", spread(SOURCES, 3, first=1))
 def test_what_is_lowered_is_what_is_lowered_after_finns_step(source):
     from finn.builder.build_dataflow_config import DataflowBuildConfig  # after FINN is set up
     from finn.builder.build_dataflow_steps import step_tidy_up
