@@ -244,6 +244,7 @@ def matrix_units(folder, step):
     return [getCustomOp(node) for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
 
 
+@pytest.mark.whole
 def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     model, images = random_vit(image=4, depth=2, drop_at=(1,), bits=4)
     model.save(str(tmp_path / "four.onnx"))
@@ -313,6 +314,7 @@ def with_ultraram(folding, path, count):
     return names
 
 
+@pytest.mark.whole
 def test_weights_in_ultraram_build_bit_exact_and_leave_their_contents(small_build, tmp_path):
     names = with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 2)
     folder = build(

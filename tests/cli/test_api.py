@@ -197,6 +197,7 @@ def test_a_page_and_an_evaluation(planned, tmp_path):
     assert found.images == 50 and f"{100 * found.accuracy:.1f} %" in str(found)
 
 
+@pytest.mark.whole
 def test_a_compressed_network_lives_as_long_as_it_is_needed(tmp_path):
     """Without a name for the file; a copy stays."""
     source = export(small_timm(img_size=8, patch_size=2, in_chans=1), tmp_path / "float.onnx", shape=(1, 1, 8, 8))

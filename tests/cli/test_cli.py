@@ -74,6 +74,7 @@ def test_h_is_help_and_shells_complete(capsys):
     assert done.stdout.split() == ["--engines"]
 
 
+@pytest.mark.whole
 def test_quiet_shows_no_progress_and_verbose_what_is_logged(small_build, tmp_path):
     command = ["build", str(small_build.model), "--fpga-part", "ZCU104", "--stop-step", "step_lower"]
     said = {}

@@ -95,6 +95,7 @@ def test_a_failure_of_the_kind_that_is_expected_leaves_the_others(tmp_path, caps
     assert "[1 of 2] number 10: 10 is too large" in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_settings_in_processes(tmp_path):
     whole = Study({"a": 1.0, "b": 2.5}, bool, float.is_integer, lambda rows: [], "", "", str)
     assert whole.go(tmp_path, workers=1) == {"a": True, "b": False}

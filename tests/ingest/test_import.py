@@ -239,6 +239,7 @@ def imported(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.whole
 def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, data, tmp_path, capsys):
     target = tmp_path / "pruned.onnx"
     found = imported(
@@ -482,6 +483,7 @@ def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
     assert said.index("float, held-out images: 0 of 45") < next(i for i, s in enumerate(said) if s.startswith("float: cosine"))
 
 
+@pytest.mark.whole
 def test_nothing_that_libraries_warn_of_reaches_the_terminal(model, data, tmp_path):
     arguments = ["import", str(model), "--data", data, "-o", str(tmp_path / "x.onnx")]
     program = f"from finn_vitprune.cli import run; raise SystemExit(run({arguments!r}))"

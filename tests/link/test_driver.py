@@ -57,7 +57,7 @@ def test_every_target_gives_the_same_logits(network, simulator, right):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("faults", sampled([100, 300], 1))
+@pytest.mark.parametrize("faults", sampled([30, 100, 300], 1))
 def test_faults_of_the_line_never_give_wrong_logits(network, simulator, faults):
     """Of every kind, in either direction; the image after each gets through at its first try."""
     found = campaign(network, simulator, faults)

@@ -41,6 +41,7 @@ def test_the_sweep_reaches_every_memory_of_keys_and_values():
     assert {a["queries"] == 1 for a in drawn} == {a["scores"] for a in drawn} == {0, 1}
 
 
+@pytest.mark.whole
 def test_the_command_reports_every_structure():
     command = [sys.executable, "-m", "tests.sweep", "--structures", "2", "--runs", "1", "--unit", "token drop"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)

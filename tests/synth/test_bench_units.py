@@ -235,6 +235,7 @@ def tiny(tmp_path_factory):
     return path, found, said
 
 
+@pytest.mark.whole
 def test_a_unit_is_measured_whole(tiny):
     path, found, _ = tiny
     assert [(r.keep, r.mask) for r in found.rows] == [(1.0, "dense"), *((0.5, kind) for kind in masks.KINDS)]

@@ -139,6 +139,7 @@ def test_a_failing_run_is_named_and_nothing_is_written(folder):
     assert json.loads((folder / "results.json").read_text())["tiny"]["runs"] == []
 
 
+@pytest.mark.whole
 def test_unknown_rows_are_named(folder):
     code, output = finish(start(folder, "--row", "best"))
     assert code == 2 and "--row best: sweep.yaml has rows float, half, dense" in output

@@ -162,6 +162,7 @@ def test_a_reference_that_ranks_the_distillation_token_drops_it():
     assert [PrunedViT(c).blocks[0].drop.prefix for c in (ranked, kept)] == [1, 2]
 
 
+@pytest.mark.whole
 def test_room_keeps_the_prefix_and_the_tokens_of_a_mean(tmp_path):
     """A dense network gets drops that pass all tokens behind the prefix; where a mean divides by their number, none are added."""
     registers = {"image": 6, "reg_tokens": 2}

@@ -64,6 +64,7 @@ def test_a_flat_network_whose_weights_are_loaded_can_be_planned(tmp_path):
     assert (ops[0], ops[-1]) == ("VitLoadPort_rtl", "VitLoadEnd_rtl") and len(ops) == len(model.graph.node) + 2
 
 
+@pytest.mark.whole
 def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
     """But for the weights; the dense network drops no token, and gets drops that pass all."""
     room = with_room(hardware(tmp_path, keep="0.5", seed=1), EVERYTHING)

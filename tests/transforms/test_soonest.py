@@ -104,6 +104,7 @@ def test_every_layer_works_in_one_wave(search):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
+@pytest.mark.whole
 def test_a_latency_is_the_waves_and_little_more(search):
     solved = search._sooner(None)
     assert np.all(search.problem.used_by([f.resources.amounts for f in solved.foldings]) <= search.problem.room)
