@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,9 +170,14 @@ def export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case
 
 def run(case: Case) -> ZooResult:
     """Export, check, compare."""
+    return examined(case, lambda: make(case))
+
+
+def examined(case: Case, made: Callable[[], tuple[nn.Module, tuple[int, int, int]]]) -> ZooResult:
+    """Export, check and compare the model that ``made`` gives with the shape of its images (C, H, W)."""
     started = time.monotonic()
     try:
-        model, shape = make(case)
+        model, shape = made()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             note = sound_export(model, shape, path, case)

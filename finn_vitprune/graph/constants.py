@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -81,6 +81,9 @@ def limit(shape) -> None:
         raise Reason(f"its result of shape {[int(d) for d in shape]} has more than {MAX_ELEMENTS:,} elements")
 
 
+OLD_IR = 8
+"""A version of ONNX's file format that every onnxruntime reads."""
+
 FOLDED = frozenset(
     "Abs Neg Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus Mish Swish "
     "Sin Cos Floor Ceil Round Sign Not Add Sub Mul Div Pow Min Max Mod Equal Less LessOrEqual Greater "
@@ -90,6 +93,8 @@ FOLDED = frozenset(
     "QuantizeLinear DequantizeLinear".split()
 )
 """Ops that onnx's own reference implementation computes in reasonable time."""
+BY_RUNTIME = frozenset(["Resize"])
+"""Ops for which that takes minutes, as positions of 37 x 37 patches for another image size: onnxruntime computes them."""
 
 
 def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -105,7 +110,7 @@ def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np
     op = node.op_type
     if op == "Constant" and "value" in node.attributes:
         return [node.attributes["value"]]
-    if op != "Cast" and op not in FOLDED:
+    if op != "Cast" and op not in FOLDED | BY_RUNTIME:
         raise Reason(f"{op} of constants is not computed here", "fold constants before, with onnxsim or onnxruntime")
     if op != "Constant" and not any(node.inputs):
         raise Reason(f"{op} has no inputs", "the file is damaged or was edited: export it again")
@@ -115,11 +120,27 @@ def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np
     for shape in output_shapes(node, opset, [given.get(name) for name in node.inputs]):
         limit([sum(a.size for a in given.values())] if shape is None else shape)
     try:
-        outputs = ReferenceEvaluator(as_proto(node), opsets={"": opset}).run(None, given)
+        outputs = (
+            _by_runtime(node, opset, given) if op in BY_RUNTIME else ReferenceEvaluator(as_proto(node), opsets={"": opset}).run(None, given)
+        )
     except Exception as e:  # of many types, in onnx and in NumPy
         raise ValueError(first_line(e)) from e
     assert isinstance(outputs, list)  # asked for by no name
     return outputs
+
+
+def _by_runtime(node: Node, opset: int, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Outputs of a node by onnxruntime; ``given``: its inputs by name."""
+    import onnxruntime as ort
+
+    graph = helper.make_graph(
+        [as_proto(node)], "node", [helper.make_value_info(name, _type(helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)) for name, a in given.items()],
+        [helper.make_empty_tensor_value_info(name) for name in node.outputs if name],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=OLD_IR)
+    options = ort.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, dict(given))
 
 
 def cast(array: np.ndarray, to: int) -> np.ndarray:
