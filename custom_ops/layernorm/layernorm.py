@@ -1,4 +1,4 @@
-"""Integer LayerNorm without gamma and beta (these are folded into the matrix that follows)."""
+"""Integer LayerNorm and RMSNorm without gamma and beta (these are folded into the matrix that follows)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SCALE_CYCLES = 55
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
-SCALE_BITS = 90
-"""Of a token's gain and offset."""
+GAIN_BITS, OFFSET_BITS = 37, 53
+"""Of a token's scale."""
 MOST_EXPONENT = 25
 SEED_BITS = 13
 SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
@@ -53,9 +53,10 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
     them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: tokens, smallest and largest shift that
-    the unit is made for at least.
+    the unit is made for at least. ``centred`` 0: an RMSNorm, in which 0 takes the place of S1, and which has no hardware for it.
 
-    Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
+    Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization",
+    arXiv 1910.07467; Newton iteration for 1 / sqrt(v).
     """
 
     token_wise = True
@@ -65,6 +66,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         "shift": ("i", True, 0),
         "roots": ("i", False, 1),
         "least": ("ints", False, []),
+        "centred": ("i", False, 1),
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
@@ -79,11 +81,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
         d, roots, source, target = (self.get_nodeattr(name) for name in ("channels", "roots", "inputDataType", "outputDataType"))
-        self.require(2 <= d <= MAX_CHANNELS, f"LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
+        name = "LayerNorm" if self.centred else "RMSNorm"
+        self.require(2 <= d <= MAX_CHANNELS, f"{name} over {d} channels: use 2 to {MAX_CHANNELS}")
         self.require(1 <= roots <= MOST_ROOTS, f"roots {roots}: use 1 to {MOST_ROOTS}")
         for op in self.by_encoder():
             eps = op.get_nodeattr("eps")
-            most = numerics.layernorm_largest_eps(d)
+            most = numerics.layernorm_largest_eps(d, self.centred)
             self.require(1 <= eps <= most, f"eps {eps} must be 1 to {most}, check the scale of its input")
             op.check_multiplier(MAX_SHIFT)
         self.require(source == "INT16", f"input codes are {source}, only INT16 is supported")
@@ -94,7 +97,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         """X ``[..., tokens, channels]`` to y of the same shape."""
         eps, mult, shift = (self.get_nodeattr(a) for a in ("eps", "mult", "shift"))
         bits = self.target.dtype.bitwidth()
-        return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
+        return [numerics.layernorm(inputs[0], eps, mult, shift, bits, self.centred)]
+
+    @property
+    def centred(self) -> bool:
+        """Whether the mean of a token is taken from its codes (LayerNorm)."""
+        return bool(self.get_nodeattr("centred"))
 
     def get_exp_cycles(self) -> int:
         """tokens * :attr:`token_cycles`."""
@@ -174,7 +182,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     def fifos(self) -> tuple[FifoFolding, ...]:
         """Of sums, of scales and of results."""
         tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
-        scale = SCALE_BITS + self.most_exponent.bit_length()
+        scale = GAIN_BITS + OFFSET_BITS * self.centred + self.most_exponent.bit_length()
         shapes = ((tokens + 2, self.sum_bits()), (2 * self.roots + 2, scale), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
 
@@ -182,10 +190,11 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         """Square root and control: 548 LUTs; a further root 680, each two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
         over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
         check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories. What
-        :meth:`shared_luts` says."""
+        :meth:`shared_luts` says. An RMSNorm takes less of them: 18 LUTs an adder, 55 a root, 53 a lane."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
         sums, groups = 50 * (simd - 1) + self.sum_bits(), self.groups
         luts = 548 + 680 * (self.roots - 1) + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
+        luts -= 0 if self.centred else 18 * (simd - 1) + 55 * self.roots + 53 * simd
         fifos = (fifo.resources for fifo in self.fifos())
         memories = (memory.resources for memory in (*self.memories_of_codes(), self.seed_tables()))
         return sum((*fifos, *memories), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
@@ -204,7 +213,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
             "shared": self.shared_luts(),
         }  # fmt: skip
         memories, fifos = (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos())
-        return UnitParts.of("layernorm", parts, products, memories, fifos)
+        return UnitParts.of("layernorm" if self.centred else "rmsnorm", parts, products, memories, fifos)
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""
@@ -218,8 +227,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return frame + max(eps).bit_length() + max(mult).bit_length() + shifter
 
     def sum_bits(self) -> int:
-        """Bits of S1 and S2."""
-        return 47 + 2 * numerics.clog2(self.source.channels)
+        """Bits of S1 and S2, or of S2 alone."""
+        return (47 if self.centred else 31) + (1 + self.centred) * numerics.clog2(self.source.channels)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A token is summed as it comes, then the root whose turn it is makes its scale, then it leaves."""
@@ -264,6 +273,7 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
             "LEAST_SHIFT": self.least_shift,
             "MOST_E": self.most_exponent,
             "SEED_FILE": self.memory_file("seed"),
+            **({} if self.centred else {"CENTRED": 0}),
             **self.load_parameters(),
         }
 

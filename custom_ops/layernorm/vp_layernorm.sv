@@ -5,6 +5,7 @@
 // output has a place for it.
 // Every encoder has constants of its own: SHAPES are those of vp_engine_frame, its numbers those of numbers_t. Its shift is LEAST_SHIFT
 // and more; what is more is part of a token's exponent e, MOST_E at most.
+// With CENTRED 0 it is an RMSNorm: S1 is 0, and no hardware is there for it.
 `default_nettype none
 
 module vp_layernorm #(
@@ -18,6 +19,7 @@ module vp_layernorm #(
     int unsigned MOST_E    = 25,
     parameter logic [ENCODERS*224-1:0] SHAPES = '0,
     parameter    SEED_FILE = "",
+    bit          CENTRED   = 1'b1,
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
@@ -102,7 +104,7 @@ module vp_layernorm #(
     logic [S2_WIDTH-1:0] s2;
     logic sums_valid, sums_ready;
     vp_layernorm_stats #(
-        .BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .TOKENS(HELD / BEATS)
+        .BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .TOKENS(HELD / BEATS), .CENTRED(CENTRED)
     ) stats (
         .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
@@ -122,7 +124,8 @@ module vp_layernorm #(
     logic [E_WIDTH-1:0] e;
     logic scale_valid, scale_ready;
     vp_layernorm_scales #(
-        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE)
+        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE),
+        .CENTRED(CENTRED)
     ) scales (
         .clk, .rst_n, .s1, .s2, .in_valid(sums_valid), .in_ready(sums_ready),
         .eps(constant.eps[50:0]), .mult(constant.mult[16:0]), .top(constant.top[E_WIDTH-1:0]), .known,
@@ -166,7 +169,8 @@ module vp_layernorm #(
         localparam int unsigned N = SIMD - FIRST < LANES ? SIMD - FIRST : LANES;
         logic [N*OUT_WIDTH-1:0] early;
         vp_layernorm_lanes #(
-            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(LEAST_SHIFT), .MOST_E(MOST_E), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY)
+            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(LEAST_SHIFT), .MOST_E(MOST_E), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY),
+            .CENTRED(CENTRED)
         ) lanes (
             .clk, .we(x_valid_q), .waddr(waddr_q), .wdata(x_q[FIRST*16+:N*16]), .raddr(raddr_q[g]),
             .load(load_q[RAM_LATENCY+g+:6]), .gain, .offset, .e, .y(early)

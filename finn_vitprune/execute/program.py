@@ -290,7 +290,8 @@ def _layernorm(op: VitLayerNorm, _: list[np.ndarray], device: torch.device) -> K
 
     def kernel(x: Tensor) -> list[Tensor]:
         flat = x.reshape(-1, channels).double()
-        s1, s2 = flat.sum(-1, keepdim=True), flat.square().sum(-1, keepdim=True)
+        s1 = flat.sum(-1, keepdim=True) if op.centred else flat.new_zeros(())
+        s2 = flat.square().sum(-1, keepdim=True)
         r, e = integer.reciprocal_sqrt((channels * s2 - s1 * s1).long() + eps)
         ratio = torch.ldexp((r * mult >> 16).double(), -(8 + e + shift))
         return [requantise(flat.mul_(channels).sub_(s1), ratio, target).view(x.shape)]

@@ -46,6 +46,24 @@ class Rotary(str, Enum):
     HEADS = "heads"
 
 
+class NormKind(str, Enum):
+    """What normalises tokens: LayerNorm, or RMSNorm, which divides by the root of the mean square and takes no mean from its input.
+
+    text: its name in texts. centred: whether it takes the mean from its input.
+    """
+
+    text: str
+    centred: bool
+
+    LAYER = "layernorm", "LayerNorm", True
+    RMS = "rmsnorm", "RMSNorm", False
+
+    def __new__(cls, name: str, text: str, centred: bool) -> NormKind:
+        member = str.__new__(cls, name)
+        member._value_, member.text, member.centred = name, text, centred
+        return member
+
+
 class MlpActivation(str, Enum):
     """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
@@ -102,7 +120,8 @@ class ViTConfig:
     activation its value is multiplied by (SwiGLU, GEGLU, ReGLU, GLU). ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
     the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
-    attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates.
+    attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates. ``norm``: all that is called LayerNorm here is of this
+    kind.
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
@@ -131,6 +150,7 @@ class ViTConfig:
     final_norm: bool = True
     rotary: Rotary | None = None
     pooler: PoolerShape | None = None
+    norm: NormKind = NormKind.LAYER
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}

@@ -31,7 +31,7 @@ class AttentionPool(nn.Module):
         self.out_quant = ActQuant(config.act_bits)
         self.proj = PrunedLinear(width, config.dim, config.weight_bits)
         self.proj_quant = ResidualQuant(scale)
-        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, scale)
+        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, scale, config.norm)
         self.mlp = mlp
         self.add_quant = ResidualQuant(scale)
 

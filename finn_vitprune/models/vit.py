@@ -149,11 +149,11 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
         super().__init__()
-        self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual, config.norm)
         self.attn = Attention(config, shape, residual)
         self.add1_quant = ResidualQuant(residual)
         self.drop = None if shape.keep is None else DropTokens(shape.keep, config.protected, residual)
-        self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual, config.norm)
         self.mlp = Mlp(config, shape, residual, config.gated)
         self.add2_quant = ResidualQuant(residual)
 
@@ -186,7 +186,7 @@ class PrunedViT(nn.Module):
             self.entry_scale = ActScale(2.0**-10, learned=False)
         self.patch_quant, self.prefix_quant, self.pos_quant, self.embed_quant = (ResidualQuant(self.embed_scale) for _ in range(4))
         if config.norm_pre:
-            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale)
+            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale, config.norm)
         self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
         if config.pools_mean:
@@ -195,7 +195,7 @@ class PrunedViT(nn.Module):
             self.pool = TokenMean(tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         if config.final_norm:
-            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm, config.norm)
         if config.pooler is not None:
             self.pool_scale = ActScale(2.0**-10, learned=False)
             self.attn_pool = AttentionPool(config, config.pooler, Mlp(config, config.pooler, self.pool_scale), self.pool_scale)

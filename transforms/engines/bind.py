@@ -20,7 +20,7 @@ from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
 """Layers of an encoder that works for the class token alone, and the role whose unit makes them."""
-IN_SPLIT = ("LayerNorm 1 fork", "Q input token selection")
+IN_SPLIT = ("LayerNorm 1 fork", "RMSNorm 1 fork", "Q input token selection")
 """Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
 ROTARY = "VitRotary"
 BEFORE = ("patch embedding", "token embedding")

@@ -175,7 +175,8 @@ def layernorm(lowering: Lowering, node: Node, values: list):
         raise Reason("the quantiser of a LayerNorm output is unsigned: use a signed one")
     x = lowering.stream(replace(normed.x, index=normed.index))
     eps, mult, shift = numerics.layernorm_constants(x.channels, normed.eps, x.scale, to.scale)
-    return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift)
+    own = {} if normed.centred else {"centred": 0}
+    return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift, **own)
 
 
 @RULES.rule("Quant", CodeTable)

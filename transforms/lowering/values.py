@@ -142,10 +142,30 @@ class Turned(Turning, kind="turned queries or keys"):
 
 @dataclass(frozen=True)
 class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
-    """LayerNorm (without gamma and beta) of a stream, real valued."""
+    """LayerNorm, or RMSNorm (not ``centred``), without gamma and beta, of a stream, real valued."""
 
     x: Codes
     eps: float
+    centred: bool = True
+
+
+@dataclass(frozen=True)
+class Squares(Indexed, kind="squares of a stream"):
+    """Squares of a stream that is too wide for a table, real valued."""
+
+    x: Codes
+
+
+@dataclass(frozen=True)
+class MeanSquare(Indexed, kind="a mean of squares"):
+    """Mean of the squares of every line of ``x``, which has the index ``whole``, plus ``eps``; its ``root``. A mean has the position of the
+    first element of its line.
+    """
+
+    x: Codes
+    whole: np.ndarray = field(compare=False)
+    eps: float = 0.0
+    root: bool = False
 
 
 @dataclass(frozen=True)
