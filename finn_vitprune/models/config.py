@@ -49,18 +49,19 @@ class Rotary(str, Enum):
 class NormKind(str, Enum):
     """What normalises tokens: LayerNorm, or RMSNorm, which divides by the root of the mean square and takes no mean from its input.
 
-    text: its name in texts. centred: whether it takes the mean from its input.
+    text: its name in texts. article: with one. centred: whether it takes the mean from its input.
     """
 
     text: str
+    article: str
     centred: bool
 
-    LAYER = "layernorm", "LayerNorm", True
-    RMS = "rmsnorm", "RMSNorm", False
+    LAYER = "layernorm", "LayerNorm", "a LayerNorm", True
+    RMS = "rmsnorm", "RMSNorm", "an RMSNorm", False
 
-    def __new__(cls, name: str, text: str, centred: bool) -> NormKind:
+    def __new__(cls, name: str, text: str, article: str, centred: bool) -> NormKind:
         member = str.__new__(cls, name)
-        member._value_, member.text, member.centred = name, text, centred
+        member._value_, member.text, member.article, member.centred = name, text, article, centred
         return member
 
 

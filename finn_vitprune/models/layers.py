@@ -125,7 +125,7 @@ class IntLayerNorm(nn.Module):
         """The norm of real numbers, at :meth:`effective_eps`."""
         if self.kind.centred:
             return F.layer_norm(x, (self.dim,), eps=self.effective_eps())
-        return x / (x.square().mean(-1, keepdim=True) + self.effective_eps()).sqrt()
+        return x / (x.pow(2).mean(-1, keepdim=True) + self.effective_eps()).sqrt()
 
 
 class EntryNorm(nn.Module):

@@ -76,17 +76,6 @@ class Gated(nn.Module):
         return self.w3(a * b)
 
 
-class RootMeanSquare(nn.Module):
-    """RMSNorm, written out."""
-
-    def __init__(self, width, **unused) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight
-
-
 class ChannelsLast(nn.BatchNorm1d):
     """BatchNorm in place of LayerNorm, on ``[1, N, C]``."""
 
@@ -176,7 +165,6 @@ CASES = {
     "bilinear MLP": (lambda: small_timm(mlp_layer=Gated), "Mul", "gated MLP (no activation in the gate)"),
     "ELU": (lambda: small_timm(act_layer=nn.ELU), "Elu", "activation ELU in the MLP"),
     "Mish": (lambda: small_timm(act_layer=nn.Mish), None, "activation Mish in the MLP"),
-    "RMSNorm": (lambda: small_timm(norm_layer=RootMeanSquare), None, "RMSNorm in place of LayerNorm"),
     "norm on patches without positions": (
         lambda: small_timm(pre_norm=True, pos_embed="none", class_token=False, global_pool="avg"),
         "LayerNormalization",

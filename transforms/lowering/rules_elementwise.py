@@ -74,8 +74,8 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     left = isinstance(values[0], Const)
     constant = values[0 if left else 1].value
     x = values[1 if left else 0]
-    if node.op_type == "Pow" and not left and isinstance(x, Codes) and x.bits > TABLE_BITS and constant.size == 1 and constant.item() == 2:
-        return squares(x)
+    if node.op_type == "Pow" and not left and not isinstance(x, CodeTable) and x.bits > TABLE_BITS and np.all(constant == 2):
+        return squares(lowering.stream(x))
     if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc) and len(x.shape) == 4:  # of heads
         return weighed(x, constant)
     if constant.size != 1:
@@ -86,16 +86,10 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     return replace(table, values=BINARY[node.op_type](*operands))
 
 
-def _is_square(a: CodeTable | Codes | QAcc, b: CodeTable | Codes | QAcc) -> bool:
-    """Whether a stream that is too wide for a table is multiplied by itself."""
-    codes = isinstance(a, Codes) and isinstance(b, Codes)
-    return codes and a.bits > TABLE_BITS and a.tensor == b.tensor and np.array_equal(a.index, b.index)
-
-
 @RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), (CodeTable, Codes, QAcc))
 def two_tables(lowering: Lowering, node: Node, values: list):
-    if node.op_type == "Mul" and _is_square(*values[:2]):
-        return squares(values[0])
+    if node.op_type == "Mul" and all(isinstance(v, Codes | QAcc) and v.bits > TABLE_BITS for v in values) and values[0].tensor == values[1].tensor:
+        raise Reason("a wide stream times itself", "write the squares of an RMSNorm as Pow(x, 2)")  # qonnx renames one of two equal inputs
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):
         help = rules_gate.HELP if node.op_type == "Mul" else ""

@@ -221,7 +221,7 @@ def _refuse_hidden_layers(head: Linear) -> None:
 
 def _function(part: Term) -> str:
     """The name of what keeps two linear layers from being one, or ""."""
-    return part.name if isinstance(part, Activation) else "LayerNorm" if isinstance(part, Norm) else ""
+    return part.name if isinstance(part, Activation) else part.kind.text if isinstance(part, Norm) else ""
 
 
 def _token_of(head: Linear) -> int | None:

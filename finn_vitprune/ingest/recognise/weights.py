@@ -16,7 +16,7 @@ from finn_vitprune.ingest.recognise.network import (
     RecognisedViT,
     residual_rows,
 )
-from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import EncoderShape, NormKind, PoolerShape, Pooling, Rotary, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
@@ -58,6 +58,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
+        norm=_norm_kind(network),
         norm_pre=network.entry is not None,
         final_norm=c.norm is not None,
         rotary=_rotary(weights, network),
@@ -128,14 +129,27 @@ def _same(values: list, network: FoundNetwork, what: str):
     return values[0]
 
 
-def _same_eps(network: FoundNetwork) -> float:
+def _norms(network: FoundNetwork) -> list[Norm]:
+    """Those of the encoders first."""
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)]
     pool = network.classifier.pool
-    norms += [n for n in (network.classifier.norm, network.entry, None if pool is None else pool.mlp.norm) if n is not None]
-    for norm in norms:
-        if norm.eps != norms[0].eps:
-            raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
-    return norms[0].eps
+    return norms + [n for n in (network.classifier.norm, network.entry, None if pool is None else pool.mlp.norm) if n is not None]
+
+
+def _norm_kind(network: FoundNetwork) -> NormKind:
+    first, *others = _norms(network)
+    for norm in others:
+        if norm.kind is not first.kind:
+            raise NotRecognised.at(norm, f"{norm.kind.article}, where the first norm is {first.kind.article}", "one kind for all")
+    return first.kind
+
+
+def _same_eps(network: FoundNetwork) -> float:
+    first, *others = _norms(network)
+    for norm in others:
+        if norm.eps != first.eps:
+            raise NotRecognised.at(norm, f"eps {norm.eps:g} of {norm.kind.article}, {first.eps:g} of the first one", "one eps for all")
+    return first.eps
 
 
 # --- the tensors ---------------------------------------------------------------------------------
@@ -155,7 +169,9 @@ def _embedding_weights(network: FoundNetwork) -> dict[str, np.ndarray]:
 
 def _norm(weights: dict[str, np.ndarray], name: str, norm: Norm) -> None:
     weights[f"{name}.weight"] = np.ones(norm.columns, np.float32) if norm.gamma is None else norm.gamma
-    weights[f"{name}.bias"] = np.zeros(norm.columns, np.float32) if norm.beta is None else norm.beta
+    beta = np.zeros(norm.columns, np.float32) if norm.beta is None else norm.beta
+    if norm.kind is NormKind.LAYER or beta.any():  # an RMSNorm has none as a rule
+        weights[f"{name}.bias"] = beta
 
 
 def _linear(weights: dict[str, np.ndarray], name: str, layer: Linear) -> None:
