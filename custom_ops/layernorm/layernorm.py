@@ -26,7 +26,7 @@ MULTIPLIER_CYCLES = 5
 MOST_ROOTS = 3
 LOAD_CYCLES = 8
 """Cycles in which a token's scale goes to the lanes, besides one a group."""
-PASS_LUTS = 60
+PASS_LUTS = 10
 """Of the scale of rows that are passed."""
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""

@@ -147,7 +147,7 @@ module vp_layernorm #(
             if (!rst_n) begin
                 row_q  <= '0;
                 pass_q <= 1'b0;
-            end else if (scale_ready) begin
+            end else if (scale_valid && scale_ready) begin  // a load from before a reset takes no scale
                 row_q  <= row_q == ROW_W'(ROWS - 1) ? '0 : row_q + 1'b1;
                 pass_q <= row_q != ROW_W'(ROWS - 1) && row_q >= ROW_W'(ROWS - PASSED - 1);
             end

@@ -16,7 +16,7 @@ from tests.sampling import sampled, spread
 def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3, centred=1):
     """Node attributes for an output scale of 1 / ``inverse``; ``centred`` 0: of an RMSNorm."""
     mult, shift = numerics.snap_ratio(inverse or (24.0 if out == "INT8" else 2.5))
-    return {
+    common = {
         "tokens": tokens,
         "channels": channels,
         "SIMD": simd,
@@ -25,7 +25,8 @@ def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3, c
         "mult": int(mult),
         "shift": shift,
         "outputDataType": out,
-    } | ({} if centred else {"centred": 0})
+    }
+    return common if centred else common | {"centred": 0}
 
 
 def tokens_of_all_spreads(frames, tokens, channels, seed=1):
@@ -246,6 +247,51 @@ def test_encoders_that_share_a_unit_round_a_single_bit_above_a_tie_up():
     check_shared("VitLayerNorm", uses, patterns=())
 
 
+HEADS = [
+    # tokens, channels, SIMD, output, roots; rows of a token, of which are passed, LayerNorm, 1 / output scale
+    pytest.param(7, 48, 4, "INT8", 3, 6, 3, 1, 24.0, id="three heads and their values"),
+    pytest.param(5, 32, 8, "INT4", 3, 4, 2, 0, 2.5, id="an RMSNorm, a head a beat, 4 bits"),
+    pytest.param(6, 24, 8, "INT8", 2, 3, 0, 1, 24.0, id="heads without values"),
+    pytest.param(5, 36, 1, "INT8", 1, 3, 1, 1, 24.0, id="one value for two heads"),
+    pytest.param(4, 8, 2, "INT4", 3, 2, 1, 0, 20000.0, id="a shift below the one of passed rows"),
+]
+
+
+def head_inputs(tokens, channels, simd, out, roots, rows, passed, centred, inverse, frames=3):
+    """Op type, attributes and tokens of heads, of which the last ones of each token are passed; these have every code of a tie."""
+    shape = attrs(tokens, channels, simd, out, 1000, inverse, roots, centred) | {"rows": rows, "passed": passed}
+    x = tokens_of_all_spreads(frames, tokens * rows, channels // rows).reshape(frames, tokens, rows, -1)
+    if passed:
+        values = x[:, :, rows - passed :]
+        step = 1 << (8 if out == "INT8" else 12)
+        values[:] = np.random.default_rng(5).integers(-32768, 32768, values.shape) // (step // 4) * (step // 4)
+    return "VitLayerNorm", shape, [x.reshape(frames, tokens, channels)]
+
+
+@pytest.mark.parametrize("tokens, channels, simd, out, roots, rows, passed, centred, inverse", spread(HEADS, 4))
+def test_heads_have_norms_of_their_own_and_values_pass(tokens, channels, simd, out, roots, rows, passed, centred, inverse):
+    """By hand: every head as a token of its own, values rounded to the upper bits."""
+    op_type, shape, streams = head_inputs(tokens, channels, simd, out, roots, rows, passed, centred, inverse)
+    checked = check_op(op_type, shape, streams)
+    [found] = checked.built.expected(streams)
+    split, made = (a.reshape(*a.shape[:2], rows, -1) for a in (streams[0], found))
+    alone, _ = build_node("VitLayerNorm", {**shape, "tokens": tokens * rows, "channels": channels // rows, "rows": 1, "passed": 0})
+    [normed] = alone.compute(split.reshape(len(found), tokens * rows, -1))
+    assert np.array_equal(made[:, :, : rows - passed], normed.reshape(made.shape)[:, :, : rows - passed])
+    bits = int(out[3:])
+    values = np.clip(np.rint(split[:, :, rows - passed :] / 2.0 ** (16 - bits)), -(1 << bits - 1), (1 << bits - 1) - 1)
+    assert np.array_equal(made[:, :, rows - passed :], values)
+    op, beats = checked.built.op, channels // rows // simd
+    assert op.get_exp_cycles() == tokens * rows * max(beats, 36 // roots)
+    assert set(op.widths) == {d for d in range(1, channels) if channels // rows % d == 0}
+    [times] = op.pass_times([TokenTimes.steady(tokens, channels // simd)])
+    assert checked.latency == times.last[-1] + 1
+
+
+def test_estimates_of_heads_agree_with_yosys(tmp_path):
+    check_estimates("VitLayerNorm", head_inputs(30, 64, 4, "INT8", 2, 4, 2, 1, 24.0)[1], tmp_path)
+
+
 RMS_SHARED = [(48, 4, "INT8", [(17, 1000, 24.0), (9, 70000, 11.0), (1, 1, 50.0)]), (16, 4, "INT8", [(4, 1, 60000.0), (5, 1, 2.0**-12)])]
 
 
@@ -278,8 +324,11 @@ def test_all_that_is_inside_is_counted():
         ({"channels": 1665}, "1665 channels: use 2 to 1664"),
         ({"channels": 1664, "eps": numerics.layernorm_largest_eps(1664) + 1}, "eps 1530610916356096 must be 1 to 1530610916356095"),
         ({"eps": 0}, "eps 0 must be"),
-        ({"channels": 1664, "centred": 0, "eps": numerics.layernorm_largest_eps(1664, False) + 1}, "eps 1530519766040576 must be 1 to"),
+        ({"channels": 1664, "centred": 0, "eps": numerics.layernorm_largest_eps(1664, False) + 1}, "eps 1530520185864192 must be 1 to"),
         ({"channels": 1665, "centred": 0}, "RMSNorm over 1665 channels"),
+        ({"rows": 3}, "3 rows, 0 of them passed, in 8 channels"),
+        ({"rows": 4, "passed": 4}, "4 rows, 4 of them passed"),
+        ({"rows": 4, "SIMD": 4}, "SIMD 4 does not divide the 2 channels of a row"),
         ({"mult": 1 << 17}, "mult 131072"),
         ({"shift": 30}, "shift 30 0 to 29"),
         ({"roots": 0}, "roots 0: use 1 to 3"),

@@ -42,6 +42,7 @@ LAYERNORM = Unit(
         _random("RMSNorm, three roots in turn", 17, 48, 4, "INT8", centred=0),
         _random("RMSNorm, a token a beat", 7, 24, 24, "INT4", centred=0),
         SelfCheck("RMSNorm, extreme tokens", partial(layernorm.extreme_inputs, centred=0), {"patterns": (), "interval": False}),
+        *(SelfCheck(case.id, partial(layernorm.head_inputs, *case.values)) for case in layernorm.HEADS if case.values[6]),
         SelfCheck("slow sink", partial(layernorm.inputs, 6, 48, 12, "INT8"), more=layernorm.check_slow_sink),
     ),
     written=(("vp_copy.sv", "copy_q <= in;", "copy_q <= copy_q;"), ("vp_copy.sv", "assign out = copy_q;", "assign out = in;")),
