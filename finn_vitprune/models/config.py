@@ -122,12 +122,12 @@ class ViTConfig:
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
     the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
     attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates. ``norm``: all that is called LayerNorm here is of this
-    kind.
+    kind. ``qk_norm``: queries and keys have one of this kind, over the channels of each head; None: they have none.
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
             width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it, or with ``gated``; attention to the patches
-            where prefix tokens are ranked and may be dropped.
+            where prefix tokens are ranked and may be dropped; ``qk_norm`` over heads of one channel, or with ``rotary``.
     """
 
     image_size: int
@@ -152,11 +152,14 @@ class ViTConfig:
     rotary: Rotary | None = None
     pooler: PoolerShape | None = None
     norm: NormKind = NormKind.LAYER
+    qk_norm: NormKind | None = None
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}
         if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
+        if self.qk_norm is not None and (self.rotary is not None or self.head_dim < 2):
+            raise ValueError("QK-norm needs heads of two channels or more, and queries and keys that are not turned")
         if self.pooling.attends != (self.pooler is not None):
             raise ValueError(
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"

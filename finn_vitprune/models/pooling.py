@@ -35,6 +35,11 @@ class AttentionPool(nn.Module):
         self.mlp = mlp
         self.add_quant = ResidualQuant(scale)
 
+    @property
+    def multiplied(self) -> tuple[ActQuant, ActQuant]:
+        """The quantisers of the query and of the keys."""
+        return self.q_quant, self.k_quant
+
     def forward(self, x: Tensor) -> Tensor:
         """x ``[B, N, D]`` -> ``[B, 1, D]`` on the grid of the pooling's residual stream."""
         heads = (len(x), x.shape[1], self.heads, self.head_dim)

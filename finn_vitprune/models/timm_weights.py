@@ -64,6 +64,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         rotary=None,
         pooler=_pooler(model),
         norm=norm,
+        qk_norm=_norm_kind(block.attn.q_norm),
         **bits,
     )
 
@@ -174,7 +175,11 @@ def _unsupported(model: nn.Module) -> str | None:
         (height != width, f"images of {height} x {width} are not square"),
         (pool not in POOLINGS, f"global_pool is {pool!r}, not {', '.join(map(repr, POOLINGS))}"),
         (model.num_prefix_tokens > MAX_PREFIX, f"it has {model.num_prefix_tokens} prefix tokens, at most {MAX_PREFIX} can be"),
-        (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
+        (
+            not isinstance(block.attn.q_norm, nn.Identity) and _norm_kind(block.attn.q_norm) is None,
+            f"its queries have a {type(block.attn.q_norm).__name__}, not {' or '.join(kind.text for kind in NormKind)}",
+        ),
+        (not isinstance(block.attn.norm, nn.Identity), "its attention has a norm before the projection"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (
             _activation(block.mlp.act) is None,
@@ -192,8 +197,8 @@ def _unsupported(model: nn.Module) -> str | None:
 def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
     """Load a timm state dict into ``model`` (which must have all heads and neurons of it).
 
-    Gamma and beta of every norm go into the following matrix and bias (of the one before the encoders: into its own), 1/sqrt(D') into W_q and
-    b_q, ``(pixel / 255 - mean) / std`` into the patch embedding.
+    Gamma and beta of every norm go into the following matrix and bias (of the one before the encoders, and of those of queries and keys, into
+    its own), 1/sqrt(D') into W_q and b_q or into that of the queries' norm, ``(pixel / 255 - mean) / std`` into the patch embedding.
 
     Args:
         state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
@@ -237,8 +242,15 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     for i, block in enumerate(model.blocks):
         linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
         rows = slice(0, block.attn.heads * c.head_dim)
-        block.attn.qkv.weight[rows] *= c.head_dim**-0.5
-        block.attn.qkv.bias[rows] *= c.head_dim**-0.5
+        if (norm := block.attn.qk_norm) is None:
+            block.attn.qkv.weight[rows] *= c.head_dim**-0.5
+            block.attn.qkv.bias[rows] *= c.head_dim**-0.5
+        else:
+            place, heads = f"blocks.{i}.attn", block.attn.heads
+            used.update({f"{place}.k_norm.bias"} & state.keys())  # softmax does not see it
+            of_keys = take(f"{place}.k_norm.weight", (c.head_dim,)) * c.head_dim**-0.5
+            gamma, offset = take(f"{place}.q_norm.weight", (c.head_dim,)), beta(f"{place}.q_norm")
+            norm.scale.set((gamma * of_keys).repeat(heads), (offset * of_keys).repeat(heads))
         if block.attn.rotary:
             angles = block.attn.angles
             angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))

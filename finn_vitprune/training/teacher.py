@@ -73,6 +73,7 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         reg_tokens=m.registers,
         global_pool=m.pool,
         norm_layer=norm,
+        qk_norm=m.qk_norm,
     )
     if m.pool == "map":
         teacher.attn_pool = AttentionPoolLatent(

@@ -61,6 +61,7 @@ class Drawn:
     pool_heads: tuple[int, int] | None = None
     gated: bool = False
     norm: str = NormKind.LAYER.value
+    qk_norm: str | None = None
 
     @property
     def config(self) -> ViTConfig:
@@ -73,6 +74,7 @@ class Drawn:
             activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
             pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
             gated=self.gated, norm=NormKind(self.norm),
+            qk_norm=None if self.qk_norm is None else NormKind(self.qk_norm),
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -187,6 +189,13 @@ def draw_rms_norm(seed: int) -> DrawnDesign:
     return replace(design, network=network, loads="another" if seed % 4 == 2 else "")
 
 
+def draw_qk_norm(seed: int) -> DrawnDesign:
+    """Norms of queries and keys, RMSNorm at even seeds; other norms are of the same kind but at every third one."""
+    design, kinds = draw_network(seed), (NormKind.RMS.value, NormKind.LAYER.value)
+    network = replace(design.network, qk_norm=kinds[seed % 2], norm=kinds[(seed + (seed % 3 == 0)) % 2])
+    return replace(design, network=network)
+
+
 def draw_prefix(seed: int) -> DrawnDesign:
     """As :func:`draw_engines`, with several tokens beside the patches and, whatever is pooled, with token drops."""
     design, rng = draw_engines(seed), np.random.default_rng((seed, 4))
@@ -227,6 +236,7 @@ def draw_design(seed: int) -> DrawnDesign:
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
+QK_NORMS = Kind("qk-norms", draw_qk_norm)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

@@ -80,6 +80,11 @@ def bind(model: ModelWrapper, engines: int | Sequence[int], embeds: str = "") ->
             "engines: encoders with rotary position embedding cannot share units yet (VitRotary has the table of one encoder): "
             "build with hardware for every encoder, without --engines"
         )
+    if max(sizes) > 1 and any(kind_of(n) == "VitLayerNorm" and getCustomOp(n).get_nodeattr("passed") for n in model.graph.node):
+        raise UserError(
+            "engines: encoders with QK-norm cannot share units yet (a norm of heads has those of one encoder): "
+            "build with hardware for every encoder, without --engines"
+        )
     ends = list(accumulate(sizes))
     dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
     found = EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))

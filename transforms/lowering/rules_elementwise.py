@@ -75,7 +75,7 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     constant = values[0 if left else 1].value
     x = values[1 if left else 0]
     if node.op_type == "Pow" and not left and not isinstance(x, CodeTable) and x.bits > TABLE_BITS and np.all(constant == 2):
-        return squares(lowering.stream(x))
+        return squares(lowering, x)
     if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc) and len(x.shape) == 4:  # of heads
         return weighed(x, constant)
     if constant.size != 1:

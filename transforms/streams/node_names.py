@@ -113,8 +113,12 @@ class _Block:
     @property
     def start(self) -> str:
         """Name of the first node, which reads what leaves the block before: the LayerNorm before the attention where it pools."""
-        norms = [n.name for n in self.ahead if kind_of(n) == "VitLayerNorm"]
-        return norms[-1] if self.pools and norms else self.fork
+        return self.norms[-1] if self.pools and self.norms else self.fork
+
+    @property
+    def norms(self) -> list[str]:
+        """Names of the LayerNorms before the attention: the encoder's, then of queries and keys if they have some."""
+        return [n.name for n in self.ahead if kind_of(n) == "VitLayerNorm"]
 
     @property
     def matrices(self) -> list[str]:
@@ -218,6 +222,8 @@ class _Naming:
         if kind == "BlockSparseMVAU":
             return self._matrix(block, node)
         if kind == "VitLayerNorm":
+            if block.attends and node.name not in block.norms[:1]:
+                return f"{'K' if kind_of(self._feeds(node).consumer) == 'PrunedAttention' else 'Q'} {_norm(node)}"
             return f"{_norm(node)} {1 if block.attends else 2}"
         if kind == "VitAdd" or node.name == block.fork:
             return f"{block.layer} {word_of(kind)}"
@@ -238,6 +244,8 @@ class _Naming:
         if not block.attends:
             place = block.matrices.index(node.name) + 1
             return f"MLP {place}" if len(block.matrices) > 1 else "MLP"
+        if any(self._unit_before(edge).name in block.norms[1:] for edge in self.before[node.name]):
+            return "Q scale"
         return self._fed(block, node)
 
     def _fed(self, block: _Block, node: NodeProto) -> str:

@@ -59,6 +59,9 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
+    values.HeadNorm: Mapped(NORM),
+    values.NormedHeads: Mapped(NORM),
+    values.RoundedHeads: Mapped(NORM),
     values.Squares: Mapped(NORM),
     values.MeanSquare: Mapped(NORM),
     values.Weighed: Mapped(ROTARY),
@@ -137,7 +140,7 @@ class NodeByNode:
                 squares = i
             elif kind is values.Normed:
                 found.append(i if squares is None else squares)
-                squares = None
+            squares = None if kind in (values.Normed, values.HeadNorm) else squares
         return found
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
@@ -248,7 +251,8 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         rotary=Rotary.SHARED if ops("VitRotary") else None,
         gated=bool(ops("VitGate")),
         pooler=pooler,
-        norm=NormKind.LAYER if all(op.centred for op in ops("VitLayerNorm")) else NormKind.RMS,
+        norm=NormKind.RMS if "RMSNorm 1" in layers else NormKind.LAYER,
+        qk_norm=next((kind for kind in NormKind if f"K {kind.text}" in layers), None),
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention[: len(shapes)]))
 
