@@ -67,6 +67,7 @@ def timm_of(vit) -> nn.Module:
         num_heads=vit.config.encoders[0].heads,
         mlp_ratio=vit.config.encoders[0].neurons / vit.config.dim,
         act_layer=vit.config.activation.value,
+        qk_norm=vit.config.qk_norm is not None,
         norm_layer=partial(NORMS[vit.config.norm][0], eps=vit.config.eps),
     )
     if vit.config.prefix == 2:

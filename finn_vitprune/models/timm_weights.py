@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, NormKind, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.pooling import AttentionPool
-from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
+from finn_vitprune.models.vit import ACTIVATIONS, Attention, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
@@ -240,21 +240,7 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     if c.norm_pre:
         model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), beta("norm_pre"))
     for i, block in enumerate(model.blocks):
-        linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
-        rows = slice(0, block.attn.heads * c.head_dim)
-        if (norm := block.attn.qk_norm) is None:
-            block.attn.qkv.weight[rows] *= c.head_dim**-0.5
-            block.attn.qkv.bias[rows] *= c.head_dim**-0.5
-        else:
-            place, heads = f"blocks.{i}.attn", block.attn.heads
-            used.update({f"{place}.k_norm.bias"} & state.keys())  # softmax does not see it
-            of_keys = take(f"{place}.k_norm.weight", (c.head_dim,)) * c.head_dim**-0.5
-            gamma, offset = take(f"{place}.q_norm.weight", (c.head_dim,)), beta(f"{place}.q_norm")
-            norm.scale.set((gamma * of_keys).repeat(heads), (offset * of_keys).repeat(heads))
-        if block.attn.rotary:
-            angles = block.attn.angles
-            angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))
-        linear(block.attn.proj, f"blocks.{i}.attn.proj")
+        _load_attention(block.attn, f"blocks.{i}", c.head_dim, take, linear, beta)
         for row, name in enumerate(("fc1_g", "fc1_x") if c.gated else ("fc1",)):
             linear(block.mlp.fc1, f"blocks.{i}.mlp.{name}", f"blocks.{i}.norm2", slice(row, None, block.mlp.rows))
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
@@ -264,6 +250,25 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
+
+
+def _load_attention(
+    attn: Attention, place: str, head_dim: int, take: Callable[..., Tensor], linear: Callable[..., None], beta: Callable[[str], Tensor]
+) -> None:
+    """Attention of the encoder ``place``; 1/sqrt(D') goes into W_q, or into the scale of the queries' norm."""
+    linear(attn.qkv, f"{place}.attn.qkv", f"{place}.norm1")
+    linear(attn.proj, f"{place}.attn.proj")
+    if (norm := attn.qk_norm) is None:
+        rows = slice(0, attn.heads * head_dim)
+        attn.qkv.weight[rows] *= head_dim**-0.5
+        attn.qkv.bias[rows] *= head_dim**-0.5
+    else:
+        beta(f"{place}.attn.k_norm")  # softmax does not see it
+        of_keys = take(f"{place}.attn.k_norm.weight", (head_dim,)) * head_dim**-0.5
+        gamma, offset = take(f"{place}.attn.q_norm.weight", (head_dim,)), beta(f"{place}.attn.q_norm")
+        norm.scale.set((gamma * of_keys).repeat(attn.heads), (offset * of_keys).repeat(attn.heads))
+    if attn.rotary:
+        attn.angles.set(*(take(f"{place}.attn.rotary.{name}", attn.angles.shape) for name in ("cos", "sin")))
 
 
 def _norm_before_head(config: ViTConfig) -> str | None:

@@ -29,7 +29,7 @@ FORMS = {
 class Written(nn.Module):
     """RMSNorm, written out, with a beta or without."""
 
-    def __init__(self, width, form="rsqrt", beta=False, eps=1e-6) -> None:
+    def __init__(self, width, form="rsqrt", beta=False, eps=1e-6, **unused) -> None:
         super().__init__()
         self.form, self.eps = FORMS[form], eps
         self.weight = nn.Parameter(torch.ones(width))
@@ -83,7 +83,7 @@ def test_it_comes_back_with_its_weights(name, tmp_path):
 class OfOther(nn.Module):
     """A tensor over the root mean square of another one."""
 
-    def __init__(self, width) -> None:
+    def __init__(self, width, **unused) -> None:
         super().__init__()
         self.other = nn.Linear(width, width)
 

@@ -341,7 +341,9 @@ def merged_columns(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
     )
 
 
-def record_columns(lowering: Lowering, value: QAcc | Turned | OfHeads, tensor: str, channels: int, places: np.ndarray, columns: np.ndarray) -> None:
+def record_columns(
+    lowering: Lowering, value: QAcc | Turned | OfHeads, tensor: str, channels: int, places: np.ndarray, columns: np.ndarray
+) -> None:
     """Note where the QONNX tensor of ``value`` (in any layout) lies in a stream of ``channels``: ``columns`` of its product in ``places``."""
     tokens = value.acc.x.tokens
     place = np.full(len(value.acc.bias), -1)

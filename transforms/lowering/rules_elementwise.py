@@ -88,7 +88,11 @@ def with_constant(lowering: Lowering, node: Node, values: list):
 
 @RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), (CodeTable, Codes, QAcc))
 def two_tables(lowering: Lowering, node: Node, values: list):
-    if node.op_type == "Mul" and all(isinstance(v, Codes | QAcc) and v.bits > TABLE_BITS for v in values) and values[0].tensor == values[1].tensor:
+    if (
+        node.op_type == "Mul"
+        and all(isinstance(v, Codes | QAcc) and v.bits > TABLE_BITS for v in values)
+        and values[0].tensor == values[1].tensor
+    ):
         raise Reason("a wide stream times itself", "write the squares of an RMSNorm as Pow(x, 2)")  # qonnx renames one of two equal inputs
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):

@@ -143,6 +143,7 @@ def structure_text(found: Structure) -> str:
         f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, "
         f"{'gated MLPs of width' if c.gated else 'MLP width'} {widths}, "
         f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'' if c.norm is NormKind.LAYER else c.norm.text + ', '}"
+        f"{'' if c.qk_norm is None else c.qk_norm.text + ' of queries and keys, '}"
         f"{(c.norm.text + ' before the encoders, ') * c.norm_pre}"
         f"{'' if c.rotary is None else 'rotary positions, '}"
         f"{'' if c.final_norm else 'no ' + c.norm.text + ' after them, '}"

@@ -11,7 +11,7 @@ from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional, ordered
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Linear, Mean, Norm, Statistic, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Attended, HeadNorm, Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.normal_form.views import as_rows, is_whole, plain, whole_rows
 from finn_vitprune.models.config import NormKind
 
@@ -38,30 +38,57 @@ def rms_normalization(state: Normaliser, node: Node, values: list):
     return _norm(state, plain(state, values[0]), eps, optional(node, values, 1), None, kind=NormKind.RMS)
 
 
-def _norm(
-    state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = (), kind: NormKind = NormKind.LAYER
-) -> View:
-    found = whole_rows(x)
-    if found is None:
-        _refuse_part(state, x, kind)
+def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = (), kind: NormKind = NormKind.LAYER) -> View:
+    found, width = whole_rows(x), x.shape[-1]
+    of_heads = isinstance(x.term, Linear) and (found is None or x.index.ndim == 4)
+    if found is None and not of_heads:
+        state.reject(f"{kind.text} over {width} of the {x.term.columns} channels of a token")
         return x
     gamma, beta = (None if a is None else np.asarray(a, np.float32).reshape(-1) for a in (gamma, beta))
     for array in (gamma, beta):
-        if array is not None and len(array) != x.term.columns:
-            raise Reason(f"gamma or beta of {len(array)} entries for {x.term.columns} channels", DAMAGED)
+        if array is not None and len(array) != width:
+            raise Reason(f"gamma or beta of {len(array)} entries for {width} channels", DAMAGED)
     eps = float(f"{eps:.6g}")  # of a float32: 1e-06, not 9.99999997e-07
+    if of_heads:
+        return _head_norm(state, x, gamma, beta, eps, absorbed, kind)
+    assert found is not None
     made = Norm(found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, kind=kind, absorbed=absorbed)
     return View(ordered(x.shape), made)
 
 
-def _refuse_part(state: Normaliser, x: View, kind: NormKind) -> None:
-    if isinstance(x.term, Linear):
-        state.reject(
-            f"QK-norm: {kind.article} over {x.shape[-1]} channels of one head, of {x.term.columns} of the layer",
-            "the hardware multiplies queries and keys as they are: use a model without QK-norm",
-        )
-    else:
-        state.reject(f"{kind.text} over {x.shape[-1]} of the {x.term.columns} channels of a token")
+def _head_norm(state: Normaliser, x: View, gamma, beta, eps: float, absorbed: tuple[Term, ...], kind: NormKind) -> View:
+    """Of queries or keys, head by head."""
+    width, layer = x.shape[-1], x.term
+    assert isinstance(layer, Linear)
+    if not _side_by_side(x):
+        raise Reason(f"QK-norm: {kind.article} over {width} channels that are not side by side", "normalise the channels of a head")
+    made = HeadNorm(
+        layer.rows, layer.columns, state.node, x=layer, width=width, gamma=gamma, beta=beta, eps=eps, kind=kind, absorbed=absorbed
+    )  # fmt: skip
+    return View(x.index, made)
+
+
+def _side_by_side(x: View) -> bool:
+    lines = x.index.reshape(-1, x.shape[-1])
+    return np.array_equal(lines, lines[:, :1] + np.arange(x.shape[-1]))
+
+
+def by_channel_of_heads(view: View, array: np.ndarray) -> np.ndarray:
+    """A constant that normalised queries or keys meet, as one number for each channel of a head.
+
+    Raises:
+        Reason: it differs from head to head or from token to token.
+    """
+    assert isinstance(view.term, HeadNorm)
+    width = view.term.width
+    if np.broadcast_shapes(array.shape, view.shape) == view.shape and view.shape[-1] == width and _side_by_side(view):
+        lines = np.broadcast_to(array, view.shape).reshape(-1, width)
+        if np.array_equal(lines, np.broadcast_to(lines[:1], lines.shape)):
+            return lines[0]
+    raise Reason(
+        f"QK-norm: a table of shape {list(array.shape)} meets normalised queries or keys, as rotary position embedding has it",
+        "use a model with one of the two, whose norms have one gamma and beta for all heads",
+    )
 
 
 @RULES.rule("BatchNormalization", View)
@@ -177,7 +204,9 @@ def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
             raise Reason("an RMSNorm divides by the root of the mean square of another tensor")
         return _norm(state, source, eps, None, None, absorbed=(statistic,), kind=NormKind.RMS)
     if not isinstance(x.term, Statistic) or x.term.kind != "centred" or x.fn is not None or not is_whole(x):
-        raise Reason("a LayerNorm divides something else than its centred input", "use LayerNorm, or RMSNorm, which divides by the mean square")
+        raise Reason(
+            "a LayerNorm divides something else than its centred input", "use LayerNorm, or RMSNorm, which divides by the mean square"
+        )
     if x.term.x.term is not statistic.x.term or not np.array_equal(x.term.x.index.reshape(-1), statistic.x.index.reshape(-1)):
         raise Reason("a LayerNorm divides by the variance of another tensor")
     source = x.term.x.moved(lambda a: a.reshape(x.shape))

@@ -169,6 +169,18 @@ class Norm(Term):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class HeadNorm(Term):
+    """LayerNorm or RMSNorm of heads: of parts of ``width`` columns, side by side, of the rows of ``x``. Gamma and beta ``[width]`` serve all."""
+
+    x: Linear
+    width: int
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
+    eps: float
+    kind: NormKind
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Activation(Term):
     """An element-wise function by name (:data:`finn_vitprune.ingest.normal_form.functions.KNOWN`)."""
 
