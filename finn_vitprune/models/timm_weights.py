@@ -179,6 +179,10 @@ def _unsupported(model: nn.Module) -> str | None:
             not isinstance(block.attn.q_norm, nn.Identity) and _norm_kind(block.attn.q_norm) is None,
             f"its queries have a {type(block.attn.q_norm).__name__}, not {' or '.join(kind.text for kind in NormKind)}",
         ),
+        (
+            _norm_kind(block.attn.k_norm) is not _norm_kind(block.attn.q_norm),
+            f"its keys have a {type(block.attn.k_norm).__name__}, its queries a {type(block.attn.q_norm).__name__}",
+        ),
         (not isinstance(block.attn.norm, nn.Identity), "its attention has a norm before the projection"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (

@@ -103,7 +103,7 @@ def test_an_rmsnorm_takes_as_long_and_equals_its_golden_model(tokens, channels, 
     assert np.abs(found - np.clip(real, *((-8, 7) if out == "INT4" else (-128, 127)))).max() < 0.5 + 1e-3
 
 
-SCALES = {"saturates": (1, 60000.0), "largest eps": ((1 << 51) - 1, 24.0), "largest shift": (1, 2.0**-12), "small outputs": (1 << 20, 0.5)}
+SCALES = {"saturates": (1, 60000.0), "largest eps": ((1 << 51) - 1, 24.0), "largest shift": (1, 2.0**-13), "small outputs": (1 << 20, 0.5)}
 
 
 def scaled_inputs(eps, inverse):
@@ -130,9 +130,9 @@ def extreme_inputs(inverse=None, d=1024, eps=1, centred=1):
 
 
 EXTREMES = {
-    "as a rule": (), "the largest shift of the largest exponent": (2.0**-12,), "the widest token": (None, WIDEST),
-    "the widest token, largest eps and shift": (2.0**-12, WIDEST, numerics.layernorm_largest_eps(WIDEST)),
-    "the widest token of an RMSNorm, largest eps and shift": (2.0**-12, WIDEST, numerics.layernorm_largest_eps(WIDEST, False), 0),
+    "as a rule": (), "the largest shift of the largest exponent": (2.0**-13,), "the widest token": (None, WIDEST),
+    "the widest token, largest eps and shift": (2.0**-13, WIDEST, numerics.layernorm_largest_eps(WIDEST)),
+    "the widest token of an RMSNorm, largest eps and shift": (2.0**-13, WIDEST, numerics.layernorm_largest_eps(WIDEST, False), 0),
 }  # fmt: skip
 
 
