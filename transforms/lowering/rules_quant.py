@@ -10,7 +10,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Indexed, Rules, constant
-from finn_vitprune.transforms.lowering import rules_gate, rules_rotary
+from finn_vitprune.transforms.lowering import rules_gate, rules_norm, rules_rotary
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype
 from finn_vitprune.transforms.lowering.rules_attention import build_attention
 from finn_vitprune.transforms.lowering.values import (
@@ -187,6 +187,8 @@ def head_norm(lowering: Lowering, node: Node, values: list):
     normed, to = values[0], _activation(node, values)
     if not to.signed:
         raise Reason("the quantiser of normalised queries or keys is unsigned: use a signed one")
+    if not np.array_equal(rules_norm.lines_of(normed.index), rules_norm.lines_of(normed.x.index)):
+        raise Reason("heads are cut or joined between their norm and its quantiser")
     return NormedHeads(
         normed.index, normed.x, to.scale, to.bits, node.outputs[0], normed.index, eps=normed.eps, centred=normed.centred
     )  # fmt: skip
