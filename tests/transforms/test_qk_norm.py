@@ -16,6 +16,7 @@ from finn_vitprune.complexity.formulas import counted
 from finn_vitprune.complexity.modules import count_model, pruned_by_score
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute.golden import run as golden_run
+from finn_vitprune.execute.golden import saturations
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.export.gate import record
 from finn_vitprune.ingest.check.answers import Mapped
@@ -148,6 +149,20 @@ def test_check_says_what_the_nodes_become(tmp_path):
     rows = [row for row in checked.rows if "blocks.1." in row.node and row.op_type in ("Pow", "ReduceMean", "Sqrt", "Div")]
     assert {row.place for row in rows} == {2}
     assert {row.answer for row in rows if "qk_norm.k_norm" in row.node} == {Mapped("VitLayerNorm")}
+
+
+def test_clipped_values_beside_keys_are_no_saturations():
+    lowered = lower(qonnx_of(frozen()[0])).model
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    values = golden_run(lowered, {lowered.graph.input[0].name: pixels})
+    before = saturations(lowered, values)
+    norm = next(node for node in lowered.get_nodes_by_op_type("VitLayerNorm") if getCustomOp(node).get_nodeattr("passed"))
+    codes = values[norm.input[0]].copy()
+    half = codes.shape[-1] // 2
+    codes[..., half:] = 32767
+    assert saturations(lowered, values | {norm.input[0]: codes}) == before
+    codes[..., half - 1] = -32768
+    assert saturations(lowered, values | {norm.input[0]: codes}) == before + codes[..., 0].size
 
 
 def test_formula_and_count_agree():
