@@ -130,7 +130,7 @@ def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpAct
     return next((text for bad, text in checks if bad), None)
 
 
-def _norm_kind(module: nn.Module) -> NormKind | None:
+def _norm_kind(module: object) -> NormKind | None:
     """Which one a module is; None of others."""
     return next((kind for kind, classes in NORMS.items() if isinstance(module, classes)), None)
 

@@ -104,7 +104,9 @@ def test_norms_of_queries_and_keys_come_back_with_their_weights(name, tmp_path):
     kind = NormKind.RMS if "norm_layer" in options else NormKind.LAYER
     assert (vit.config.qk_norm, vit.config.norm, len(vit.weights["blocks.1.attn.k_norm.weight"])) == (kind, kind, vit.config.head_dim)
     for part in ("q_norm", "k_norm"):
-        assert np.allclose(vit.weights[f"blocks.1.attn.{part}.weight"], getattr(model.blocks[1].attn, part).weight.detach().numpy(), atol=1e-6)
+        assert np.allclose(
+            vit.weights[f"blocks.1.attn.{part}.weight"], getattr(model.blocks[1].attn, part).weight.detach().numpy(), atol=1e-6
+        )
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     network = float_network(vit, (0.5,) * 3, (0.5,) * 3)
     assert compare(path, load(path).kind, vit, network, pixels, (0.5,) * 3, (0.5,) * 3).relative < 1e-4
@@ -196,11 +198,23 @@ def turned():
 
 
 REFUSED = {
-    "of queries alone": (lambda: with_heads(lambda a: setattr(a, "k_norm", nn.Identity())), "QK-norm: queries and keys have norms of two kinds"),
-    "two kinds in a head": (lambda: with_heads(lambda a: setattr(a, "k_norm", Written(8))), "QK-norm: queries and keys have norms of two kinds"),
-    "another eps of heads": (lambda: with_heads(lambda a: setattr(a.k_norm, "eps", 1e-3)), "eps 0.001 of a LayerNorm, 1e-06 of the first one"),
+    "of queries alone": (
+        lambda: with_heads(lambda a: setattr(a, "k_norm", nn.Identity())),
+        "QK-norm: queries and keys have norms of two kinds",
+    ),
+    "two kinds in a head": (
+        lambda: with_heads(lambda a: setattr(a, "k_norm", Written(8))),
+        "QK-norm: queries and keys have norms of two kinds",
+    ),
+    "another eps of heads": (
+        lambda: with_heads(lambda a: setattr(a.k_norm, "eps", 1e-3)),
+        "eps 0.001 of a LayerNorm, 1e-06 of the first one",
+    ),
     "over all heads": (lambda: with_heads(lambda a: setattr(a, "q_norm", OverAll())), "QK-norm: over 24 channels, heads have 8"),
-    "a gamma by head": (lambda: with_heads(lambda a: setattr(a, "q_norm", ByHead())), "QK-norm: a table of shape [3, 1, 8] meets normalised"),
+    "a gamma by head": (
+        lambda: with_heads(lambda a: setattr(a, "q_norm", ByHead())),
+        "QK-norm: a table of shape [3, 1, 8] meets normalised",
+    ),
     "in one encoder": (one_encoder, "QK-norm none in encoder 2, LayerNorm in the first encoder"),
     "with rotary positions": (lambda: randomised(turned()), "QK-norm: a table of shape"),
     "of attention pooling": (
@@ -208,7 +222,6 @@ REFUSED = {
         "attention pooling: QK-norm, the key is normalised",
     ),
     "between attention and projection": (lambda: small_timm(scale_attn_norm=True), "a branch"),
-
     "two kinds": (mixed, "a LayerNorm, where the first norm is an RMSNorm"),
     "another eps": (other_eps, "eps 0.001 of an RMSNorm, 1e-06 of the first one"),
     "of another tensor": (lambda: small_timm(norm_layer=OfOther), "an RMSNorm divides by the root of the mean square of another tensor"),

@@ -102,7 +102,9 @@ def test_codes_are_norms_of_heads_by_hand(bits):
     expected = ((gamma * y + beta) * of_keys).reshape(*y.shape[:2], -1) / step
     grid = np.abs(gamma * of_keys).max() * norm.q_norm.quant.scale.number / 127 / step
     low, high = numerics.int_range(bits[1], signed=True)
-    assert np.abs(found["blocks.0.attn.q_quant"] / step - expected.clip(low, high)).max() < 0.51 + grid / 2 + 2.0**-8 * np.abs(expected).max()
+    assert (
+        np.abs(found["blocks.0.attn.q_quant"] / step - expected.clip(low, high)).max() < 0.51 + grid / 2 + 2.0**-8 * np.abs(expected).max()
+    )
     v, wide = (found[f"blocks.0.attn.{n}"] / q.scale.number for n, q in (("v_quant", attn.v_quant), ("qk_norm.v_wide", norm.v_wide)))
     assert np.array_equal(v.reshape(wide.shape), np.rint(wide.reshape(v.shape) * 2.0 ** (bits[1] - 16)).clip(low, high).reshape(wide.shape))
     weights = weight_codes(norm.scale)
@@ -260,7 +262,9 @@ def narrow_keys(graph, nodes):
 
 def other_heads(graph, nodes, quantised=False):
     """Keys are normalised over halves of heads, and joined before or behind the quantiser."""
-    norm = next(node for name, node in nodes.items() if name.startswith("blocks.0.attn.qk_norm.k_norm.") and node.op_type == "LayerNormalization")
+    norm = next(
+        node for name, node in nodes.items() if name.startswith("blocks.0.attn.qk_norm.k_norm.") and node.op_type == "LayerNormalization"
+    )
     last = nodes["blocks.0.attn.qk_norm.k_norm.quant.Quant"] if quantised else norm
     shape = graph.get_tensor_shape(norm.input[0])
     graph.set_initializer("halves", np.array([*shape[:2], shape[2] * 2, shape[3] // 2]))

@@ -54,7 +54,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_timm_weights_give_timms_logits(name):
-    source = teacher(**NETWORKS[name]) if name != "nn.RMSNorm" else tiny_timm(norm_layer=lambda width, **unused: nn.RMSNorm(width, eps=1e-6))
+    source = (
+        teacher(**NETWORKS[name]) if name != "nn.RMSNorm" else tiny_timm(norm_layer=lambda width, **unused: nn.RMSNorm(width, eps=1e-6))
+    )
     model = loaded(source)
     assert model.config.norm is NormKind.RMS
     model.quantise(False)

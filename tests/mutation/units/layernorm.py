@@ -29,7 +29,11 @@ LAYERNORM = Unit(
         _random("37 beats", 6, 74, 2, "INT4", roots=1),
         _random("24 beats wait for one root", 11, 48, 2, "INT8", roots=1),
         SelfCheck("extreme tokens", layernorm.extreme_inputs, {"patterns": (), "interval": False}),
-        SelfCheck("extreme tokens, largest shift", partial(layernorm.extreme_inputs, 2.0**-13, layernorm.WIDEST), {"patterns": (), "interval": False}),
+        SelfCheck(
+            "extreme tokens, largest shift",
+            partial(layernorm.extreme_inputs, 2.0**-13, layernorm.WIDEST),
+            {"patterns": (), "interval": False},
+        ),
         _random("a token a beat", 7, 24, 24, "INT4"),
         _random("beats are the bottleneck", 5, 48, 1, "INT8", roots=1),
         _random("adder tree of three", 4, 48, 3, "INT4"),
