@@ -145,12 +145,13 @@ def reciprocal_sqrt(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return r2, e
 
 
-def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.ndarray:
+def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int, centred: bool = True) -> np.ndarray:
     """Integer LayerNorm over the last axis (D codes), without gamma and beta.
 
     y_i = clip(round_half_even(n_i rc 2**-(8 + e + shift))) with n_i = D X_i - S1,
     v = D S2 - S1**2 + eps, (r, e) = reciprocal_sqrt(v), rc = (r mult) >> 16, where
     1 / s_out = mult 2**-shift. For INT16 codes and D <= 1664: n 28 bits, v 52 bits, rc 25 bits, their product 53 bits.
+    RMSNorm is the same with 0 in place of S1.
 
     Args:
         x: codes ``[..., D]`` of the residual stream.
@@ -158,22 +159,25 @@ def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.n
         mult: 17-bit multiplier of 1 / s_out.
         shift: shift of 1 / s_out, >= 0.
         bits: width of the signed output codes.
+        centred: False for RMSNorm, which takes no mean from its input.
     """
     x = np.asarray(x, dtype=np.int64)
     d = x.shape[-1]
-    s1 = x.sum(-1, keepdims=True)
+    s1 = x.sum(-1, keepdims=True) if centred else np.zeros((), np.int64)
     s2 = (x * x).sum(-1, keepdims=True)
     n = d * x - s1
     r, e = reciprocal_sqrt(d * s2 - s1 * s1 + eps)
     return requantise(n, (r * mult) >> 16, 8 + e + shift, bits)
 
 
-def layernorm_largest_eps(d: int) -> int:
+def layernorm_largest_eps(d: int, centred: bool = True) -> int:
     """The largest eps of :func:`layernorm` over ``d`` INT16 codes: it has 51 bits, and v stays below 2**52.
 
-    D S2 - S1**2 is the sum of the squared differences of all pairs of codes, and largest where half of them are at each end.
+    D S2 - S1**2 is the sum of the squared differences of all pairs of codes, and largest where half of them are at each end. D S2
+    alone is largest where all are at the lower end.
     """
-    return min((1 << 51) - 1, (1 << 52) - 1 - d // 2 * (d - d // 2) * ((1 << 16) - 1) ** 2)
+    most = d // 2 * (d - d // 2) * ((1 << 16) - 1) ** 2 if centred else d * d << 30
+    return min((1 << 51) - 1, (1 << 52) - 1 - most)
 
 
 def layernorm_constants(d: int, eps: float, s_in: float, s_out: float) -> tuple[int, int, int]:

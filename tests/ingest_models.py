@@ -13,6 +13,8 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from finn_vitprune.models.timm_weights import NORMS
+
 SMALL = dict(img_size=64, patch_size=16, embed_dim=24, depth=2, num_heads=3, num_classes=5)
 
 
@@ -65,7 +67,8 @@ def timm_of(vit) -> nn.Module:
         num_heads=vit.config.encoders[0].heads,
         mlp_ratio=vit.config.encoders[0].neurons / vit.config.dim,
         act_layer=vit.config.activation.value,
-        norm_layer=partial(nn.LayerNorm, eps=vit.config.eps),
+        qk_norm=vit.config.qk_norm is not None,
+        norm_layer=partial(NORMS[vit.config.norm][0], eps=vit.config.eps),
     )
     if vit.config.prefix == 2:
         model = VisionTransformerDistilled(**common)

@@ -1,4 +1,4 @@
-"""Integer LayerNorm without gamma and beta (these are folded into the matrix that follows)."""
+"""Integer LayerNorm and RMSNorm without gamma and beta (these are folded into the matrix that follows)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.op.base import UnaryStreamOp
+from finn_vitprune.custom_ops.op.base import UnaryStreamOp, divisors
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
 from finn_vitprune.custom_ops.op.folding import Attributes
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend, frame_rows
@@ -26,13 +26,15 @@ MULTIPLIER_CYCLES = 5
 MOST_ROOTS = 3
 LOAD_CYCLES = 8
 """Cycles in which a token's scale goes to the lanes, besides one a group."""
+PASS_LUTS = 10
+"""Of the scale of rows that are passed."""
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
-SCALE_BITS = 90
-"""Of a token's gain and offset."""
+GAIN_BITS, OFFSET_BITS = 37, 53
+"""Of a token's scale."""
 MOST_EXPONENT = 25
 SEED_BITS = 13
 SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
@@ -53,9 +55,13 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
     them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: tokens, smallest and largest shift that
-    the unit is made for at least.
+    the unit is made for at least. ``centred`` 0: an RMSNorm, in which 0 takes the place of S1, and which has no hardware for it.
 
-    Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
+    A token may be several ``rows`` of channels / rows codes, heads, each with a norm of its own; D is the width of a row then. The last
+    ``passed`` of them are no norms: y = clip(round_half_even(X 2**-(16 - bits of y))), values beside the keys.
+
+    Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization",
+    arXiv 1910.07467; Newton iteration for 1 / sqrt(v).
     """
 
     token_wise = True
@@ -65,6 +71,9 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         "shift": ("i", True, 0),
         "roots": ("i", False, 1),
         "least": ("ints", False, []),
+        "centred": ("i", False, 1),
+        "rows": ("i", False, 1),
+        "passed": ("i", False, 0),
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
@@ -78,12 +87,18 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
-        d, roots, source, target = (self.get_nodeattr(name) for name in ("channels", "roots", "inputDataType", "outputDataType"))
-        self.require(2 <= d <= MAX_CHANNELS, f"LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
+        names = ("channels", "roots", "inputDataType", "outputDataType", "rows", "passed")
+        channels, roots, source, target, rows, passed = (self.get_nodeattr(name) for name in names)
+        self.require(0 <= passed < rows and channels % rows == 0, f"{rows} rows, {passed} of them passed, in {channels} channels")
+        d = channels // rows
+        self.require(d % self.get_nodeattr("SIMD") == 0, f"SIMD {self.get_nodeattr('SIMD')} does not divide the {d} channels of a row")
+        self.require(rows == 1 or not self.shared, "heads of several encoders cannot share a norm: give every encoder hardware of its own")
+        name = "LayerNorm" if self.centred else "RMSNorm"
+        self.require(2 <= d <= MAX_CHANNELS, f"{name} over {d} channels: use 2 to {MAX_CHANNELS}")
         self.require(1 <= roots <= MOST_ROOTS, f"roots {roots}: use 1 to {MOST_ROOTS}")
         for op in self.by_encoder():
             eps = op.get_nodeattr("eps")
-            most = numerics.layernorm_largest_eps(d)
+            most = numerics.layernorm_largest_eps(d, self.centred)
             self.require(1 <= eps <= most, f"eps {eps} must be 1 to {most}, check the scale of its input")
             op.check_multiplier(MAX_SHIFT)
         self.require(source == "INT16", f"input codes are {source}, only INT16 is supported")
@@ -94,16 +109,46 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         """X ``[..., tokens, channels]`` to y of the same shape."""
         eps, mult, shift = (self.get_nodeattr(a) for a in ("eps", "mult", "shift"))
         bits = self.target.dtype.bitwidth()
-        return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
-
-    def get_exp_cycles(self) -> int:
-        """tokens * :attr:`token_cycles`."""
-        return self.source.tokens * self.token_cycles
+        x, rows = np.asarray(inputs[0]), self.get_nodeattr("rows")
+        split = x.reshape(*x.shape[:-1], rows, -1)
+        normed = rows - self.get_nodeattr("passed")
+        made = numerics.layernorm(split[..., :normed, :], eps, mult, shift, bits, self.centred)
+        passed = numerics.requantise(split[..., normed:, :], 1, self.source.dtype.bitwidth() - bits, bits)
+        return [np.concatenate([made, passed], -2).reshape(x.shape)]
 
     @property
-    def token_cycles(self) -> int:
-        """From one token to the next."""
-        return max(self.source.token_beats, -(-RSQRT_CYCLES // self.roots), LOAD_CYCLES + self.groups)
+    def rows(self) -> int:
+        """Norms of a frame, of each of which a part of a token is the input."""
+        return self.source.tokens * self.get_nodeattr("rows")
+
+    @property
+    def width(self) -> int:
+        """D: the channels of a row."""
+        return self.source.channels // self.get_nodeattr("rows")
+
+    @property
+    def row_beats(self) -> int:
+        """Beats of a row."""
+        return self.width // self.source.simd
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Those that divide a row."""
+        return divisors(self.width)
+
+    @property
+    def centred(self) -> bool:
+        """Whether the mean of a token is taken from its codes (LayerNorm)."""
+        return bool(self.get_nodeattr("centred"))
+
+    def get_exp_cycles(self) -> int:
+        """:attr:`rows` * :attr:`row_cycles`."""
+        return self.rows * self.row_cycles
+
+    @property
+    def row_cycles(self) -> int:
+        """From one row to the next."""
+        return max(self.row_beats, -(-RSQRT_CYCLES // self.roots), LOAD_CYCLES + self.groups)
 
     def folds(self) -> tuple[Attributes, ...]:
         """Of each width the numbers of roots that make a token faster."""
@@ -111,7 +156,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def _useful_roots(self, simd: int) -> int:
         """How many keep up with the tokens."""
-        least = max(self.source.channels // simd, LOAD_CYCLES + _groups(simd))
+        least = max(self.width // simd, LOAD_CYCLES + _groups(simd))
         return min(MOST_ROOTS, -(-RSQRT_CYCLES // least))
 
     @property
@@ -136,15 +181,15 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     @property
     def made_for(self) -> tuple[int, int, int]:
-        """Most tokens, smallest and largest shift."""
-        tokens, shifts = ([op.get_nodeattr(name) for op in self.by_encoder()] for name in ("tokens", "shift"))
+        """Most rows, smallest and largest shift."""
+        tokens, shifts = [op.rows for op in self.by_encoder()], [op.get_nodeattr("shift") for op in self.by_encoder()]
         if least := self.get_nodeattr("least"):
             tokens, shifts = [*tokens, least[0]], [*shifts, *least[1:]]
         return max(tokens), min(shifts), max(shifts)
 
     def held_beats(self) -> int:
-        """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
-        beats, period = self.source.token_beats, self.token_cycles
+        """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of rows."""
+        beats, period = self.row_beats, self.row_cycles
         tokens, rest = divmod(beats + SCALE_CYCLES + numerics.clog2(self.source.simd), period)
         uneven = 2 * beats if beats < period else 0
         return tokens * beats + min(beats, rest) + uneven + (7 if self.roots * period > RSQRT_CYCLES else 2)
@@ -173,8 +218,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def fifos(self) -> tuple[FifoFolding, ...]:
         """Of sums, of scales and of results."""
-        tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
-        scale = SCALE_BITS + self.most_exponent.bit_length()
+        tokens, results = self.held_beats() // self.row_beats, -(-self.target.width // 8) * 8
+        scale = GAIN_BITS + OFFSET_BITS * self.centred + self.most_exponent.bit_length()
         shapes = ((tokens + 2, self.sum_bits()), (2 * self.roots + 2, scale), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
 
@@ -182,10 +227,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         """Square root and control: 548 LUTs; a further root 680, each two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
         over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
         check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories. What
-        :meth:`shared_luts` says."""
+        :meth:`shared_luts` says. An RMSNorm takes less of them: 18 LUTs an adder, 55 a root, 53 a lane."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
         sums, groups = 50 * (simd - 1) + self.sum_bits(), self.groups
         luts = 548 + 680 * (self.roots - 1) + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
+        luts -= 0 if self.centred else 18 * (simd - 1) + 55 * self.roots + 53 * simd
+        luts += PASS_LUTS * (self.get_nodeattr("passed") > 0)
         fifos = (fifo.resources for fifo in self.fifos())
         memories = (memory.resources for memory in (*self.memories_of_codes(), self.seed_tables()))
         return sum((*fifos, *memories), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
@@ -204,7 +251,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
             "shared": self.shared_luts(),
         }  # fmt: skip
         memories, fifos = (*self.memories_of_codes(), self.seed_tables()), tuple(fifo.made_of for fifo in self.fifos())
-        return UnitParts.of("layernorm", parts, products, memories, fifos)
+        return UnitParts.of("layernorm" if self.centred else "rmsnorm", parts, products, memories, fifos)
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""
@@ -213,28 +260,29 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         if len(ops) == 1:
             return 0
         tops = [MOST_EXPONENT + s - min(shift) for s in shift]
-        frame = self.frame_luts([op.source.tokens for op in ops], eps, mult, tops)
+        frame = self.frame_luts([op.rows for op in ops], eps, mult, tops)
         shifter = 12 * (self.most_exponent.bit_length() - MOST_EXPONENT.bit_length()) * self.get_nodeattr("SIMD")
         return frame + max(eps).bit_length() + max(mult).bit_length() + shifter
 
     def sum_bits(self) -> int:
-        """Bits of S1 and S2."""
-        return 47 + 2 * numerics.clog2(self.source.channels)
+        """Bits of S1 and S2, or of S2 alone."""
+        return (47 if self.centred else 31) + (1 + self.centred) * numerics.clog2(self.width)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A token is summed as it comes, then the root whose turn it is makes its scale, then it leaves."""
-        (times,), beats = inputs, self.source.token_beats
+        (times,), beats, rows = inputs, self.row_beats, self.get_nodeattr("rows")
+        ends = [last - (last - head + 1) * (rows - 1 - row) / rows for head, last in zip(times.first, times.last) for row in range(rows)]
         known, turn = SCALE_CYCLES + numerics.clog2(self.source.simd) + self.leave_cycles(), LOAD_CYCLES + self.groups
         starts: list[float] = []
         first: list[float] = []
-        for end in times.last:
+        for end in ends:
             start = max(end, starts[-1] + MULTIPLIER_CYCLES) if starts else end
             if len(starts) >= self.roots:
                 free = starts[-self.roots] + RSQRT_CYCLES
                 start = max(start, free + MULTIPLIER_CYCLES) if start > free else free
             starts.append(start)
             first.append(max(start + known, first[-1] + max(beats, turn)) if first else start + known)
-        return [TokenTimes(tuple(first), tuple(t + beats - 1 for t in first))]
+        return [TokenTimes(tuple(first[::rows]), tuple(t + beats - 1 for t in first[rows - 1 :: rows]))]
 
     def leave_cycles(self) -> int:
         """Cycles from the read of a beat to its results at the output: RAM, ten of a lane and the FIFO, one a further group."""
@@ -255,7 +303,7 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
         self.verify_node()
         ops = self.by_encoder()
         return {
-            "D": self.get_nodeattr("channels"),
+            "D": self.width,
             "SIMD": self.get_nodeattr("SIMD"),
             "ROOTS": self.roots,
             "OUT_WIDTH": self.target.dtype.bitwidth(),
@@ -264,6 +312,8 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
             "LEAST_SHIFT": self.least_shift,
             "MOST_E": self.most_exponent,
             "SEED_FILE": self.memory_file("seed"),
+            **({} if self.centred else {"CENTRED": 0}),
+            **({"ROWS": self.get_nodeattr("rows"), "PASSED": self.get_nodeattr("passed")} if self.get_nodeattr("passed") else {}),
             **self.load_parameters(),
         }
 
@@ -273,7 +323,7 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
         eps, mult, shift = ([op.get_nodeattr(name) for op in ops] for name in ("eps", "mult", "shift"))
         tops = [MOST_EXPONENT + s - self.least_shift for s in shift]
         halves = [e >> WORD_BITS for e in eps], [e % (1 << WORD_BITS) for e in eps]
-        return {"shapes": frame_rows([op.source.tokens for op in ops], *halves, mult, tops)}
+        return {"shapes": frame_rows([op.rows for op in ops], *halves, mult, tops)}
 
     def memories(self, model) -> dict[str, Memory]:
         """The seed table of the reciprocal square root, which is always built in."""

@@ -5,6 +5,9 @@
 // output has a place for it.
 // Every encoder has constants of its own: SHAPES are those of vp_engine_frame, its numbers those of numbers_t. Its shift is LEAST_SHIFT
 // and more; what is more is part of a token's exponent e, MOST_E at most.
+// With CENTRED 0 it is an RMSNorm: S1 is 0, and no hardware is there for it.
+// Of every ROWS tokens the last PASSED are no norms: they leave as clip(round_half_even(x 2^-(16 - OUT_WIDTH))). For heads, which are
+// tokens here.
 `default_nettype none
 
 module vp_layernorm #(
@@ -18,6 +21,9 @@ module vp_layernorm #(
     int unsigned MOST_E    = 25,
     parameter logic [ENCODERS*224-1:0] SHAPES = '0,
     parameter    SEED_FILE = "",
+    bit          CENTRED   = 1'b1,
+    int unsigned ROWS      = 1,
+    int unsigned PASSED    = 0,
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
@@ -37,6 +43,7 @@ module vp_layernorm #(
 );
     if (D < 2 || D > 1664 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
+    if (PASSED >= ROWS) $error("vp_layernorm: PASSED %0d of ROWS %0d out of range", PASSED, ROWS);
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
@@ -102,7 +109,7 @@ module vp_layernorm #(
     logic [S2_WIDTH-1:0] s2;
     logic sums_valid, sums_ready;
     vp_layernorm_stats #(
-        .BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .TOKENS(HELD / BEATS)
+        .BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .TOKENS(HELD / BEATS), .CENTRED(CENTRED)
     ) stats (
         .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
@@ -117,17 +124,40 @@ module vp_layernorm #(
         .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
         .value(constant), .of(), .known, .step(sums_ready), .count(), .last()
     );
-    logic [36:0] gain;
-    logic [52:0] offset;
-    logic [E_WIDTH-1:0] e;
+    logic [36:0] made_gain, gain;
+    logic [52:0] made_offset, offset;
+    logic [E_WIDTH-1:0] made_e, e;
     logic scale_valid, scale_ready;
     vp_layernorm_scales #(
-        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE)
+        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE),
+        .CENTRED(CENTRED)
     ) scales (
         .clk, .rst_n, .s1, .s2, .in_valid(sums_valid), .in_ready(sums_ready),
         .eps(constant.eps[50:0]), .mult(constant.mult[16:0]), .top(constant.top[E_WIDTH-1:0]), .known,
-        .gain, .offset, .e, .out_valid(scale_valid), .out_ready(scale_ready)
+        .gain(made_gain), .offset(made_offset), .e(made_e), .out_valid(scale_valid), .out_ready(scale_ready)
     );
+    if (PASSED > 0) begin : g_pass
+        // Lanes shift by 8 + LEAST_SHIFT + e; what that is too much is in the gain.
+        localparam int unsigned DROP = 16 - OUT_WIDTH;
+        localparam int unsigned PASS_E = DROP > 8 + LEAST_SHIFT ? DROP - 8 - LEAST_SHIFT : 0;
+        localparam int unsigned ROW_W = $clog2(ROWS);
+        logic [ROW_W-1:0] row_q;
+        logic pass_q;
+        always_ff @(posedge clk) begin
+            if (!rst_n) begin
+                row_q  <= '0;
+                pass_q <= 1'b0;
+            end else if (scale_valid && scale_ready) begin  // a load from before a reset takes no scale
+                row_q  <= row_q == ROW_W'(ROWS - 1) ? '0 : row_q + 1'b1;
+                pass_q <= row_q != ROW_W'(ROWS - 1) && row_q >= ROW_W'(ROWS - PASSED - 1);
+            end
+        end
+        assign gain   = pass_q ? 37'd1 << (8 + LEAST_SHIFT + PASS_E - DROP) : made_gain;
+        assign offset = pass_q ? '0 : made_offset;
+        assign e      = pass_q ? E_WIDTH'(PASS_E) : made_e;
+    end else begin : g_all
+        assign {gain, offset, e} = {made_gain, made_offset, made_e};
+    end
 
     // Output: a token's beats are read once its scale is known. The lanes load the scale, each part when the token's
     // first beat can be there; it stays for LOADS cycles.
@@ -166,7 +196,8 @@ module vp_layernorm #(
         localparam int unsigned N = SIMD - FIRST < LANES ? SIMD - FIRST : LANES;
         logic [N*OUT_WIDTH-1:0] early;
         vp_layernorm_lanes #(
-            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(LEAST_SHIFT), .MOST_E(MOST_E), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY)
+            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(LEAST_SHIFT), .MOST_E(MOST_E), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY),
+            .CENTRED(CENTRED)
         ) lanes (
             .clk, .we(x_valid_q), .waddr(waddr_q), .wdata(x_q[FIRST*16+:N*16]), .raddr(raddr_q[g]),
             .load(load_q[RAM_LATENCY+g+:6]), .gain, .offset, .e, .y(early)

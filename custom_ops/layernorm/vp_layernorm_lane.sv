@@ -1,13 +1,14 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
 // signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
 // offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e without its three lowest bits) four,
-// fine (these) five.
+// fine (these) five. With CENTRED 0 there is no offset.
 `default_nettype none
 
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
     int unsigned SHIFT     = 12,
-    int unsigned MOST_E    = 25
+    int unsigned MOST_E    = 25,
+    bit          CENTRED   = 1'b1
 ) (
     input  wire logic               clk,
     input  wire logic signed [15:0] x,
@@ -28,22 +29,43 @@ module vp_layernorm_lane #(
     // Two multipliers with registers of operands, product and result. The offset is subtracted in two parts, the upper
     // a cycle after the lower.
     logic signed [15:0] x_q;
-    logic [42:0] low_m_q, low_q;
+    logic [16:0] carried;  // of the lower product, into the upper
     logic [27:0] high_m_q, high_q;
-    logic [26:0] low_diff_q;  // with the borrow on top
     logic [26:0] high_sum_q, high_diff;
-    logic below;           // of the carry-in's own bit
+    logic [25:0] low_diff;
     logic [52:0] p_q;
-    assign {high_diff, below} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
+    if (CENTRED) begin : g_offset
+        logic [42:0] low_m_q, low_q;
+        logic [26:0] low_diff_q;  // with the borrow on top
+        logic below;  // of the carry-in's own bit
+        assign carried  = low_q[42:26];
+        assign low_diff = low_diff_q[25:0];
+        assign {high_diff, below} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
+        always_ff @(posedge clk) begin
+            low_m_q    <= x_q * $signed({1'b0, gain[25:0]});
+            low_q      <= low_m_q;
+            low_diff_q <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
+        end
+    end else begin : g_no_offset
+        // Registers of the slice, which must not become shift registers in LUTs with those behind them.
+        (* keep = vp_pkg::KEEP, shreg_extract = "no" *)
+        logic [42:0] low_m_q, low_q;
+        logic [25:0] low_copy_q;
+        assign carried   = low_q[42:26];
+        assign low_diff  = low_copy_q;
+        assign high_diff = high_sum_q;
+        always_ff @(posedge clk) begin
+            low_m_q    <= x_q * $signed({1'b0, gain[25:0]});
+            low_q      <= low_m_q;
+            low_copy_q <= low_q[25:0];
+        end
+    end
     always_ff @(posedge clk) begin
         x_q        <= x;
-        low_m_q    <= x_q * $signed({1'b0, gain[25:0]});
         high_m_q   <= x_q * $signed({1'b0, gain[36:26]});
-        low_q      <= low_m_q;
         high_q     <= high_m_q;
-        low_diff_q <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
-        high_sum_q <= high_q[26:0] + 27'($signed(low_q[42:26]));
-        p_q        <= {high_diff, low_diff_q[25:0]};
+        high_sum_q <= high_q[26:0] + 27'($signed(carried));
+        p_q        <= {high_diff, low_diff};
     end
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to

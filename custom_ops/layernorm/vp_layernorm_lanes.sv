@@ -10,6 +10,7 @@ module vp_layernorm_lanes #(
     int unsigned MOST_E      = 25,
     int unsigned WORDS       = 64,
     int unsigned RAM_LATENCY = 1,    // 1: LUTRAM, 2: block RAM
+    bit          CENTRED     = 1'b1,  // 0: the offset is 0
     localparam int unsigned E_WIDTH = $clog2(MOST_E + 1),
     localparam int unsigned ADDR_W = $clog2(WORDS)
 ) (
@@ -42,8 +43,6 @@ module vp_layernorm_lanes #(
     logic [2:0] fine_q;
     always_ff @(posedge clk) begin
         if (load[0]) gain_q <= gain;
-        if (load[2]) offset_q[25:0] <= offset[25:0];
-        if (load[3]) offset_q[52:26] <= offset[52:26];
         if (load[4]) begin
             for (int unsigned i = 0; i < MOST_E; i++) mask_q[i] <= i < 32'(e);
             coarse_q <= e[E_WIDTH-1:3];
@@ -51,8 +50,17 @@ module vp_layernorm_lanes #(
         if (load[5]) fine_q <= e[2:0];
     end
 
+    if (CENTRED) begin : g_offset
+        always_ff @(posedge clk) begin
+            if (load[2]) offset_q[25:0] <= offset[25:0];
+            if (load[3]) offset_q[52:26] <= offset[52:26];
+        end
+    end else begin : g_no_offset
+        assign offset_q = '0;
+    end
+
     for (genvar i = 0; i < LANES; i++) begin : g_lane
-        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .MOST_E(MOST_E)) lane (
+        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .MOST_E(MOST_E), .CENTRED(CENTRED)) lane (
             .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .mask(mask_q),
             .coarse(coarse_q), .fine(fine_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
         );

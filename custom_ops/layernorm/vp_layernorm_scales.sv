@@ -1,7 +1,7 @@
 // The scales of tokens (vp_layernorm_rsqrt) by ROOTS square roots in turn, so that a token may start every 36 / ROOTS
 // cycles. All roots take equally long, so scales come in the order of tokens, and no two in a cycle.
 // in_ready comes four cycles after the start of a token. A token starts only while its eps, mult and top are known; after
-// in_ready it needs them no longer.
+// in_ready it needs them no longer. With CENTRED 0 the offset is 0 and is not kept.
 `default_nettype none
 
 module vp_layernorm_scales #(
@@ -10,7 +10,8 @@ module vp_layernorm_scales #(
     int unsigned  S2_WIDTH  = 37,
     int unsigned  E_WIDTH   = 5,
     int unsigned  ROOTS     = 1,
-    parameter     SEED_FILE = ""
+    parameter     SEED_FILE = "",
+    bit           CENTRED   = 1'b1
 ) (
     input  wire logic                       clk, rst_n,
     input  wire logic [S1_WIDTH-1:0]        s1,
@@ -63,10 +64,18 @@ module vp_layernorm_scales #(
         for (int i = 1; i < ROOTS; i++) if (done[i]) made = scale[i];
     end
     // Tokens that wait for the lanes count as under way.
-    vp_credit_fifo #(.WIDTH($bits(scale_t)), .DEPTH(2 * ROOTS + 1)) scales (
-        .clk, .rst_n, .take(|go), .can_take, .push(|done), .push_data(made),
-        .out_data({gain, offset, e}), .out_valid, .out_ready
-    );
+    if (CENTRED) begin : g_offset
+        vp_credit_fifo #(.WIDTH($bits(scale_t)), .DEPTH(2 * ROOTS + 1)) scales (
+            .clk, .rst_n, .take(|go), .can_take, .push(|done), .push_data(made),
+            .out_data({gain, offset, e}), .out_valid, .out_ready
+        );
+    end else begin : g_gain_alone
+        assign offset = '0;
+        vp_credit_fifo #(.WIDTH(37 + E_WIDTH), .DEPTH(2 * ROOTS + 1)) scales (
+            .clk, .rst_n, .take(|go), .can_take, .push(|done), .push_data({made.gain, made.e}),
+            .out_data({gain, e}), .out_valid, .out_ready
+        );
+    end
 endmodule
 
 `default_nettype wire

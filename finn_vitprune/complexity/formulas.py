@@ -21,10 +21,10 @@ FORMULAS = {
     "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M (3 T' D M with gates)",
     "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M (3 D M, 2 M with gates)",
     "MACs besides": (
-        "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders) (+ those of an encoder of attention pooling, "
+        "patches patch_dim D + D classes (+ N b D of a LayerNorm before the encoders, T b H D' of QK-norm in each) (+ those of an encoder of attention pooling, "
         "T = T' = 1, |Wq| = 0)"
     ),
-    "parameters besides": "(patch_dim + 1) D + (D + 1) classes (+ (b + 1) D) (+ those of an encoder, |Wq| = 0, less H D')",
+    "parameters besides": "(patch_dim + 1) D + (D + 1) classes (+ (b + 1) D, (b + 1) H D' an encoder) (+ those of an encoder, |Wq| = 0, less H D')",
     "an encoder in the paper": ("2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) + 2 N' D M_all alpha_mlp"),
 }
 SYMBOLS = (
@@ -203,16 +203,18 @@ def outer_params(config: ViTConfig) -> int:
 
 
 def macs_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
-    """Products of one frame; a LayerNorm before the encoders has its gamma in the blocks on the diagonal."""
+    """Products of one frame; a LayerNorm before the encoders, and QK-norm, have their gamma in the blocks on the diagonal."""
     entry = config.tokens * block * config.dim if config.norm_pre else 0
+    queries = sum(e.queries * block * e.heads * e.head_dim for e in loads) if config.qk_norm else 0
     pooling = pooling_load(config)
-    return outer_macs(config) + entry + sum(e.macs for e in loads) + (0 if pooling is None else pooling.macs)
+    return outer_macs(config) + entry + queries + sum(e.macs for e in loads) + (0 if pooling is None else pooling.macs)
 
 
 def params_of(config: ViTConfig, loads: Sequence[EncoderLoad], block: int) -> int:
     """Weights and biases of all matrices."""
     entry = (block + 1) * config.dim if config.norm_pre else 0
-    return outer_params(config) + entry + sum(e.params for e in loads) + pooling_params(config)
+    queries = sum((block + 1) * e.heads * e.head_dim for e in loads) if config.qk_norm else 0
+    return outer_params(config) + entry + queries + sum(e.params for e in loads) + pooling_params(config)
 
 
 def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> Complexity:

@@ -34,6 +34,7 @@ from finn_vitprune.complexity.formulas import (
     without_heads,
 )
 from finn_vitprune.complexity.modules import tokens_seen
+from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.layers import DiagonalLinear, IntLayerNorm, PrunedLinear
 from finn_vitprune.models.vit import PrunedViT
@@ -72,16 +73,31 @@ def planned(config: ViTConfig, neuron_keep: str, heads_removed: Sequence[int] = 
 
 
 def by_formula(dense: ViTConfig, small: ViTConfig) -> Complexity:
-    """Figures of ``small`` (live heads, kept neurons, token drops set) and of ``dense`` without drops."""
+    """Figures of ``small`` (live heads, kept neurons, token drops set) and of ``dense`` without drops.
+
+    Raises:
+        UserError: queries and keys have norms, which the published count knows nothing of.
+    """
+    _check(dense)
     macs_dense, params_dense = _totals(unpruned(dense))
     macs, params = _totals(small)
     return _complexity(small, macs_dense, macs, params_dense, params)
 
 
 def by_count(dense: PrunedViT, small: PrunedViT) -> Complexity:
-    """The same over the modules of two networks, on the tokens that pass through them in one frame."""
+    """The same over the modules of two networks, on the tokens that pass through them in one frame.
+
+    Raises:
+        UserError: as :func:`by_formula`.
+    """
+    _check(dense.config)
     (macs_dense, params_dense), (macs, params) = _walk(dense), _walk(small)
     return _complexity(small.config, macs_dense, macs, params_dense, params)
+
+
+def _check(config: ViTConfig) -> None:
+    if config.qk_norm is not None:
+        raise UserError("the reference's way of counting has no norms of queries and keys: count without it")
 
 
 def _complexity(small: ViTConfig, macs_dense: int, macs: int, params_dense: int, params: int) -> Complexity:

@@ -284,18 +284,27 @@ def _attention(op: PrunedAttention, constants: list[np.ndarray], device: torch.d
 def _layernorm(op: VitLayerNorm, _: list[np.ndarray], device: torch.device) -> Kernel | None:
     eps, mult, shift = (op.get_nodeattr(name) for name in ("eps", "mult", "shift"))
     target, code = op.target.dtype, magnitude(op.source.dtype)
-    channels = op.source.channels
+    channels, rows, passed = op.width, op.get_nodeattr("rows"), op.get_nodeattr("passed")
     if channels * channels * code * code >= FLOAT64_EXACT:
         return None
 
-    def kernel(x: Tensor) -> list[Tensor]:
+    def norm(x: Tensor) -> Tensor:
         flat = x.reshape(-1, channels).double()
-        s1, s2 = flat.sum(-1, keepdim=True), flat.square().sum(-1, keepdim=True)
+        s1 = flat.sum(-1, keepdim=True) if op.centred else flat.new_zeros(())
+        s2 = flat.square().sum(-1, keepdim=True)
         r, e = integer.reciprocal_sqrt((channels * s2 - s1 * s1).long() + eps)
         ratio = torch.ldexp((r * mult >> 16).double(), -(8 + e + shift))
-        return [requantise(flat.mul_(channels).sub_(s1), ratio, target).view(x.shape)]
+        return requantise(flat.mul_(channels).sub_(s1), ratio, target).view(x.shape)
 
-    return kernel
+    upper = torch.tensor([2.0 ** (target.bitwidth() - op.source.dtype.bitwidth())], dtype=torch.float64, device=device)
+
+    def heads(x: Tensor) -> Tensor:
+        split = x.reshape(*x.shape[:-1], rows, channels)
+        values = split[..., rows - passed :, :].double()
+        made = norm(split[..., : rows - passed, :].contiguous()), requantise(values.reshape(-1, channels), upper, target).view(values.shape)
+        return torch.cat(made, -2).view(x.shape)
+
+    return lambda x: [heads(x) if passed else norm(x)]
 
 
 def _requant(op: VitRequant, constants: list[np.ndarray], device: torch.device) -> Kernel | None:

@@ -46,6 +46,25 @@ class Rotary(str, Enum):
     HEADS = "heads"
 
 
+class NormKind(str, Enum):
+    """What normalises tokens: LayerNorm, or RMSNorm, which divides by the root of the mean square and takes no mean from its input.
+
+    text: its name in texts. article: with one. centred: whether it takes the mean from its input.
+    """
+
+    text: str
+    article: str
+    centred: bool
+
+    LAYER = "layernorm", "LayerNorm", "a LayerNorm", True
+    RMS = "rmsnorm", "RMSNorm", "an RMSNorm", False
+
+    def __new__(cls, name: str, text: str, article: str, centred: bool) -> NormKind:
+        member = str.__new__(cls, name)
+        member._value_, member.text, member.article, member.centred = name, text, article, centred
+        return member
+
+
 class MlpActivation(str, Enum):
     """The function between the two layers of an MLP, by timm's name. In hardware it is a table over codes.
 
@@ -102,12 +121,13 @@ class ViTConfig:
     activation its value is multiplied by (SwiGLU, GEGLU, ReGLU, GLU). ``norm_pre``: a LayerNorm with gamma and beta stands before
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
     the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
-    attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates.
+    attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates. ``norm``: all that is called LayerNorm here is of this
+    kind. ``qk_norm``: queries and keys have one of this kind, over the channels of each head; None: they have none.
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
             width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it, or with ``gated``; attention to the patches
-            where prefix tokens are ranked and may be dropped.
+            where prefix tokens are ranked and may be dropped; ``qk_norm`` over heads of one channel, or with ``rotary``.
     """
 
     image_size: int
@@ -131,11 +151,15 @@ class ViTConfig:
     final_norm: bool = True
     rotary: Rotary | None = None
     pooler: PoolerShape | None = None
+    norm: NormKind = NormKind.LAYER
+    qk_norm: NormKind | None = None
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}
         if self.rotary is not None and (self.head_dim % 2 or any(shape.keep not in whole for shape in self.encoders)):
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
+        if self.qk_norm is not None and (self.rotary is not None or self.head_dim < 2):
+            raise ValueError("QK-norm needs heads of two channels or more, and queries and keys that are not turned")
         if self.pooling.attends != (self.pooler is not None):
             raise ValueError(
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"

@@ -54,10 +54,13 @@ def freeze(model: PrunedViT) -> PrunedViT:
         if attn.rotary:
             attn.angles.to_grid()
         width = attn.heads * attn.head_dim
-        qkv = [np.full(width, q.scale.number) for q in (attn.q_quant, attn.k_quant, attn.v_quant)]
+        qkv = [np.full(width, q.scale.number) for q in attn.projected]
         out = np.full(model.config.dim, residual)
         place = f"blocks.{i}"
         _freeze_linear(f"{place}.attn.qkv", attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
+        if attn.qk_norm is not None:
+            queries = np.full(width, attn.q_quant.scale.number)
+            _freeze_linear(f"{place}.attn.qk_norm.scale", attn.qk_norm.scale, attn.qk_norm.q_norm.quant.scale.number, queries)
         _freeze_linear(f"{place}.attn.proj", attn.proj, attn.out_quant.scale.number, out)
         _freeze_mlp(place, mlp, block.norm2.quant.scale.number, out)
     if model.config.pooler is not None:
@@ -106,7 +109,8 @@ def to_grid(values: Tensor, scale: float, bits: int) -> Tensor:
 
 def fix_logit_scale(attn: Attention | AttentionPool) -> None:
     """Snap the logit scale so that s_q s_k / s_l = M 2^-S and its exp table has no entry near a tie."""
-    product = attn.q_quant.scale.number * attn.k_quant.scale.number
+    q, k = attn.multiplied
+    product = q.scale.number * k.scale.number
     mult, shift = numerics.snap_ratio(product / attn.logit_quant.scale.number)
     best_scale, best_distance = 0.0, -1.0
     for step in range(64):

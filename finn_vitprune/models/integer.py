@@ -40,10 +40,10 @@ def reciprocal_sqrt(v: Tensor) -> tuple[Tensor, Tensor]:
     return r2, e
 
 
-def layernorm(x: Tensor, eps: int, mult: int, shift: int, bits: int) -> Tensor:
+def layernorm(x: Tensor, eps: int, mult: int, shift: int, bits: int, centred: bool = True) -> Tensor:
     """:func:`numerics.layernorm` on int64 codes ``[..., D]``."""
     d = x.shape[-1]
-    s1 = x.sum(-1, keepdim=True)
+    s1 = x.sum(-1, keepdim=True) if centred else torch.zeros((), dtype=torch.int64, device=x.device)
     s2 = (x * x).sum(-1, keepdim=True)
     r, e = reciprocal_sqrt(d * s2 - s1 * s1 + eps)
     lo, hi = int_range(bits, signed=True)

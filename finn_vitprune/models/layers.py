@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from finn_vitprune import numerics
 from finn_vitprune.models import integer
-from finn_vitprune.models.config import ENTRY_BITS, RESIDUAL_BITS
+from finn_vitprune.models.config import ENTRY_BITS, RESIDUAL_BITS, NormKind
 from finn_vitprune.models.quantizers import ActQuant, ActScale, RelativeScale, ResidualQuant, WeightScale, quantise, weight_quantizer
 
 DOMAIN = "finn_vitprune.custom_ops"
@@ -91,15 +91,15 @@ def snap_scale(quant: ActQuant, s_in: float) -> None:
 
 
 class IntLayerNorm(nn.Module):
-    """LayerNorm without gamma and beta: :func:`numerics.layernorm` forward, float LayerNorm backward.
+    """LayerNorm or RMSNorm without gamma and beta: :func:`numerics.layernorm` forward, the float norm backward.
 
     The input must lie on the grid of ``scale``, the residual stream's or that of its mean over tokens. The
     result lies on the grid of :attr:`quant`.
     """
 
-    def __init__(self, dim: int, eps: float, bits: int, scale: ActScale) -> None:
+    def __init__(self, dim: int, eps: float, bits: int, scale: ActScale, kind: NormKind = NormKind.LAYER) -> None:
         super().__init__()
-        self.dim, self.eps, self.bits = dim, eps, bits
+        self.dim, self.eps, self.bits, self.kind = dim, eps, bits, kind
         self.quant = ActQuant(bits)
         self._input = [scale]
 
@@ -114,12 +114,18 @@ class IntLayerNorm(nn.Module):
         return max(1, round(self.dim**2 * self.eps / s_in**2)) * s_in**2 / self.dim**2
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.layer_norm(x, (self.dim,), eps=self.effective_eps())
+        y = self.real(x)
         if self.quant.observing or not self.quant.quantised or torch.onnx.is_in_onnx_export():
             return self.quant(y)
         codes = torch.round(x.detach() / self._input[0].value).long()
-        exact = integer.layernorm(codes, *self.constants(), self.bits).to(x.dtype)
+        exact = integer.layernorm(codes, *self.constants(), self.bits, self.kind.centred).to(x.dtype)
         return quantise(y, self.quant.scale.value, self.bits, True, exact)
+
+    def real(self, x: Tensor) -> Tensor:
+        """The norm of real numbers, at :meth:`effective_eps`."""
+        if self.kind.centred:
+            return F.layer_norm(x, (self.dim,), eps=self.effective_eps())
+        return x / (x.pow(2).mean(-1, keepdim=True) + self.effective_eps()).sqrt()
 
 
 class EntryNorm(nn.Module):
@@ -128,9 +134,9 @@ class EntryNorm(nn.Module):
     No matrix follows that could take gamma and beta up, so they are a diagonal one. Codes and weights have ENTRY_BITS.
     """
 
-    def __init__(self, dim: int, eps: float, before: ActScale, residual: ActScale) -> None:
+    def __init__(self, dim: int, eps: float, before: ActScale, residual: ActScale, kind: NormKind) -> None:
         super().__init__()
-        self.norm = IntLayerNorm(dim, eps, ENTRY_BITS, before)
+        self.norm = IntLayerNorm(dim, eps, ENTRY_BITS, before, kind)
         self.scale = DiagonalLinear(dim, ENTRY_BITS)
         self.scale_quant = ResidualQuant(residual)
 

@@ -31,9 +31,14 @@ class AttentionPool(nn.Module):
         self.out_quant = ActQuant(config.act_bits)
         self.proj = PrunedLinear(width, config.dim, config.weight_bits)
         self.proj_quant = ResidualQuant(scale)
-        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, scale)
+        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, scale, config.norm)
         self.mlp = mlp
         self.add_quant = ResidualQuant(scale)
+
+    @property
+    def multiplied(self) -> tuple[ActQuant, ActQuant]:
+        """The quantisers of the query and of the keys."""
+        return self.q_quant, self.k_quant
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[B, N, D]`` -> ``[B, 1, D]`` on the grid of the pooling's residual stream."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import AttentionPoolLatent, GluMlp, Mlp, SwiGLU
+from timm.layers import AttentionPoolLatent, GluMlp, Mlp, RmsNorm, SwiGLU
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, PoolerShape, Pooling, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, EncoderShape, MlpActivation, NormKind, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.pooling import AttentionPool
-from finn_vitprune.models.vit import ACTIVATIONS, PrunedViT
+from finn_vitprune.models.vit import ACTIVATIONS, Attention, PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
@@ -25,6 +25,8 @@ POOLINGS = {
     "map": (Pooling.ATTENTION_PATCHES, Pooling.ATTENTION),
 }
 """By timm's ``global_pool``: without and with ``pool_include_prefix``."""
+NORMS: dict[NormKind, tuple[type[nn.Module], ...]] = {NormKind.LAYER: (nn.LayerNorm,), NormKind.RMS: (RmsNorm, nn.RMSNorm)}
+"""The modules of each kind."""
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """timm's names of prefix tokens ``[1, count, D]``, in the order of their rows."""
 
@@ -40,8 +42,8 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
     assert isinstance(block, Block) and isinstance(block.mlp, Mlp | SwiGLU)
-    activation = _activation(block.mlp.act)
-    assert activation is not None  # another one is not supported
+    activation, norm = _activation(block.mlp.act), _norm_kind(block.norm1)
+    assert activation is not None and norm is not None  # others are not supported
     height, _width = model.patch_embed.img_size
     return ViTConfig(
         image_size=height,
@@ -61,6 +63,8 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         rotary=None,
         pooler=_pooler(model),
+        norm=norm,
+        qk_norm=_norm_kind(block.attn.q_norm),
         **bits,
     )
 
@@ -111,8 +115,9 @@ def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpAct
     pool = model.attn_pool
     if not isinstance(pool, AttentionPoolLatent):
         return f"its pooling is {type(pool).__name__}"
-    if not isinstance(pool.mlp, Mlp) or not isinstance(pool.norm, nn.LayerNorm):
-        return "its attention pooling has no MLP with a LayerNorm"
+    kind = _norm_kind(block.norm1)
+    if not isinstance(pool.mlp, Mlp) or kind is None or _norm_kind(pool.norm) is not kind:
+        return f"its attention pooling has no MLP with a {(kind or NormKind.LAYER).text}"
     checks = [
         (pool.latent_len != 1, f"its attention pooling has {pool.latent_len} queries, not one"),
         (pool.pos_embed is not None, "its attention pooling has positions of its own"),
@@ -123,6 +128,24 @@ def _unsupported_pool(model: VisionTransformer, block: Block, activation: MlpAct
         (not isinstance(model.fc_norm, nn.Identity), "it has a norm after attention pooling"),
     ]  # fmt: skip
     return next((text for bad, text in checks if bad), None)
+
+
+def _norm_kind(module: object) -> NormKind | None:
+    """Which one a module is; None of others."""
+    return next((kind for kind, classes in NORMS.items() if isinstance(module, classes)), None)
+
+
+def _unsupported_norm(model: VisionTransformer, block: Block) -> str | None:
+    """Why the norms of a model with encoders such as ``block`` cannot be built, or None: all are of one kind."""
+    kind, known = _norm_kind(block.norm1), " or ".join(kind.text for kind in NormKind)
+    if kind is None:
+        return f"its norms are {type(block.norm1).__name__}, not {known}"
+    places = (
+        ("its norm before the encoders", model.norm_pre), ("the norm before its MLPs", block.norm2), ("its last norm", model.norm),
+        ("its last norm", model.fc_norm),
+    )  # fmt: skip
+    others = ((place, m) for place, m in places if not isinstance(m, nn.Identity) and _norm_kind(m) is not kind)
+    return next((f"{place} is {type(m).__name__}, others are {kind.text}" for place, m in others), None)
 
 
 def _activation(module: nn.Module) -> MlpActivation | None:
@@ -152,8 +175,15 @@ def _unsupported(model: nn.Module) -> str | None:
         (height != width, f"images of {height} x {width} are not square"),
         (pool not in POOLINGS, f"global_pool is {pool!r}, not {', '.join(map(repr, POOLINGS))}"),
         (model.num_prefix_tokens > MAX_PREFIX, f"it has {model.num_prefix_tokens} prefix tokens, at most {MAX_PREFIX} can be"),
-        (not isinstance(model.norm_pre, nn.Identity | nn.LayerNorm), f"its norm before the encoders is {type(model.norm_pre).__name__}"),
-        (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
+        (
+            not isinstance(block.attn.q_norm, nn.Identity) and _norm_kind(block.attn.q_norm) is None,
+            f"its queries have a {type(block.attn.q_norm).__name__}, not {' or '.join(kind.text for kind in NormKind)}",
+        ),
+        (
+            _norm_kind(block.attn.k_norm) is not _norm_kind(block.attn.q_norm),
+            f"its keys have a {type(block.attn.k_norm).__name__}, its queries a {type(block.attn.q_norm).__name__}",
+        ),
+        (not isinstance(block.attn.norm, nn.Identity), "its attention has a norm before the projection"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (
             _activation(block.mlp.act) is None,
@@ -163,7 +193,7 @@ def _unsupported(model: nn.Module) -> str | None:
         (pool == "map" and isinstance(block.mlp, SwiGLU), "it has attention pooling beside gated MLPs"),
         (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
-    problem = next((text for bad, text in checks if bad), None)
+    problem = next((text for bad, text in checks if bad), None) or _unsupported_norm(model, block)
     return _unsupported_pool(model, block, _activation(block.mlp.act)) if problem is None and pool == "map" else problem
 
 
@@ -171,8 +201,8 @@ def _unsupported(model: nn.Module) -> str | None:
 def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]) -> None:
     """Load a timm state dict into ``model`` (which must have all heads and neurons of it).
 
-    Gamma and beta of every LayerNorm go into the following matrix and bias (of the one before the encoders: into its own), 1/sqrt(D') into W_q and
-    b_q, ``(pixel / 255 - mean) / std`` into the patch embedding.
+    Gamma and beta of every norm go into the following matrix and bias (of the one before the encoders, and of those of queries and keys, into
+    its own), 1/sqrt(D') into W_q and b_q or into that of the queries' norm, ``(pixel / 255 - mean) / std`` into the patch embedding.
 
     Args:
         state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
@@ -194,11 +224,15 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
             raise UserError(f"timm state dict: {name} is {list(state[name].shape)}, expected {list(shape)}")
         return state[name]
 
+    def beta(norm: str) -> Tensor:
+        name = f"{norm}.bias"  # an RMSNorm has none as a rule
+        return take(name) if name in state else torch.zeros_like(take(f"{norm}.weight"))
+
     def linear(target: nn.Module, name: str, norm: str | None = None, rows: slice = slice(None)) -> None:
         weight = take(f"{name}.weight", target.weight[rows].shape)
         bias = take(f"{name}.bias") if f"{name}.bias" in state else torch.zeros(target.weight.shape[0])
         if norm is not None:  # (x gamma + beta) W^T + b as one matrix and bias on x
-            weight, bias = weight * take(f"{norm}.weight"), bias + weight @ take(f"{norm}.bias")
+            weight, bias = weight * take(f"{norm}.weight"), bias + weight @ beta(norm)
         target.weight[rows].copy_(weight)
         target.bias[rows].copy_(bias)
 
@@ -208,16 +242,9 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     _load_patch_embedding(model, patches, take(name) if name in state else torch.zeros(c.dim), mean, std)
     _load_tokens(model, state, take)
     if c.norm_pre:
-        model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), take("norm_pre.bias", (c.dim,)))
+        model.norm_pre.scale.set(take("norm_pre.weight", (c.dim,)), beta("norm_pre"))
     for i, block in enumerate(model.blocks):
-        linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
-        rows = slice(0, block.attn.heads * c.head_dim)
-        block.attn.qkv.weight[rows] *= c.head_dim**-0.5
-        block.attn.qkv.bias[rows] *= c.head_dim**-0.5
-        if block.attn.rotary:
-            angles = block.attn.angles
-            angles.set(*(take(f"blocks.{i}.attn.rotary.{name}", angles.shape) for name in ("cos", "sin")))
-        linear(block.attn.proj, f"blocks.{i}.attn.proj")
+        _load_attention(block.attn, f"blocks.{i}", c.head_dim, take, linear, beta)
         for row, name in enumerate(("fc1_g", "fc1_x") if c.gated else ("fc1",)):
             linear(block.mlp.fc1, f"blocks.{i}.mlp.{name}", f"blocks.{i}.norm2", slice(row, None, block.mlp.rows))
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
@@ -227,6 +254,25 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
+
+
+def _load_attention(
+    attn: Attention, place: str, head_dim: int, take: Callable[..., Tensor], linear: Callable[..., None], beta: Callable[[str], Tensor]
+) -> None:
+    """Attention of the encoder ``place``; 1/sqrt(D') goes into W_q, or into the scale of the queries' norm."""
+    linear(attn.qkv, f"{place}.attn.qkv", f"{place}.norm1")
+    linear(attn.proj, f"{place}.attn.proj")
+    if (norm := attn.qk_norm) is None:
+        rows = slice(0, attn.heads * head_dim)
+        attn.qkv.weight[rows] *= head_dim**-0.5
+        attn.qkv.bias[rows] *= head_dim**-0.5
+    else:
+        beta(f"{place}.attn.k_norm")  # softmax does not see it
+        of_keys = take(f"{place}.attn.k_norm.weight", (head_dim,)) * head_dim**-0.5
+        gamma, offset = take(f"{place}.attn.q_norm.weight", (head_dim,)), beta(f"{place}.attn.q_norm")
+        norm.scale.set((gamma * of_keys).repeat(attn.heads), (offset * of_keys).repeat(attn.heads))
+    if attn.rotary:
+        attn.angles.set(*(take(f"{place}.attn.rotary.{name}", attn.angles.shape) for name in ("cos", "sin")))
 
 
 def _norm_before_head(config: ViTConfig) -> str | None:

@@ -36,6 +36,7 @@ from finn_vitprune.models.layers import (
     token_scores,
 )
 from finn_vitprune.models.pooling import AttentionPool
+from finn_vitprune.models.qk_norm import QueryKeyNorm
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -64,7 +65,11 @@ class Attention(nn.Module):
         self.heads, self.head_dim = shape.heads, config.head_dim
         width = shape.heads * config.head_dim
         self.qkv = PrunedLinear(config.dim, 3 * width, config.weight_bits)
-        self.q_quant, self.k_quant, self.v_quant = (ActQuant(config.act_bits) for _ in range(3))
+        self.q_quant, self.v_quant = ActQuant(config.act_bits), ActQuant(config.act_bits)
+        if config.qk_norm is None:
+            self.qk_norm, self.k_quant = None, ActQuant(config.act_bits)
+        else:
+            self.qk_norm = QueryKeyNorm(config, config.qk_norm, shape.heads, self.v_quant)
         self.rotary = config.rotary is not None
         if self.rotary:
             self.angles = RotaryTable(1 if config.rotary is Rotary.SHARED else shape.heads, config.tokens, config.head_dim)
@@ -81,13 +86,15 @@ class Attention(nn.Module):
         masked = (None, None) if mask is None else (mask.qkv, mask.qkv_bias)
         q, k, v = self.qkv(x, *masked).split(self.heads * self.head_dim, dim=-1)
         heads = (batch, tokens, self.heads, self.head_dim)
+        if self.qk_norm is not None:
+            q, k, v = self.qk_norm(q, k, v)
         q = self.q_quant(q).reshape(heads).transpose(1, 2)
-        k = self.k_quant(k).reshape(heads)
+        k = self.k_quant(k).reshape(heads) if self.qk_norm is None else k
         if self.rotary:
             q, k = self.q_turn(q), self.k_turn(k.transpose(1, 2)).transpose(2, 3)
         else:
             k = k.permute(0, 2, 3, 1)
-        v = self.v_quant(v).reshape(heads).transpose(1, 2)
+        v = (self.v_quant(v).reshape(heads) if self.qk_norm is None else self.v_quant(v)).transpose(1, 2)
         logits = self.logit_quant(q @ k)
         e = self.exp_quant(torch.exp(logits - logits.amax(-1, keepdim=True)))
         out = self.out_quant((e @ v) / e.sum(-1, keepdim=True))
@@ -98,6 +105,17 @@ class Attention(nn.Module):
         masked = (None, None) if mask is None else (mask.proj, mask.proj_bias)
         scores = token_scores(e[:, :, 0], live) if want_scores else None
         return self.proj_quant(self.proj(out, *masked)), scores
+
+    @property
+    def projected(self) -> tuple[ActQuant, ActQuant, ActQuant]:
+        """The quantisers of queries, keys and values as the matrix makes them."""
+        n = self.qk_norm
+        return (self.q_quant, self.k_quant, self.v_quant) if n is None else (n.q_wide, n.k_wide, n.v_wide)
+
+    @property
+    def multiplied(self) -> tuple[ActQuant, ActQuant]:
+        """The quantisers of queries and keys as they are multiplied."""
+        return self.q_quant, self.k_quant if self.qk_norm is None else self.qk_norm.k_norm.quant
 
 
 ACTIVATIONS: dict[MlpActivation, Callable[[Tensor], Tensor]] = {
@@ -149,11 +167,11 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
         super().__init__()
-        self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual, config.norm)
         self.attn = Attention(config, shape, residual)
         self.add1_quant = ResidualQuant(residual)
         self.drop = None if shape.keep is None else DropTokens(shape.keep, config.protected, residual)
-        self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual, config.norm)
         self.mlp = Mlp(config, shape, residual, config.gated)
         self.add2_quant = ResidualQuant(residual)
 
@@ -186,7 +204,7 @@ class PrunedViT(nn.Module):
             self.entry_scale = ActScale(2.0**-10, learned=False)
         self.patch_quant, self.prefix_quant, self.pos_quant, self.embed_quant = (ResidualQuant(self.embed_scale) for _ in range(4))
         if config.norm_pre:
-            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale)
+            self.norm_pre = EntryNorm(config.dim, config.eps, self.embed_scale, self.residual_scale, config.norm)
         self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
         if config.pools_mean:
@@ -195,7 +213,7 @@ class PrunedViT(nn.Module):
             self.pool = TokenMean(tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         if config.final_norm:
-            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
+            self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm, config.norm)
         if config.pooler is not None:
             self.pool_scale = ActScale(2.0**-10, learned=False)
             self.attn_pool = AttentionPool(config, config.pooler, Mlp(config, config.pooler, self.pool_scale), self.pool_scale)
@@ -255,10 +273,13 @@ class PrunedViT(nn.Module):
 
     @property
     def stream_scales(self) -> tuple[ActScale, ...]:
-        """The scales of the INT16 streams: of the encoders, and where they have their own of the embedded tokens and of attention pooling."""
+        """The scales of the INT16 streams: of the encoders, and where they have their own of the embedded tokens, of attention pooling, and of
+        queries and keys before their norms."""
         found = [self.residual_scale]
         found += [self.entry_scale] if self.config.norm_pre else []
         found += [self.pool_scale] if self.config.pooler is not None else []
+        norms = (block.attn.qk_norm for block in self.blocks)
+        found += [scale for norm in norms if norm is not None for scale in (norm.q_scale, norm.k_scale)]
         return tuple(found)
 
     # --- switches of training ---

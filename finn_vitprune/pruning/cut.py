@@ -51,6 +51,9 @@ def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: 
         heads = mask.heads.bool() if len(attn.angles.cos) > 1 else torch.tensor([True], device=mask.heads.device)
         target.attn.angles.cos.copy_(attn.angles.cos[heads])
         target.attn.angles.sin.copy_(attn.angles.sin[heads])
+    if (norm := attn.qk_norm) is not None and target.attn.qk_norm is not None:
+        scale = norm.scale
+        _copy(target.attn.qk_norm.scale, scale.weight[channels][:, channels], scale.bias[channels], scale.weight_scale.held[channels])
     hidden = mlp.rows_of(neurons)
     _copy(target.mlp.fc1, mlp.fc1.weight[hidden], mlp.fc1.bias[hidden], fc1[hidden])
     _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias, fc2)

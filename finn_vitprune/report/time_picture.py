@@ -14,6 +14,8 @@ from finn_vitprune.report.summary import OUTSIDE, NodeRow, Summary
 SHORT = {
     "LayerNorm 1": "LN 1",
     "LayerNorm 2": "LN 2",
+    "RMSNorm 1": "RMS 1",
+    "RMSNorm 2": "RMS 2",
     "attention": "attn.",
     "projection": "proj.",
     "MLP 2 and patch embedding": "MLP 2",

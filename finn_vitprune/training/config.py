@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
-from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, Pooling, ViTConfig
+from finn_vitprune.models.config import MAX_PREFIX, MlpActivation, NormKind, Pooling, ViTConfig
 from finn_vitprune.options.base import said
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
@@ -43,7 +43,8 @@ class ModelSection(ConfigSection):
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
     others are not used; ``pretrained`` loads its weights. ``registers`` stand beside class token and patches. ``norm_pre``: a LayerNorm
     before the encoders, as CLIP has it. ``final_norm``: one after them. ``gated``: MLPs have gates, which ``activation`` is of (SwiGLU). ``pool``: timm's ``global_pool``, the class token, the mean of the
-    patches, or a learned query that attends to them, with ``pool_heads`` heads, by default as many as an encoder has.
+    patches, or a learned query that attends to them, with ``pool_heads`` heads, by default as many as an encoder has. ``norm``: what all LayerNorms are, LayerNorm or RMSNorm. ``qk_norm``: queries and
+    keys of each head have one, too.
     """
 
     timm: str | None = None
@@ -61,6 +62,8 @@ class ModelSection(ConfigSection):
     final_norm: bool = True
     pool: Literal["token", "avg", "map"] = "token"
     pool_heads: Count | None = None
+    norm: NormKind = NormKind.LAYER
+    qk_norm: bool = False
 
 
 class QuantSection(ConfigSection):
@@ -229,7 +232,8 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
     _check_shares(config, source)
     _check_pool(config.model, source)
     usual_values = (
-        ("activation", MlpActivation.GELU), ("gated", False), ("registers", 0), ("norm_pre", False), ("final_norm", True), *POOL
+        ("activation", MlpActivation.GELU), ("gated", False), ("registers", 0), ("norm_pre", False), ("final_norm", True),
+        ("norm", NormKind.LAYER), ("qk_norm", False), *POOL,
     )  # fmt: skip
     for name, usual in usual_values:
         if (m := config.model).timm is not None and (given := getattr(m, name)) != usual:

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.timm_weights import near
+from finn_vitprune.models.timm_weights import NORMS, near
 from finn_vitprune.training.checkpoint import tensors_of
 from finn_vitprune.training.config import TrainConfig, saved_config
 from finn_vitprune.training.data import Dataset
@@ -56,6 +56,7 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
     learn slowly from there, so matrices start as PyTorch's own and positions at a deviation of 0.2.
     """
     m = config.model
+    norm: Any = partial(NORMS[m.norm][0], eps=EPS)
     teacher = VisionTransformer(
         img_size=data.image_size[0],
         patch_size=m.patch_size,
@@ -71,9 +72,10 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
         final_norm=m.final_norm,
         reg_tokens=m.registers,
         global_pool=m.pool,
+        norm_layer=norm,
+        qk_norm=m.qk_norm,
     )
     if m.pool == "map":
-        norm: Any = partial(nn.LayerNorm, eps=EPS)
         teacher.attn_pool = AttentionPoolLatent(
             m.dim, num_heads=m.pool_heads or m.heads, mlp_ratio=m.mlp_ratio, norm_layer=norm, act_layer=get_act_layer(m.activation.value)
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import MlpActivation, PoolerShape, Pooling, ViTConfig
+from finn_vitprune.models.config import MlpActivation, NormKind, PoolerShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.layers import DiagonalLinear
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
@@ -60,6 +60,8 @@ class Drawn:
     final_norm: bool = True
     pool_heads: tuple[int, int] | None = None
     gated: bool = False
+    norm: str = NormKind.LAYER.value
+    qk_norm: str | None = None
 
     @property
     def config(self) -> ViTConfig:
@@ -71,7 +73,8 @@ class Drawn:
             pooling=Pooling(self.pooling), norm_after_pooling=self.norm_after_pooling,
             activation=MlpActivation(self.activation), norm_pre=self.norm_pre, final_norm=self.final_norm,
             pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
-            gated=self.gated,
+            gated=self.gated, norm=NormKind(self.norm),
+            qk_norm=None if self.qk_norm is None else NormKind(self.qk_norm),
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -177,6 +180,22 @@ def draw_norm(seed: int) -> DrawnDesign:
     return replace(design, network=network, loads="" if seed % 6 else "another")
 
 
+def draw_rms_norm(seed: int) -> DrawnDesign:
+    """As :func:`draw_norm`, but RMSNorms, of which one or both beside the encoders may be left out."""
+    design, rng = draw_norm(seed), np.random.default_rng((seed, 6))
+    final = bool(rng.integers(4))
+    after = draw(seed, DEPTHS if seed % 2 else ENGINE_DEPTHS).norm_after_pooling and final
+    network = replace(design.network, norm=NormKind.RMS.value, norm_pre=bool(rng.integers(2)), final_norm=final, norm_after_pooling=after)
+    return replace(design, network=network, loads="another" if seed % 4 == 2 else "")
+
+
+def draw_qk_norm(seed: int) -> DrawnDesign:
+    """Norms of queries and keys, RMSNorm at even seeds; other norms are of the same kind but at every third one."""
+    design, kinds = draw_network(seed), (NormKind.RMS.value, NormKind.LAYER.value)
+    network = replace(design.network, qk_norm=kinds[seed % 2], norm=kinds[(seed + (seed % 3 == 0)) % 2])
+    return replace(design, network=network)
+
+
 def draw_prefix(seed: int) -> DrawnDesign:
     """As :func:`draw_engines`, with several tokens beside the patches and, whatever is pooled, with token drops."""
     design, rng = draw_engines(seed), np.random.default_rng((seed, 4))
@@ -216,7 +235,8 @@ def draw_design(seed: int) -> DrawnDesign:
 
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
-POOLINGS, GATES = Kind("poolings", draw_pooling), Kind("gates", draw_gates)
+POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
+QK_NORMS = Kind("qk-norms", draw_qk_norm)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

@@ -1,4 +1,4 @@
-"""VitLayerNorm: the integer algorithm to the bit, its interval, its limits and its resources."""
+"""VitLayerNorm, also as an RMSNorm: the integer algorithm to the bit, its interval, its limits and its resources."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ from tests.rtl.benches.shared_helper import Use, check_shared, generate_shared
 from tests.sampling import sampled, spread
 
 
-def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3):
-    """Node attributes for an output scale of 1 / ``inverse``."""
+def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3, centred=1):
+    """Node attributes for an output scale of 1 / ``inverse``; ``centred`` 0: of an RMSNorm."""
     mult, shift = numerics.snap_ratio(inverse or (24.0 if out == "INT8" else 2.5))
-    return {
+    common = {
         "tokens": tokens,
         "channels": channels,
         "SIMD": simd,
@@ -26,6 +26,7 @@ def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3):
         "shift": shift,
         "outputDataType": out,
     }
+    return common if centred else common | {"centred": 0}
 
 
 def tokens_of_all_spreads(frames, tokens, channels, seed=1):
@@ -78,7 +79,31 @@ def test_equals_golden_model_at_its_interval(tokens, channels, simd, out, roots)
     assert checked.latency == times.last[-1] + 1
 
 
-SCALES = {"saturates": (1, 60000.0), "largest eps": ((1 << 51) - 1, 24.0), "largest shift": (1, 2.0**-12), "small outputs": (1 << 20, 0.5)}
+RMS_CASES = [
+    pytest.param(17, 48, 4, "INT8", 3, id="three roots in turn"),
+    pytest.param(11, 24, 24, "INT8", 1, id="a token a beat waits for one root"),
+    pytest.param(9, 65, 65, "INT4", 3, id="three groups and a token a beat"),
+    pytest.param(5, 48, 1, "INT8", 3, id="beats are the bottleneck"),
+    pytest.param(9, 2, 1, "INT8", 3, id="two channels"),
+]
+
+
+@pytest.mark.parametrize("tokens,channels,simd,out,roots", spread(RMS_CASES, 3, first=1))
+def test_an_rmsnorm_takes_as_long_and_equals_its_golden_model(tokens, channels, simd, out, roots):
+    """Its results are the mean's distance from the LayerNorm's, so that one that takes it all the same would show."""
+    op_type, shape, streams = inputs(tokens, channels, simd, out, roots=roots, centred=0)
+    checked = check_op(op_type, shape, streams)
+    op = checked.built.op
+    assert op.get_exp_cycles() == tokens * max(channels // simd, 36 // roots)
+    [times] = op.pass_times([TokenTimes.steady(tokens, channels // simd)])
+    assert checked.latency == times.last[-1] + 1
+    [found] = checked.built.expected(streams)
+    x = streams[0].astype(float)
+    real = x / np.sqrt((x**2).mean(-1, keepdims=True) + shape["eps"] / channels**2) * (shape["mult"] * 2.0 ** -shape["shift"])
+    assert np.abs(found - np.clip(real, *((-8, 7) if out == "INT4" else (-128, 127)))).max() < 0.5 + 1e-3
+
+
+SCALES = {"saturates": (1, 60000.0), "largest eps": ((1 << 51) - 1, 24.0), "largest shift": (1, 2.0**-13), "small outputs": (1 << 20, 0.5)}
 
 
 def scaled_inputs(eps, inverse):
@@ -91,7 +116,7 @@ def test_every_eps_and_output_scale(name):
     check_op(*scaled_inputs(*SCALES[name]))
 
 
-def extreme_inputs(inverse=None, d=1024, eps=1):
+def extreme_inputs(inverse=None, d=1024, eps=1, centred=1):
     """All equal (variance 0), one peak, half at each end: the widest S1, S2, v and the longest shifts."""
     x = np.zeros((1, 8, d), np.int64)
     x[0, 0], x[0, 1] = -32768, 32767
@@ -101,12 +126,13 @@ def extreme_inputs(inverse=None, d=1024, eps=1):
     x[0, 5, 7] = -32768
     x[0, 6, 3] = 1
     x[0, 7] = np.arange(d) % 2
-    return "VitLayerNorm", attrs(8, d, 32, eps=eps, inverse=inverse), [x]
+    return "VitLayerNorm", attrs(8, d, 32, eps=eps, inverse=inverse, centred=centred), [x]
 
 
 EXTREMES = {
-    "as a rule": (), "the largest shift of the largest exponent": (2.0**-12,), "the widest token": (None, WIDEST),
-    "the widest token, largest eps and shift": (2.0**-12, WIDEST, numerics.layernorm_largest_eps(WIDEST)),
+    "as a rule": (), "the largest shift of the largest exponent": (2.0**-13,), "the widest token": (None, WIDEST),
+    "the widest token, largest eps and shift": (2.0**-13, WIDEST, numerics.layernorm_largest_eps(WIDEST)),
+    "the widest token of an RMSNorm, largest eps and shift": (2.0**-13, WIDEST, numerics.layernorm_largest_eps(WIDEST, False), 0),
 }  # fmt: skip
 
 
@@ -201,11 +227,11 @@ def test_forty_encoders_share_a_unit():
     check_shared(*shared(8, 4, "INT8", [(1 + i % 3, 1 + 97 * i, 3.0 + i) for i in range(40)]), frames=48)
 
 
-def shared(channels, simd, out, encoders):
+def shared(channels, simd, out, encoders, centred=1):
     """Op type, and what each encoder needs."""
     return "VitLayerNorm", [
         Use(
-            attrs(tokens, channels, simd, out, eps, inverse),
+            attrs(tokens, channels, simd, out, eps, inverse, centred=centred),
             (),
             lambda seed, tokens=tokens: (tokens_of_all_spreads(1, tokens, channels, seed),),
         )
@@ -219,6 +245,59 @@ def test_encoders_that_share_a_unit_round_a_single_bit_above_a_tie_up():
         _, shape, streams = near_tie_inputs(mult, shift)
         uses.append(Use(shape, (), lambda _, streams=streams: tuple(streams)))
     check_shared("VitLayerNorm", uses, patterns=())
+
+
+HEADS = [
+    # tokens, channels, SIMD, output, roots; rows of a token, of which are passed, LayerNorm, 1 / output scale
+    pytest.param(7, 48, 4, "INT8", 3, 6, 3, 1, 24.0, id="three heads and their values"),
+    pytest.param(5, 32, 8, "INT4", 3, 4, 2, 0, 2.5, id="an RMSNorm, a head a beat, 4 bits"),
+    pytest.param(6, 24, 8, "INT8", 2, 3, 0, 1, 24.0, id="heads without values"),
+    pytest.param(5, 36, 1, "INT8", 1, 3, 1, 1, 24.0, id="one value for two heads"),
+    pytest.param(4, 8, 2, "INT4", 3, 2, 1, 0, 20000.0, id="a shift below the one of passed rows"),
+]
+
+
+def head_inputs(tokens, channels, simd, out, roots, rows, passed, centred, inverse, frames=3):
+    """Op type, attributes and tokens of heads, of which the last ones of each token are passed; these have every code of a tie."""
+    shape = attrs(tokens, channels, simd, out, 1000, inverse, roots, centred) | {"rows": rows, "passed": passed}
+    x = tokens_of_all_spreads(frames, tokens * rows, channels // rows).reshape(frames, tokens, rows, -1)
+    if passed:
+        values = x[:, :, rows - passed :]
+        step = 1 << (8 if out == "INT8" else 12)
+        values[:] = np.random.default_rng(5).integers(-32768, 32768, values.shape) // (step // 4) * (step // 4)
+    return "VitLayerNorm", shape, [x.reshape(frames, tokens, channels)]
+
+
+@pytest.mark.parametrize("tokens, channels, simd, out, roots, rows, passed, centred, inverse", spread(HEADS, 4))
+def test_heads_have_norms_of_their_own_and_values_pass(tokens, channels, simd, out, roots, rows, passed, centred, inverse):
+    """By hand: every head as a token of its own, values rounded to the upper bits."""
+    op_type, shape, streams = head_inputs(tokens, channels, simd, out, roots, rows, passed, centred, inverse)
+    checked = check_op(op_type, shape, streams)
+    [found] = checked.built.expected(streams)
+    split, made = (a.reshape(*a.shape[:2], rows, -1) for a in (streams[0], found))
+    alone, _ = build_node("VitLayerNorm", {**shape, "tokens": tokens * rows, "channels": channels // rows, "rows": 1, "passed": 0})
+    [normed] = alone.compute(split.reshape(len(found), tokens * rows, -1))
+    assert np.array_equal(made[:, :, : rows - passed], normed.reshape(made.shape)[:, :, : rows - passed])
+    bits = int(out[3:])
+    values = np.clip(np.rint(split[:, :, rows - passed :] / 2.0 ** (16 - bits)), -(1 << bits - 1), (1 << bits - 1) - 1)
+    assert np.array_equal(made[:, :, rows - passed :], values)
+    op, beats = checked.built.op, channels // rows // simd
+    assert op.get_exp_cycles() == tokens * rows * max(beats, 36 // roots)
+    assert set(op.widths) == {d for d in range(1, channels) if channels // rows % d == 0}
+    [times] = op.pass_times([TokenTimes.steady(tokens, channels // simd)])
+    assert checked.latency == times.last[-1] + 1
+
+
+def test_estimates_of_heads_agree_with_yosys(tmp_path):
+    check_estimates("VitLayerNorm", head_inputs(30, 64, 4, "INT8", 2, 4, 2, 1, 24.0)[1], tmp_path)
+
+
+RMS_SHARED = [(48, 4, "INT8", [(17, 1000, 24.0), (9, 70000, 11.0), (1, 1, 50.0)]), (16, 4, "INT8", [(4, 1, 60000.0), (5, 1, 2.0**-12)])]
+
+
+@pytest.mark.parametrize("channels, simd, out, encoders", RMS_SHARED)
+def test_encoders_share_an_rmsnorm(channels, simd, out, encoders):
+    check_shared(*shared(channels, simd, out, encoders, centred=0))
 
 
 def check_slow_sink(built):
@@ -245,6 +324,11 @@ def test_all_that_is_inside_is_counted():
         ({"channels": 1665}, "1665 channels: use 2 to 1664"),
         ({"channels": 1664, "eps": numerics.layernorm_largest_eps(1664) + 1}, "eps 1530610916356096 must be 1 to 1530610916356095"),
         ({"eps": 0}, "eps 0 must be"),
+        ({"channels": 1664, "centred": 0, "eps": numerics.layernorm_largest_eps(1664, False) + 1}, "eps 1530520185864192 must be 1 to"),
+        ({"channels": 1665, "centred": 0}, "RMSNorm over 1665 channels"),
+        ({"rows": 3}, "3 rows, 0 of them passed, in 8 channels"),
+        ({"rows": 4, "passed": 4}, "4 rows, 4 of them passed"),
+        ({"rows": 4, "SIMD": 4}, "SIMD 4 does not divide the 2 channels of a row"),
         ({"mult": 1 << 17}, "mult 131072"),
         ({"shift": 30}, "shift 30 0 to 29"),
         ({"roots": 0}, "roots 0: use 1 to 3"),
@@ -265,6 +349,14 @@ def test_estimates_agree_with_yosys(seed, tmp_path):
     channels, out = simd * int(rng.choice([12, 16, 48, 96])), ("INT8", "INT4")[seed % 2]
     shape = attrs(int(rng.integers(2, 99)), channels, simd, out, roots=1 + seed)
     check_estimates("VitLayerNorm", shape, tmp_path)
+
+
+@pytest.mark.parametrize("seed", sampled(range(3), 1))
+def test_estimates_of_an_rmsnorm_agree_with_yosys(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    simd, roots, out = (1, 2, 8)[seed], (1, 2, 1)[seed], ("INT8", "INT4")[seed % 2]
+    channels = simd * int(rng.choice([12, 16, 48, 96]))
+    check_estimates("VitLayerNorm", attrs(int(rng.integers(2, 99)), channels, simd, out, roots=roots, centred=0), tmp_path)
 
 
 @pytest.mark.whole

@@ -28,16 +28,17 @@ def test_reciprocal_square_root_over_all_magnitudes(seed):
         assert np.array_equal(found.numpy(), wanted)
 
 
+@pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("dim", [16, 384, 1664])
-def test_layernorm(dim, bits):
+def test_layernorm(dim, bits, centred):
     rng = np.random.default_rng(dim + bits)
     x = np.concatenate(
         [rng.integers(-(2**15), 2**15, (20, dim)), np.rint(rng.normal(0, 300, (20, dim))).astype(np.int64), np.full((1, dim), 7)]
     )
     constants = numerics.layernorm_constants(dim, 1e-6, 2.0**-11, 0.03)
-    found = integer.layernorm(torch.from_numpy(x), *constants, bits)
-    assert np.array_equal(found.numpy(), numerics.layernorm(x, *constants, bits))
+    found = integer.layernorm(torch.from_numpy(x), *constants, bits, centred)
+    assert np.array_equal(found.numpy(), numerics.layernorm(x, *constants, bits, centred))
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 11])

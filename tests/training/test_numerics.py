@@ -120,16 +120,17 @@ def test_reciprocal_sqrt_is_accurate_and_fits_its_widths():
     assert relative.max() < 2.0**-20, relative.max()
 
 
+@pytest.mark.parametrize("centred", [True, False], ids=["LayerNorm", "RMSNorm"])
 @pytest.mark.parametrize("d,bits,inverse", [(48, 8, 24.0), (384, 8, 30.0), (192, 4, 2.5), (1024, 8, 40.0), (1664, 8, 40.0)])
-def test_layernorm_follows_float64_within_rounding(d, bits, inverse):
+def test_layernorm_follows_float64_within_rounding(d, bits, inverse, centred):
     rng = np.random.default_rng(d)
     spread = 10 ** rng.uniform(0.5, 4.2, (200, 1))
     x = np.clip(np.rint(rng.normal(0, 1, (200, d)) * spread + rng.normal(0, 3000, (200, 1))), -32768, 32767)
     s_in = 2.0**-10
     eps, mult, shift = numerics.layernorm_constants(d, 1e-6, s_in, 1 / inverse)
-    got = numerics.layernorm(x.astype(np.int64), eps, mult, shift, bits)
-    centred = (x - x.mean(-1, keepdims=True)) * s_in
-    real = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * (mult * 2.0**-shift)
+    got = numerics.layernorm(x.astype(np.int64), eps, mult, shift, bits, centred)
+    n = (x - centred * x.mean(-1, keepdims=True)) * s_in
+    real = n / np.sqrt((n**2).mean(-1, keepdims=True) + 1e-6) * (mult * 2.0**-shift)
     lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     ideal = np.clip(np.rint(real), lo, hi)
     differ = got != ideal
@@ -150,6 +151,30 @@ def test_layernorm_equals_exact_integers():
         rc = r * mult // 2**16
         want = [max(-128, min(127, _rint(Fraction((48 * v - s1) * rc, 2 ** (8 + e + shift))))) for v in row]
         assert codes == want
+
+
+def test_rmsnorm_equals_exact_integers():
+    rng = np.random.default_rng(9)
+    x = rng.integers(-32768, 32768, (20, 48))
+    x[0], x[1] = 77, 0
+    eps, mult, shift = 12345, 90001, 12
+    got = numerics.layernorm(x, eps, mult, shift, 8, centred=False)
+    for row, codes in zip(x.tolist(), got.tolist()):
+        r, e = _rsqrt_step_by_step(48 * sum(v * v for v in row) + eps)
+        assert codes == [max(-128, min(127, _rint(Fraction(48 * v * (r * mult // 2**16), 2 ** (8 + e + shift))))) for v in row]
+    assert not got[1].any()
+
+
+@pytest.mark.parametrize("d", [2, 1024, 1663, 1664])
+def test_rmsnorm_of_a_token_at_the_lower_end_has_the_largest_v(d):
+    """Python's integers: v below 2^52 at the largest eps, one more would be too many where the widths decide."""
+    most, eps = d * d * 2**30, numerics.layernorm_largest_eps(d, centred=False)
+    assert most + eps < 1 << 52 and eps in ((1 << 51) - 1, (1 << 52) - 1 - most)
+    low = np.full(d, -32768, np.int64)
+    r, e = _rsqrt_step_by_step(most + eps)
+    rc = r * 65536 >> 16
+    assert d * 2**15 * rc < 1 << 52
+    assert numerics.layernorm(low, eps, 65536, 12, 8, centred=False)[0] == max(-128, _rint(Fraction(-d * 32768 * rc, 2 ** (20 + e))))
 
 
 def test_layernorm_of_a_constant_token_is_zero():

@@ -20,7 +20,7 @@ from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
 """Layers of an encoder that works for the class token alone, and the role whose unit makes them."""
-IN_SPLIT = ("LayerNorm 1 fork", "Q input token selection")
+IN_SPLIT = ("LayerNorm 1 fork", "RMSNorm 1 fork", "Q input token selection")
 """Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
 ROTARY = "VitRotary"
 BEFORE = ("patch embedding", "token embedding")
@@ -78,6 +78,11 @@ def bind(model: ModelWrapper, engines: int | Sequence[int], embeds: str = "") ->
     if max(sizes) > 1 and not can_share(model):
         raise UserError(
             "engines: encoders with rotary position embedding cannot share units yet (VitRotary has the table of one encoder): "
+            "build with hardware for every encoder, without --engines"
+        )
+    if max(sizes) > 1 and any(kind_of(n) == "VitLayerNorm" and getCustomOp(n).get_nodeattr("passed") for n in model.graph.node):
+        raise UserError(
+            "engines: encoders with QK-norm cannot share units yet (a norm of heads has those of one encoder): "
             "build with hardware for every encoder, without --engines"
         )
     ends = list(accumulate(sizes))

@@ -20,7 +20,7 @@ from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.graph.rules import Known, Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import MULT_BITS, int_range, snap_ratio
-from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, Turned, column_selection, whole_tokens
+from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, OfHeads, QAcc, Turned, column_selection, whole_tokens
 
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
 """Whose operators the rules are written for."""
@@ -341,7 +341,9 @@ def merged_columns(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
     )
 
 
-def record_columns(lowering: Lowering, value: QAcc | Turned, tensor: str, channels: int, places: np.ndarray, columns: np.ndarray) -> None:
+def record_columns(
+    lowering: Lowering, value: QAcc | Turned | OfHeads, tensor: str, channels: int, places: np.ndarray, columns: np.ndarray
+) -> None:
     """Note where the QONNX tensor of ``value`` (in any layout) lies in a stream of ``channels``: ``columns`` of its product in ``places``."""
     tokens = value.acc.x.tokens
     place = np.full(len(value.acc.bias), -1)

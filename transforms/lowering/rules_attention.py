@@ -10,6 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, numbers, ordered
 from finn_vitprune.transforms.lowering.rules import AttentionMatch, Lowering, datatype, merged_columns, record_columns
+from finn_vitprune.transforms.lowering.rules_norm import head_norm, lines_of, normed_queries
 from finn_vitprune.transforms.lowering.rules_rotary import build_turn
 from finn_vitprune.transforms.lowering.values import (
     Acc,
@@ -18,11 +19,14 @@ from finn_vitprune.transforms.lowering.values import (
     Diff,
     ExpDiff,
     Logits,
+    NormedHeads,
     Numerator,
+    OfHeads,
     PoolKey,
     QAcc,
     QConst,
     QueryKey,
+    RoundedHeads,
     RowMax,
     RowSum,
     Turned,
@@ -33,20 +37,27 @@ from finn_vitprune.transforms.lowering.values import (
 RULES = Rules()
 
 
-def _heads(value: QAcc | Turned, what: str) -> np.ndarray:
+QK_NORM = "give queries, keys and values 16 bits, then keys a norm, queries a norm and a diagonal matrix, as the models of finn_vitprune.models do"
+
+
+def _heads(value: QAcc | Turned | NormedHeads | RoundedHeads, what: str) -> np.ndarray:
     columns = head_columns(value.index, len(value.acc.bias))
+    if isinstance(value, NormedHeads) and not np.array_equal(lines_of(value.index), lines_of(value.whole)):
+        raise Reason(f"{what} is normalised over other channels than those of its heads")
     if columns is None or (isinstance(value, Turned) and not value.whole_heads):
         raise Reason(f"{what} is not a [1, heads, tokens, head dim] view of one matrix product")
     return columns
 
 
-@RULES.rule("MatMul", (QAcc, Turned), (QAcc, Turned))
+@RULES.rule("MatMul", (QAcc, Turned, NormedHeads), (QAcc, Turned, NormedHeads))
 def query_key(lowering: Lowering, node: Node, values: list):
     q, k = values
     k = k.moved(lambda a: np.swapaxes(a, -1, -2))
     q_columns, k_columns = _heads(q, "the query"), _heads(k, "the key")
     if q_columns.shape != k_columns.shape:
         raise Reason(f"query and key differ in heads or width: {q_columns.shape} and {k_columns.shape}")
+    if isinstance(q, NormedHeads) and not isinstance(k, NormedHeads):
+        raise Reason("QK-norm of queries alone: keys have one, too", QK_NORM)
     if isinstance(q, Turned) != isinstance(k, Turned):
         raise Reason("rotary position embedding of queries alone, or of keys alone: both are turned")
     heads, queries, keys = q_columns.shape[0], q.acc.x.tokens, k.acc.x.tokens
@@ -116,7 +127,7 @@ def row_sum(lowering: Lowering, node: Node, values: list):
     return RowSum(index, values[0], values[0].unit)
 
 
-@RULES.rule("MatMul", Numerator, QAcc)
+@RULES.rule("MatMul", Numerator, (QAcc, RoundedHeads))
 def weighted_values(lowering: Lowering, node: Node, values: list):
     e, v = values
     heads, head_dim = _heads(v, "the value").shape
@@ -146,9 +157,38 @@ class _Streams:
     head_dim: int
 
 
-def _streams(lowering: Lowering, product: QueryKey, v: QAcc) -> _Streams:
+def _normed_streams(lowering: Lowering, product: QueryKey, v: QAcc | RoundedHeads) -> _Streams:
+    """Q in a matrix unit of its own, with its norm, K and V in another one; the norm of K passes V."""
+    q, k = product.q, product.k
+    assert isinstance(k, NormedHeads)
+    columns = [_heads(q, "the query"), *_key_and_value(k, v)]
+    heads, head_dim = columns[0].shape
+    if any(c.shape != (heads, head_dim) for c in columns):
+        raise Reason("query, key and value differ in heads or width")
+    if not isinstance(v, RoundedHeads) or k.acc.x.tensor != v.acc.x.tensor:
+        raise Reason("QK-norm: values are no INT16 codes of the tensor that keys are computed from", QK_NORM)
+    if len({(p.bits, p.signed) for p in (q, k, v)}) != 1:
+        raise Reason("query, key and value must be signed codes of one width")
+    width = heads * head_dim
+    if isinstance(q, NormedHeads):
+        query = normed_queries(lowering, q, columns[0])
+    else:
+        query = lowering.matrix_unit(q.acc, columns[0].reshape(-1), np.full(width, q.scale), q.bits, True)
+        record_columns(lowering, q, query.tensor, width, np.arange(width), columns[0])
+    merged, scales = merged_columns([k.acc, v.acc], columns[1:]), np.repeat([k.x.scale, v.x.scale], width)
+    wide = lowering.matrix_unit(merged, np.arange(2 * width), scales, k.x.bits, True)
+    keyvalue = head_norm(lowering, k, wide.tensor, wide.tokens, (heads, heads), head_dim)
+    for value, first, own in ((k, 0, columns[1]), (v, width, columns[2])):
+        _record_heads(lowering, value.x, wide.tensor, 2 * width, first, own)
+        _record_heads(lowering, value, keyvalue, 2 * width, first, own)
+    return _Streams(query.tensor, keyvalue, query.tokens, heads, head_dim)
+
+
+def _streams(lowering: Lowering, product: QueryKey, v: QAcc | RoundedHeads) -> _Streams:
     """Q, K, V in one matrix unit, split."""
     q, k = product.q, product.k
+    if isinstance(k, NormedHeads):
+        return _normed_streams(lowering, product, v)
     columns = [_heads(q, "the query"), *_key_and_value(k, v)]
     heads, head_dim = columns[0].shape
     if any(c.shape != (heads, head_dim) for c in columns):
@@ -174,7 +214,7 @@ def _streams(lowering: Lowering, product: QueryKey, v: QAcc) -> _Streams:
     return _Streams(tensors[0], tensors[1], x.tokens, heads, head_dim)
 
 
-def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
+def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc | RoundedHeads) -> _Streams:
     """K and V in one matrix unit; the query in one without weights, whose biases come once an image."""
     q, k = product.q, product.k
     columns = _key_and_value(k, v)
@@ -200,7 +240,7 @@ def _pool_streams(lowering: Lowering, product: PoolKey, v: QAcc) -> _Streams:
     return _Streams(query.tensor, keyvalue.tensor, 1, heads, head_dim)
 
 
-def _key_and_value(k: QAcc | Turned, v: QAcc) -> list[np.ndarray]:
+def _key_and_value(k: QAcc | Turned | NormedHeads, v: QAcc | RoundedHeads) -> list[np.ndarray]:
     return [_heads(k, "the key"), _heads(v, "the value")]
 
 
@@ -244,6 +284,6 @@ def scores_tensor(logits: Logits) -> str:
     return f"scores_of_{logits.tensor}"
 
 
-def _record_heads(lowering: Lowering, value: QAcc | Turned, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
+def _record_heads(lowering: Lowering, value: QAcc | Turned | OfHeads, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
     """Heads lie side by side from the channel ``first`` on."""
     record_columns(lowering, value, tensor, channels, first + np.arange(columns.size), columns)

@@ -1,4 +1,4 @@
-"""Element-wise functions of one stream of few bits become tables; residual sums; LayerNorm."""
+"""Element-wise functions of one stream of few bits become tables; residual sums."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.functions import BINARY, UNARY, unary
 from finn_vitprune.graph.node import Node, Reason
-from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
+from finn_vitprune.graph.rules import Const, Rules, is_ordered, ordered
 from finn_vitprune.transforms.lowering import rules_gate
 from finn_vitprune.transforms.lowering.rules import Lowering
+from finn_vitprune.transforms.lowering.rules_norm import squares
 from finn_vitprune.transforms.lowering.rules_rotary import weighed
-from finn_vitprune.transforms.lowering.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
+from finn_vitprune.transforms.lowering.values import Codes, CodeSum, CodeTable, QAcc, QConst, Rows
 
 RULES = Rules()
 TABLE_BITS = 8
@@ -73,6 +74,8 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     left = isinstance(values[0], Const)
     constant = values[0 if left else 1].value
     x = values[1 if left else 0]
+    if node.op_type == "Pow" and not left and not isinstance(x, CodeTable) and x.bits > TABLE_BITS and np.all(constant == 2):
+        return squares(lowering, x)
     if constant.size != 1 and node.op_type == "Mul" and isinstance(x, QAcc) and len(x.shape) == 4:  # of heads
         return weighed(x, constant)
     if constant.size != 1:
@@ -85,28 +88,14 @@ def with_constant(lowering: Lowering, node: Node, values: list):
 
 @RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), (CodeTable, Codes, QAcc))
 def two_tables(lowering: Lowering, node: Node, values: list):
+    if (
+        node.op_type == "Mul"
+        and all(isinstance(v, Codes | QAcc) and v.bits > TABLE_BITS for v in values)
+        and values[0].tensor == values[1].tensor
+    ):
+        raise Reason("a wide stream times itself", "write the squares of an RMSNorm as Pow(x, 2)")  # qonnx renames one of two equal inputs
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):
         help = rules_gate.HELP if node.op_type == "Mul" else ""
         raise Reason("two different streams are combined; only residual INT16 sums and gates with their values can be", help)
     return replace(a, values=BINARY[node.op_type](a.values, b.values))
-
-
-@RULES.rule("LayerNormalization", (Codes, QAcc))
-def layer_normalization(lowering: Lowering, node: Node, values: list):
-    x = values[0] if isinstance(values[0], Codes) else lowering.stream(values[0])
-    if node.attributes.get("axis", -1) not in (-1, x.index.ndim - 1):
-        raise Reason("LayerNorm must be over the channels (last axis)")
-    scale = constant(node, values, 1)
-    bias = optional(node, values, 2)
-    bias = np.zeros_like(scale) if bias is None else bias
-    if not scale.size == bias.size == x.index.shape[-1]:
-        raise Reason(f"gamma and beta of {scale.size} and {bias.size} entries for {x.index.shape[-1]} channels")
-    if np.any(scale != 1.0) or np.any(bias != 0.0):
-        raise Reason("gamma and beta must be folded into the layer that follows (gamma 1, beta 0)")
-    if x.bits != 16 or not x.signed:
-        raise Reason(f"LayerNorm reads the INT16 residual stream, got {x.bits} bits")
-    epsilon = float(node.attributes.get("epsilon", 1e-5))
-    if not 0.0 <= epsilon < 1.0:
-        raise Reason(f"epsilon {epsilon:g}: use one of 0 to 1, 1e-6 as a rule")
-    return Normed(x.index, x, epsilon)

@@ -9,7 +9,8 @@ import numpy as np
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, ordered
 from finn_vitprune.transforms.lowering.rules import Lowering
-from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, QAcc, QConst, ZeroPointed
+from finn_vitprune.transforms.lowering.rules_norm import lines_of, normed_queries
+from finn_vitprune.transforms.lowering.values import Acc, Codes, Image, NormedHeads, QAcc, QConst, ZeroPointed, column_selection
 
 RULES = Rules()
 
@@ -41,6 +42,18 @@ def embed_patches(lowering: Lowering, node: Node, values: list):
 @RULES.rule("MatMul", Codes, QConst)
 def linear(lowering: Lowering, node: Node, values: list):
     return _accumulate(node, lowering.stream(values[0]), values[1], None)
+
+
+@RULES.rule("MatMul", NormedHeads, QConst)
+def scaled_queries(lowering: Lowering, node: Node, values: list):
+    """Gamma and beta of normalised queries: a diagonal matrix on whole tokens."""
+    value = values[0]
+    lines = lines_of(value.whole)
+    tokens, columns = value.acc.x.tokens, len(value.acc.bias)
+    found = column_selection(value.index, tokens, columns)
+    if found is None or not np.array_equal(lines.reshape(-1), value.index.reshape(-1)):
+        raise Reason("normalised queries are cut or reordered before they are scaled: a matrix reads whole tokens, head by head")
+    return _accumulate(node, normed_queries(lowering, value, found.reshape(-1, lines.shape[-1])), values[1], None)
 
 
 @RULES.rule("MatMul", ZeroPointed, QConst)

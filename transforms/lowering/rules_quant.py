@@ -10,7 +10,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Indexed, Rules, constant
-from finn_vitprune.transforms.lowering import rules_gate, rules_rotary
+from finn_vitprune.transforms.lowering import rules_gate, rules_norm, rules_rotary
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype
 from finn_vitprune.transforms.lowering.rules_attention import build_attention
 from finn_vitprune.transforms.lowering.values import (
@@ -22,15 +22,18 @@ from finn_vitprune.transforms.lowering.values import (
     ExpDiff,
     Factors,
     GatedValues,
+    HeadNorm,
     Image,
     Logits,
     MeanOfTokens,
     Normed,
+    NormedHeads,
     Numerator,
     PoolKey,
     QAcc,
     QConst,
     QueryKey,
+    RoundedHeads,
     Rows,
     Turning,
     ZeroPointed,
@@ -175,7 +178,32 @@ def layernorm(lowering: Lowering, node: Node, values: list):
         raise Reason("the quantiser of a LayerNorm output is unsigned: use a signed one")
     x = lowering.stream(replace(normed.x, index=normed.index))
     eps, mult, shift = numerics.layernorm_constants(x.channels, normed.eps, x.scale, to.scale)
-    return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift)
+    own = {} if normed.centred else {"centred": 0}
+    return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift, **own)
+
+
+@RULES.rule("Quant", HeadNorm)
+def head_norm(lowering: Lowering, node: Node, values: list):
+    normed, to = values[0], _activation(node, values)
+    if not to.signed:
+        raise Reason("the quantiser of normalised queries or keys is unsigned: use a signed one")
+    if not np.array_equal(rules_norm.lines_of(normed.index), rules_norm.lines_of(normed.x.index)):
+        raise Reason("heads are cut or joined between their norm and its quantiser")
+    return NormedHeads(
+        normed.index, normed.x, to.scale, to.bits, node.outputs[0], normed.index, eps=normed.eps, centred=normed.centred
+    )  # fmt: skip
+
+
+@RULES.rule("Quant", QAcc)
+def of_accumulators(lowering: Lowering, node: Node, values: list):
+    """Wide codes of heads, the values beside normalised keys, leave with these; others become a stream."""
+    x, to = values[0], _activation(node, values)
+    if len(x.shape) != 4 or x.bits != 16 or not x.signed:
+        return rescale(lowering, node, [lowering.stream(x), *values[1:]])
+    if not to.signed or to.bits > 8 or to.scale != x.scale * 2.0 ** (x.bits - to.bits):
+        text = f"INT16 codes of heads at {x.scale:g} are rounded to {to.bits} bits at {to.scale:g}"
+        raise Reason(text, f"values beside normalised keys keep their upper bits, of 2^{x.bits - to.bits} times the scale")
+    return RoundedHeads(x.index, x, to.scale, to.bits, node.outputs[0], x.index)
 
 
 @RULES.rule("Quant", CodeTable)

@@ -142,10 +142,70 @@ class Turned(Turning, kind="turned queries or keys"):
 
 @dataclass(frozen=True)
 class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
-    """LayerNorm (without gamma and beta) of a stream, real valued."""
+    """LayerNorm, or RMSNorm (not ``centred``), without gamma and beta, of a stream, real valued."""
 
     x: Codes
     eps: float
+    centred: bool = True
+
+
+@dataclass(frozen=True)
+class HeadNorm(Indexed, kind="norms of queries or keys that are not quantised"):
+    """LayerNorm, or RMSNorm, of the lines of ``x``, which are heads; real valued, without gamma and beta."""
+
+    x: QAcc
+    eps: float
+    centred: bool
+
+
+@dataclass(frozen=True)
+class OfHeads(Indexed):
+    """Codes of heads that are made of a quantised matrix product: the QONNX tensor ``tensor`` of index ``whole``, base as that of ``x``."""
+
+    x: QAcc
+    scale: float
+    bits: int
+    tensor: str
+    whole: np.ndarray = field(compare=False)
+
+    signed = True
+
+    @property
+    def acc(self) -> Acc:
+        """The matrix product that it was computed from."""
+        return self.x.acc
+
+
+@dataclass(frozen=True)
+class NormedHeads(OfHeads, kind="normalised queries or keys"):
+    """The codes of a :class:`HeadNorm`; the lines of ``whole`` are the heads."""
+
+    eps: float
+    centred: bool
+
+
+@dataclass(frozen=True)
+class RoundedHeads(OfHeads, kind="values of fewer bits"):
+    """The upper bits of wide codes, rounded."""
+
+
+@dataclass(frozen=True)
+class Squares(Indexed, kind="squares of a stream"):
+    """Squares of a stream, or of heads, that are too wide for a table, real valued."""
+
+    x: Codes | QAcc
+
+
+@dataclass(frozen=True)
+class MeanSquare(Indexed, kind="a mean of squares"):
+    """Mean of the squares of every line of ``x``, which has the index ``whole``, plus ``eps``; its ``root``. A mean has the position of the
+    first element of its line.
+    """
+
+    x: Codes | QAcc
+    whole: np.ndarray = field(compare=False)
+    eps: float = 0.0
+    root: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,8 +262,8 @@ class Rows(Indexed, kind="token rows that are not quantised"):
 class QueryKey(Indexed, kind="the product of queries and keys, not quantised"):
     """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with."""
 
-    q: QAcc | Turned
-    k: QAcc | Turned
+    q: QAcc | Turned | NormedHeads
+    k: QAcc | Turned | NormedHeads
     factor: float = 1.0
 
 
@@ -270,7 +330,7 @@ class Weighted(Indexed, kind="softmax numerators times values"):
     """E v before the division; base ``[NQ, H D']`` in channel order h D' + d."""
 
     e: Numerator
-    v: QAcc
+    v: QAcc | RoundedHeads
 
 
 @dataclass(frozen=True)
@@ -278,7 +338,7 @@ class AttentionOutput(Indexed, kind="an attention output that is not quantised")
     """E v / Z, real valued; base ``[NQ, H D']``."""
 
     e: Numerator
-    v: QAcc
+    v: QAcc | RoundedHeads
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.transforms.streams.edges import StreamEdge, stream_edges
 
@@ -20,8 +21,8 @@ UNITS = {
     "VitRotary": "rotation",
 }  # fmt: skip
 """Words for ops that are not called by their op type in words."""
-INITIAL_NORM, FINAL_NORM = "initial LayerNorm", "final LayerNorm"
-"""Those outside the encoders."""
+INITIAL_NORM, FINAL_NORM = (tuple(f"{place} {kind}" for kind in ("LayerNorm", "RMSNorm")) for place in ("initial", "final"))
+"""What norms outside the encoders may be called."""
 POOLING = "pooling"
 """First word of the layers of attention pooling."""
 INPUTS = {("PrunedAttention", 0): "Q", ("PrunedAttention", 1): "KV", ("VitTokenDrop", 1): "score"}
@@ -69,6 +70,11 @@ def word_of(kind: str) -> str:
     return UNITS.get(kind, " ".join(w if w.isupper() and len(w) > 1 else w.lower() for w in words))
 
 
+def _norm(node: NodeProto) -> str:
+    """What a VitLayerNorm is called."""
+    return word_of(kind_of(node)) if getCustomOp(node).centred else "RMSNorm"
+
+
 @dataclass(frozen=True)
 class _Block:
     """A residual block: the encoder it is in, and its nodes in order (``fork`` divides it), the last one its add.
@@ -107,8 +113,12 @@ class _Block:
     @property
     def start(self) -> str:
         """Name of the first node, which reads what leaves the block before: the LayerNorm before the attention where it pools."""
-        norms = [n.name for n in self.ahead if kind_of(n) == "VitLayerNorm"]
-        return norms[-1] if self.pools and norms else self.fork
+        return self.norms[-1] if self.pools and self.norms else self.fork
+
+    @property
+    def norms(self) -> list[str]:
+        """Names of the LayerNorms before the attention: the encoder's, then of queries and keys if they have some."""
+        return [n.name for n in self.ahead if kind_of(n) == "VitLayerNorm"]
 
     @property
     def matrices(self) -> list[str]:
@@ -172,7 +182,7 @@ class _Naming:
         if node.name in self.ahead:
             return NodeName(None, self._first(node, kind))
         if (block := self.block_of.get(node.name)) is None:
-            return NodeName(None, self._last(kind))
+            return NodeName(None, self._last(node, kind))
         if block.pools:
             return NodeName(None, self._pooling(block, node, kind))
         return NodeName(block.encoder, self._layer(block, node, kind))
@@ -182,13 +192,13 @@ class _Naming:
         if kind == "BlockSparseMVAU":
             scales = any(kind_of(self._unit_before(edge)) == "VitLayerNorm" for edge in self.before[node.name])
             return "initial scale" if scales else "patch embedding"
-        return INITIAL_NORM if kind == "VitLayerNorm" else word_of(kind)
+        return f"initial {_norm(node)}" if kind == "VitLayerNorm" else word_of(kind)
 
-    def _last(self, kind: str) -> str:
+    def _last(self, node: NodeProto, kind: str) -> str:
         """Of a node after the last block."""
         if not self.blocks:
             return word_of(kind)
-        return {"BlockSparseMVAU": "classifier", "VitLayerNorm": FINAL_NORM}.get(kind, word_of(kind))
+        return "classifier" if kind == "BlockSparseMVAU" else f"final {_norm(node)}" if kind == "VitLayerNorm" else word_of(kind)
 
     def _pooling(self, block: _Block, node: NodeProto, kind: str) -> str:
         """Of a unit of attention pooling; the LayerNorm before the attention is the last one of the encoders' tokens."""
@@ -197,8 +207,10 @@ class _Naming:
             if word == "projection":
                 place = [n.name for n in block.nodes[len(block.ahead) :] if kind_of(n) == kind].index(node.name)
                 word = f"MLP {place}" if place else word
-        elif kind == "VitLayerNorm" and node.name == block.start:
-            return FINAL_NORM
+        elif kind == "VitLayerNorm":
+            word = _norm(node)
+            if node.name == block.start:
+                return f"final {word}"
         elif kind == "VitFork":
             word = "residual fork" if node.name == block.fork else "KV fork"
         else:
@@ -210,7 +222,9 @@ class _Naming:
         if kind == "BlockSparseMVAU":
             return self._matrix(block, node)
         if kind == "VitLayerNorm":
-            return "LayerNorm 1" if block.attends else "LayerNorm 2"
+            if block.attends and node.name not in block.norms[:1]:
+                return f"{'K' if kind_of(self._feeds(node).consumer) == 'PrunedAttention' else 'Q'} {_norm(node)}"
+            return f"{_norm(node)} {1 if block.attends else 2}"
         if kind == "VitAdd" or node.name == block.fork:
             return f"{block.layer} {word_of(kind)}"
         if kind == "VitRotary":
@@ -230,6 +244,8 @@ class _Naming:
         if not block.attends:
             place = block.matrices.index(node.name) + 1
             return f"MLP {place}" if len(block.matrices) > 1 else "MLP"
+        if any(self._unit_before(edge).name in block.norms[1:] for edge in self.before[node.name]):
+            return "Q scale"
         return self._fed(block, node)
 
     def _fed(self, block: _Block, node: NodeProto) -> str:

@@ -28,7 +28,7 @@ from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM, ROTARY
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import EncoderShape, NormKind, PoolerShape, Pooling, Rotary, ViTConfig
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.synth.planned import Planned
@@ -59,6 +59,11 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
+    values.HeadNorm: Mapped(NORM),
+    values.NormedHeads: Mapped(NORM),
+    values.RoundedHeads: Mapped(NORM),
+    values.Squares: Mapped(NORM),
+    values.MeanSquare: Mapped(NORM),
     values.Weighed: Mapped(ROTARY),
     values.Turning: Mapped(ROTARY),
     values.Turned: Mapped(ROTARY),
@@ -127,10 +132,20 @@ class NodeByNode:
             for i in tables.pop(value.x.tensor, ()):
                 self.rows[i] = replace(self.rows[i], answer=UNITS[values.Factors])
 
+    def _norms(self) -> list[int]:
+        """The rows at which norms begin: that of a LayerNorm, or of the squares of an RMSNorm."""
+        found, squares = [], None
+        for i, kind in enumerate(self.kinds):
+            if kind is values.Squares:
+                squares = i
+            elif kind is values.Normed:
+                found.append(i if squares is None else squares)
+            squares = None if kind in (values.Normed, values.HeadNorm) else squares
+        return found
+
     def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
-        norms = [i for i, kind in enumerate(self.kinds) if kind is values.Normed]
-        starts = []
+        norms, starts = self._norms(), []
         for i, kind in enumerate(self.kinds):
             if kind is values.QueryKey and (i == 0 or self.rows[i].op_type == "MatMul"):
                 starts += [max((n for n in norms if n < i), default=i)]
@@ -231,11 +246,13 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         encoders=tuple(shapes),
         prefix=prefix,
         pooling=pooling,
-        norm_pre=INITIAL_NORM in layers,
-        final_norm=FINAL_NORM in layers,
+        norm_pre=not layers.isdisjoint(INITIAL_NORM),
+        final_norm=not layers.isdisjoint(FINAL_NORM),
         rotary=Rotary.SHARED if ops("VitRotary") else None,
         gated=bool(ops("VitGate")),
         pooler=pooler,
+        norm=NormKind.RMS if "RMSNorm 1" in layers else NormKind.LAYER,
+        qk_norm=next((kind for kind in NormKind if f"K {kind.text}" in layers), None),
     )
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention[: len(shapes)]))
 

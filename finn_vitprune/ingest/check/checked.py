@@ -13,7 +13,7 @@ from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.answers import Answer, Behind, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
-from finn_vitprune.models.config import Pooling, ViTConfig
+from finn_vitprune.models.config import NormKind, Pooling, ViTConfig
 from finn_vitprune.synth.parts import KINDS, PartFit
 from finn_vitprune.synth.planned import Planned
 
@@ -142,9 +142,11 @@ def structure_text(found: Structure) -> str:
         f"images {c.image_size} x {c.image_size} x {c.channels}, patch size {c.patch_size}, width {c.dim}, "
         f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, "
         f"{'gated MLPs of width' if c.gated else 'MLP width'} {widths}, "
-        f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'LayerNorm before the encoders, ' * c.norm_pre}"
+        f"tokens {_range(found.tokens)} ({prefix_text(c)}), {'' if c.norm is NormKind.LAYER else c.norm.text + ', '}"
+        f"{'' if c.qk_norm is None else c.qk_norm.text + ' of queries and keys, '}"
+        f"{(c.norm.text + ' before the encoders, ') * c.norm_pre}"
         f"{'' if c.rotary is None else 'rotary positions, '}"
-        f"{'' if c.final_norm else 'no LayerNorm after them, '}"
+        f"{'' if c.final_norm else 'no ' + c.norm.text + ' after them, '}"
         f"pooling {pooling_text(c)}, {c.classes} classes"
     )
 

@@ -23,7 +23,9 @@ def gaps(network: FoundNetwork, vit: RecognisedViT) -> list[Rejection]:
         found.append(Rejection.at(network.embedding.embedded.node, text, advice))
     if not 2 <= vit.config.dim <= MAX_DIM:
         norm = network.encoders[0][0].norm
-        found.append(Rejection.at(norm.node, f"tokens of width {vit.config.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"))
+        found.append(
+            Rejection.at(norm.node, f"tokens of width {vit.config.dim}: {norm.kind.text} takes 2 to {MAX_DIM}", "use a smaller model")
+        )
     if gcd(vit.config.dim, vit.config.head_dim, *mlp_widths) < 2:
         attended = network.encoders[0][0].attended
         widths = f"width {vit.config.dim}, head width {vit.config.head_dim} and MLP width {mlp_widths[0]}"

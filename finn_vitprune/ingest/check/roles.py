@@ -11,6 +11,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Attended,
     Embedded,
     Gated,
+    HeadNorm,
     Linear,
     Mean,
     Norm,
@@ -30,6 +31,7 @@ MATRIX, NORM, ATTENTION, ROTARY = "BlockSparseMVAU", "VitLayerNorm", "PrunedAtte
 UNITS: dict[type[Term], Mapped] = {
     Linear: Mapped(MATRIX),
     Norm: Mapped(NORM),
+    HeadNorm: Mapped(NORM, "norm of queries or keys"),
     Statistic: Mapped(NORM),
     Activation: Mapped("VitLookup"),
     Gated: Mapped("VitGate"),
@@ -107,8 +109,12 @@ def _attention_parts(encoder: int, a: AttentionBranch) -> Iterator[tuple[Term, R
     attention = Mapped(ATTENTION, size=f"{heads} heads of {width}")
     yield a.norm, Role(encoder, UNITS[Norm])
     for view in (scores.q, scores.k, a.attended.v):
-        turned = scores.angles is not None and view is not a.attended.v
-        yield view.term, Role(encoder, qkv, then=Mapped(ROTARY, "rotary position embedding") if turned else attention)
+        turned, layer = scores.angles is not None and view is not a.attended.v, view.term
+        if isinstance(layer, HeadNorm):
+            of = "queries" if view is scores.q else "keys"
+            yield layer, Role(encoder, Mapped(NORM if of == "keys" else f"{NORM} and {MATRIX}", f"norm of {of}"))
+            layer = layer.x
+        yield layer, Role(encoder, qkv, then=Mapped(ROTARY, "rotary position embedding") if turned else attention)
     yield scores, Role(encoder, attention)
     yield a.attended, Role(encoder, attention)
     yield a.proj, Role(encoder, matrix(a.proj, "projection"))

@@ -14,7 +14,7 @@ from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
-from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
+from finn_vitprune.ingest.normal_form.rules_norm import by_channel_of_heads, centred, normalised
 from finn_vitprune.ingest.normal_form.rules_rotary import weighed
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (
@@ -22,6 +22,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Columns,
     Embedded,
     Gated,
+    HeadNorm,
     Linear,
     Mixed,
     Norm,
@@ -77,7 +78,7 @@ def with_constant(state: Normaliser, node: Node, values: list):
     shape = np.broadcast_shapes(view.shape, array.shape)
     limit(shape)
     view = view.moved(lambda a: np.broadcast_to(a, shape))
-    by_column = isinstance(view.term, (Linear, Norm, Pixels, Embedded))
+    by_column = isinstance(view.term, (Linear, Norm, HeadNorm, Pixels, Embedded))
     if array.size == 1 or (not by_column and np.all(array == array.reshape(-1)[0])):
         operands = [_samples(view), np.asarray(array.reshape(-1)[0], np.float64)]
         return _with_function(state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands)))
@@ -95,6 +96,8 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
     view = plain(state, view)
     if isinstance(view.term, Pixels):
         return View(view.index, _on_pixels(state, view, array, add=True))
+    if isinstance(view.term, HeadNorm):
+        return View(view.index, scaled(view.term, 1.0, by_channel_of_heads(view, array)))
     column = per_column(view, array, 0.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
         return View(view.index, scaled(view.term, 1.0, column))
@@ -114,6 +117,8 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View | Mixed:
     view = plain(state, view)
     if isinstance(view.term, Pixels):
         return View(view.index, _on_pixels(state, view, array, add=False))
+    if isinstance(view.term, HeadNorm):
+        return View(view.index, scaled(view.term, by_channel_of_heads(view, array), 0.0))
     column = per_column(view, array, 1.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
         return View(view.index, scaled(view.term, column, 0.0))

@@ -1,4 +1,4 @@
-"""LayerNorm, as a node or spelt out, and means over tokens."""
+"""LayerNorm and RMSNorm, as nodes or spelt out, and means over tokens."""
 
 from __future__ import annotations
 
@@ -11,54 +11,84 @@ from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional, ordered
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Linear, Mean, Norm, Statistic, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Attended, HeadNorm, Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.normal_form.views import as_rows, is_whole, plain, whole_rows
+from finn_vitprune.models.config import NormKind
 
 RULES = Rules()
 
 
+def _last_axis(node: Node, x: View, kind: NormKind) -> None:
+    axis, rank = node.attributes.get("axis", -1), x.index.ndim
+    if axis_of(axis, rank) != rank - 1:
+        raise Reason(f"axis {axis}: {kind.text} is over the last axis here, the channels")
+
+
 @RULES.rule("LayerNormalization", View)
 def layer_normalization(state: Normaliser, node: Node, values: list):
-    axis, rank = node.attributes.get("axis", -1), values[0].index.ndim
-    if axis_of(axis, rank) != rank - 1:
-        raise Reason(f"axis {axis}: LayerNorm is over the last axis here, the channels")
+    _last_axis(node, values[0], NormKind.LAYER)
     gamma, beta = (optional(node, values, i) for i in (1, 2))
     return _norm(state, plain(state, values[0]), float(node.attributes.get("epsilon", 1e-5)), gamma, beta)
 
 
 @RULES.rule("RMSNormalization SimplifiedLayerNormalization", View)
 def rms_normalization(state: Normaliser, node: Node, values: list):
-    _refuse_rms(state)
+    _last_axis(node, values[0], NormKind.RMS)
     eps = float(node.attributes.get("epsilon", 1e-5))
-    return _norm(state, plain(state, values[0]), eps, optional(node, values, 1), None)
+    return _norm(state, plain(state, values[0]), eps, optional(node, values, 1), None, kind=NormKind.RMS)
 
 
-def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = ()) -> View:
-    found = whole_rows(x)
-    if found is None:
-        _refuse_part(state, x)
+def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = (), kind: NormKind = NormKind.LAYER) -> View:
+    found, width = whole_rows(x), x.shape[-1]
+    of_heads = isinstance(x.term, Linear) and (found is None or x.index.ndim == 4)
+    if found is None and not of_heads:
+        state.reject(f"{kind.text} over {width} of the {x.term.columns} channels of a token")
         return x
     gamma, beta = (None if a is None else np.asarray(a, np.float32).reshape(-1) for a in (gamma, beta))
     for array in (gamma, beta):
-        if array is not None and len(array) != x.term.columns:
-            raise Reason(f"gamma or beta of {len(array)} entries for {x.term.columns} channels", DAMAGED)
+        if array is not None and len(array) != width:
+            raise Reason(f"gamma or beta of {len(array)} entries for {width} channels", DAMAGED)
     eps = float(f"{eps:.6g}")  # of a float32: 1e-06, not 9.99999997e-07
-    made = Norm(found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed)
+    if of_heads:
+        return _head_norm(state, x, gamma, beta, eps, absorbed, kind)
+    assert found is not None
+    made = Norm(found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, kind=kind, absorbed=absorbed)
     return View(ordered(x.shape), made)
 
 
-def _refuse_part(state: Normaliser, x: View) -> None:
-    if isinstance(x.term, Linear):
-        state.reject(
-            f"QK-norm: a LayerNorm over {x.shape[-1]} channels of one head, of {x.term.columns} of the layer",
-            "the hardware multiplies queries and keys as they are: use a model without QK-norm",
-        )
-    else:
-        state.reject(f"LayerNorm over {x.shape[-1]} of the {x.term.columns} channels of a token")
+def _head_norm(state: Normaliser, x: View, gamma, beta, eps: float, absorbed: tuple[Term, ...], kind: NormKind) -> View:
+    """Of queries or keys, head by head."""
+    width, layer = x.shape[-1], x.term
+    assert isinstance(layer, Linear)
+    if not _side_by_side(x):
+        raise Reason(f"QK-norm: {kind.article} over {width} channels that are not side by side", "normalise the channels of a head")
+    made = HeadNorm(
+        layer.rows, layer.columns, state.node, x=layer, width=width, gamma=gamma, beta=beta, eps=eps, kind=kind, absorbed=absorbed
+    )  # fmt: skip
+    return View(x.index, made)
 
 
-def _refuse_rms(state: Normaliser) -> None:
-    state.reject("RMSNorm in place of LayerNorm", "the hardware has LayerNorm (mean and variance)")
+def _side_by_side(x: View) -> bool:
+    lines = x.index.reshape(-1, x.shape[-1])
+    return np.array_equal(lines, lines[:, :1] + np.arange(x.shape[-1]))
+
+
+def by_channel_of_heads(view: View, array: np.ndarray) -> np.ndarray:
+    """A constant that normalised queries or keys meet, as one number for each channel of a head.
+
+    Raises:
+        Reason: it differs from head to head or from token to token.
+    """
+    assert isinstance(view.term, HeadNorm)
+    width = view.term.width
+    if np.broadcast_shapes(array.shape, view.shape) == view.shape and view.shape[-1] == width and _side_by_side(view):
+        lines = np.broadcast_to(array, view.shape).reshape(-1, width)
+        if np.array_equal(lines, np.broadcast_to(lines[:1], lines.shape)):
+            return lines[0]
+    raise Reason(
+        f"QK-norm: a table of shape {list(array.shape)} meets normalised queries or keys, as rotary position embedding has it",
+        "use a model with one of the two, whose norms have one gamma and beta for all heads",
+    )
 
 
 @RULES.rule("BatchNormalization", View)
@@ -169,10 +199,14 @@ def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
     if not fits:
         raise Reason("a tensor is divided by its variance in an unknown form")
     if statistic.kind == "mean square":
-        _refuse_rms(state)
-        return _norm(state, plain(state, x), eps, None, None)
+        source = plain(state, x)
+        if not _belongs(source, spread, statistic.x):
+            raise Reason("an RMSNorm divides by the root of the mean square of another tensor")
+        return _norm(state, source, eps, None, None, absorbed=(statistic,), kind=NormKind.RMS)
     if not isinstance(x.term, Statistic) or x.term.kind != "centred" or x.fn is not None or not is_whole(x):
-        raise Reason("a LayerNorm divides something else than its centred input")
+        raise Reason(
+            "a LayerNorm divides something else than its centred input", "use LayerNorm, or RMSNorm, which divides by the mean square"
+        )
     if x.term.x.term is not statistic.x.term or not np.array_equal(x.term.x.index.reshape(-1), statistic.x.index.reshape(-1)):
         raise Reason("a LayerNorm divides by the variance of another tensor")
     source = x.term.x.moved(lambda a: a.reshape(x.shape))

@@ -16,6 +16,7 @@ import numpy as np
 
 from finn_vitprune.graph.node import Node
 from finn_vitprune.graph.rules import Indexed, Symbolic
+from finn_vitprune.models.config import NormKind
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,12 +159,25 @@ class Linear(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Norm(Term):
-    """LayerNorm over the columns."""
+    """LayerNorm or RMSNorm over the columns."""
 
     x: TokenRows
     gamma: np.ndarray | None
     beta: np.ndarray | None
     eps: float
+    kind: NormKind = NormKind.LAYER
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadNorm(Term):
+    """LayerNorm or RMSNorm of heads: of parts of ``width`` columns, side by side, of the rows of ``x``. Gamma and beta ``[width]`` serve all."""
+
+    x: Linear
+    width: int
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
+    eps: float
+    kind: NormKind
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -258,7 +272,7 @@ class Probabilities(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Statistic(Term):
-    """A step on the way to LayerNorm, over the last axis of ``x``: mean, centred, variance, mean square."""
+    """A step on the way to LayerNorm or RMSNorm, over the last axis of ``x``: mean, centred, variance, mean square."""
 
     kind: str
     x: View

@@ -10,7 +10,19 @@ from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Norm, Opaque, Pixels, Query, Term, TokenRows, View
+from finn_vitprune.ingest.normal_form.terms import (
+    Activation,
+    HeadNorm,
+    HeadView,
+    Linear,
+    Norm,
+    Opaque,
+    Pixels,
+    Query,
+    Term,
+    TokenRows,
+    View,
+)
 
 
 def is_whole(view: View) -> bool:
@@ -127,7 +139,7 @@ def plain(state: Normaliser, view: View) -> View:
         key = ("activation", id(term), view.fn.tobytes())
         name, node = functions.name_of(view.fn), view.by or state.node
         made = state.once(key, lambda: Activation(term.rows, term.columns, node, x=term, name=name, absorbed=(term,)))
-    elif isinstance(term, (Linear, Norm, Pixels)):
+    elif isinstance(term, (Linear, Norm, HeadNorm, Pixels)):
         made = state.once(("affine", id(term), *line), lambda: scaled(term, *line))
     elif isinstance(term, Opaque):
         made = state.once(("affine", id(term), *line), lambda: replace(term, absorbed=(term,)))
@@ -148,9 +160,10 @@ def scaled(term: Term, factor: float | np.ndarray, offset: float | np.ndarray) -
         bias = _line(term.bias, factor, offset, 0.0, term.columns)
         layer_scale = term.scaled or (vector and not np.all(factor == 1.0))
         return replace(term, weight=weight, bias=bias, scaled=layer_scale, absorbed=(term,))
-    if isinstance(term, Norm):
-        gamma = _line(term.gamma, factor, 0.0, 1.0, term.columns)
-        beta = _line(term.beta, factor, offset, 0.0, term.columns)
+    if isinstance(term, Norm | HeadNorm):
+        width = term.columns if isinstance(term, Norm) else term.width
+        gamma = _line(term.gamma, factor, 0.0, 1.0, width)
+        beta = _line(term.beta, factor, offset, 0.0, width)
         return replace(term, gamma=gamma, beta=beta, absorbed=(term,))
     if isinstance(term, Pixels):
         return replace(

@@ -21,13 +21,12 @@ REASONS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), ("recurrent layers have no hardware here", "use a plain ViT or DeiT")),
     **dict.fromkeys(
         ("InstanceNormalization", "GroupNormalization"),
-        ("it normalises over one channel or a group of them: LayerNorm is the only one here", "use a plain ViT or DeiT"),
+        ("it normalises over one channel or a group of them: LayerNorm and RMSNorm are here", "use a plain ViT or DeiT"),
     ),
     "RotaryEmbedding": (
         "rotary position embedding",
         "the hardware adds learned positions once, before the first encoder",
     ),
-    "RMSNormalization": ("RMSNorm in place of LayerNorm", "the hardware has LayerNorm"),
     "Gather": (
         "it looks rows up by computed numbers, as a text model does with words",
         "one image in is supported",

@@ -22,7 +22,6 @@ FEATURES = (
     "a linear layer over the tokens",
     "parallel blocks",
     "gated MLP",
-    "RMSNorm",
     "QK-norm",
     "post-norm",
     "a LayerNorm stands on the patches",

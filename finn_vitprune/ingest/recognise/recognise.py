@@ -13,6 +13,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Attended,
     Embedded,
     Gated,
+    HeadNorm,
     Linear,
     Mean,
     Norm,
@@ -41,6 +42,7 @@ from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
 
 CLASS_TOKEN = "use a model that pools by class token, mean or attention (timm: global_pool 'token', 'avg' or 'map')"
+QK_NORM = "queries and keys may have a norm each, over the channels of a head"
 POOLING = "attention pooling reads tokens of the last LayerNorm, and an MLP and the classifier follow"
 
 
@@ -168,7 +170,7 @@ def _pool(add: Term, proj: Linear) -> tuple[Norm, PoolBranch]:
     norms, rows = [], []
     for name, view in (("key", attended.probabilities.scores.k), ("value", attended.v)):
         layer = view.term
-        if isinstance(layer, Norm):
+        if isinstance(layer, Norm | HeadNorm):
             raise NotRecognised.at(layer, f"attention pooling: QK-norm, the {name} is normalised", POOLING)
         if not isinstance(layer, Linear) or not isinstance(layer.x.term, Norm):
             raise NotRecognised.at(layer, f"attention pooling: the {name} is {_what(layer)}, not a linear layer on a LayerNorm", POOLING)
@@ -221,7 +223,7 @@ def _refuse_hidden_layers(head: Linear) -> None:
 
 def _function(part: Term) -> str:
     """The name of what keeps two linear layers from being one, or ""."""
-    return part.name if isinstance(part, Activation) else "LayerNorm" if isinstance(part, Norm) else ""
+    return part.name if isinstance(part, Activation) else part.kind.text if isinstance(part, Norm) else ""
 
 
 def _token_of(head: Linear) -> int | None:
@@ -314,10 +316,25 @@ def _attention_norm(attended: Attended, rest: Term) -> Norm:
         if isinstance(layer, Query):
             raise NotRecognised.at(attended, "attention pooling: a constant query attends in an encoder", PLAIN)
         if isinstance(layer, Norm):
-            raise NotRecognised.at(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
+            raise NotRecognised.at(layer, f"QK-norm: the {name} is normalised over all heads at once", QK_NORM)
+        if isinstance(layer, HeadNorm):
+            if view is attended.v or view.columns.shape[1] != layer.width:
+                what = (
+                    "the value is normalised" if view is attended.v else f"over {layer.width} channels, heads have {view.columns.shape[1]}"
+                )
+                raise NotRecognised.at(layer, f"QK-norm: {what}", QK_NORM)
+            layer = layer.x
         if not isinstance(layer, Linear):
             raise NotRecognised.at(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
         layers.append(layer)
+    query, key = scores.q.term, scores.k.term
+    kinds = [term.kind if isinstance(term, HeadNorm) else None for term in (query, key)]
+    if kinds[0] is not kinds[1]:
+        raise NotRecognised.at(
+            query if kinds[1] is None else key, "QK-norm: queries and keys have norms of two kinds, or one has none", QK_NORM
+        )
+    if kinds[0] is not None and scores.angles is not None:
+        raise NotRecognised.at(query, "QK-norm with rotary position embedding", QK_NORM)
     norms = [_norm_of(layer, rest) for layer in layers]
     if any(n is not norms[0] for n in norms):
         raise NotRecognised.at(attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import Attended, Columns, HeadView, Linear, Norm, Term
+from finn_vitprune.ingest.normal_form.terms import Attended, Columns, HeadNorm, HeadView, Linear, Norm, Term
 from finn_vitprune.ingest.recognise.network import (
     ACTIVATIONS,
     AttentionBranch,
@@ -16,7 +16,7 @@ from finn_vitprune.ingest.recognise.network import (
     RecognisedViT,
     residual_rows,
 )
-from finn_vitprune.models.config import EncoderShape, PoolerShape, Pooling, Rotary, ViTConfig
+from finn_vitprune.models.config import EncoderShape, NormKind, PoolerShape, Pooling, Rotary, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
@@ -58,6 +58,8 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
+        norm=_norm_kind(network),
+        qk_norm=_qk_norm(network),
         norm_pre=network.entry is not None,
         final_norm=c.norm is not None,
         rotary=_rotary(weights, network),
@@ -128,14 +130,42 @@ def _same(values: list, network: FoundNetwork, what: str):
     return values[0]
 
 
-def _same_eps(network: FoundNetwork) -> float:
+def _norms(network: FoundNetwork) -> list[Norm]:
+    """Those of the encoders first."""
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)]
     pool = network.classifier.pool
-    norms += [n for n in (network.classifier.norm, network.entry, None if pool is None else pool.mlp.norm) if n is not None]
-    for norm in norms:
-        if norm.eps != norms[0].eps:
-            raise NotRecognised.at(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
-    return norms[0].eps
+    return norms + [n for n in (network.classifier.norm, network.entry, None if pool is None else pool.mlp.norm) if n is not None]
+
+
+def _head_norms(network: FoundNetwork) -> list[HeadNorm]:
+    scores = [a.attended.probabilities.scores for a, _ in network.encoders]
+    return [term for s in scores for term in (s.q.term, s.k.term) if isinstance(term, HeadNorm)]
+
+
+def _qk_norm(network: FoundNetwork) -> NormKind | None:
+    terms = [a.attended.probabilities.scores.k.term for a, _ in network.encoders]
+    kinds = [term.kind if isinstance(term, HeadNorm) else None for term in terms]
+    for norm in _head_norms(network):
+        if norm.width < 2:
+            raise NotRecognised.at(norm, "QK-norm over heads of one channel", "use wider heads")
+    _same(["none" if kind is None else kind.text for kind in kinds], network, "QK-norm")
+    return kinds[0]
+
+
+def _norm_kind(network: FoundNetwork) -> NormKind:
+    first, *others = _norms(network)
+    for norm in others:
+        if norm.kind is not first.kind:
+            raise NotRecognised.at(norm, f"{norm.kind.article}, where the first norm is {first.kind.article}", "one kind for all")
+    return first.kind
+
+
+def _same_eps(network: FoundNetwork) -> float:
+    first, *others = _norms(network) + _head_norms(network)
+    for norm in others:
+        if norm.eps != first.eps:
+            raise NotRecognised.at(norm, f"eps {norm.eps:g} of {norm.kind.article}, {first.eps:g} of the first one", "one eps for all")
+    return first.eps
 
 
 # --- the tensors ---------------------------------------------------------------------------------
@@ -153,9 +183,16 @@ def _embedding_weights(network: FoundNetwork) -> dict[str, np.ndarray]:
     return weights
 
 
-def _norm(weights: dict[str, np.ndarray], name: str, norm: Norm) -> None:
-    weights[f"{name}.weight"] = np.ones(norm.columns, np.float32) if norm.gamma is None else norm.gamma
-    weights[f"{name}.bias"] = np.zeros(norm.columns, np.float32) if norm.beta is None else norm.beta
+def _norm(weights: dict[str, np.ndarray], name: str, norm: Norm | HeadNorm, scale: float = 1.0) -> None:
+    """Gamma and beta, times ``scale``."""
+    width = norm.columns if isinstance(norm, Norm) else norm.width
+    gamma = np.ones(width, np.float32) if norm.gamma is None else norm.gamma
+    beta = np.zeros(width, np.float32) if norm.beta is None else norm.beta
+    if abs(scale - 1.0) > EXACT:
+        gamma, beta = (np.asarray(array * np.float32(scale), np.float32) for array in (gamma, beta))
+    weights[f"{name}.weight"] = gamma
+    if norm.kind is NormKind.LAYER or beta.any():  # an RMSNorm has none as a rule
+        weights[f"{name}.bias"] = beta
 
 
 def _linear(weights: dict[str, np.ndarray], name: str, layer: Linear) -> None:
@@ -172,7 +209,11 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBr
     views, scale = _views(attention.attended)
     heads, width = views[0].columns.shape
     parts = [_columns(v) for v in views]
-    if abs(scale - 1.0) > EXACT:
+    query, key = views[0].term, views[1].term
+    if isinstance(query, HeadNorm) and isinstance(key, HeadNorm):
+        _norm(weights, f"{name}.attn.q_norm", query, scale)
+        _norm(weights, f"{name}.attn.k_norm", key)
+    elif abs(scale - 1.0) > EXACT:
         weight, bias = (np.asarray(p * np.float32(scale), np.float32) for p in parts[0])
         parts[0] = weight, bias
     _norm(weights, f"{name}.norm1", attention.norm)
@@ -209,7 +250,7 @@ def _pool(weights: dict[str, np.ndarray], pool: PoolBranch) -> tuple[int, int]:
 
 def _columns(view: HeadView | Columns) -> tuple[np.ndarray, np.ndarray]:
     """``(W [H D', D], b [H D'])`` of a view of a linear layer."""
-    columns, layer = view.columns.reshape(-1), view.term
+    columns, layer = view.columns.reshape(-1), view.term.x if isinstance(view.term, HeadNorm) else view.term
     assert isinstance(layer, Linear)
     return np.ascontiguousarray(layer.weight[:, columns].T), _bias(layer)[columns]
 
