@@ -9,7 +9,7 @@ import timm
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from builds.experiments import deit_loaded, deit_pages, engines, room, timing, zoo
+from builds.experiments import deit_loaded, deit_pages, engines, libraries, room, timing, zoo
 from builds.experiments.deit import app
 from builds.experiments.deit_models import ModelFolder
 from builds.experiments.study import Study, start
@@ -134,7 +134,7 @@ def committed():
     return {
         "deit": deit_pages.pipelines(ModelFolder(nowhere)), "deit_engines": deit_pages.engines(ModelFolder(nowhere)),
         "deit_loaded": Study(networks, deit_loaded.LoadedRow, None, deit_loaded.tables, deit_loaded.TITLE, deit_loaded.text_of(design), str),
-        "engines": engines.study(nowhere, None), "room": room.study(nowhere), "timing": timing.study(), "import": zoo.study(),
+        "engines": engines.study(nowhere, None), "room": room.study(nowhere), "timing": timing.study(), "import": zoo.study(), "import_libraries": libraries.study(),
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, constant, numbers, optional
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype, record_columns
-from finn_vitprune.transforms.lowering.values import Codes, HeadNorm, MeanSquare, Normed, NormedHeads, QAcc, Squares
+from finn_vitprune.transforms.lowering.values import Codes, UnquantisedHeads, MeanSquare, Normed, NormedHeads, QAcc, Squares
 
 RULES = Rules()
 HELP = "x / sqrt(mean of x x + eps) over the channels, as the models of finn_vitprune.models have it"
@@ -36,7 +36,7 @@ def _read(lowering: Lowering, x: Codes | QAcc) -> Codes | QAcc:
     return x if isinstance(x, Codes) or len(x.shape) == 4 else lowering.stream(x)
 
 
-def _normed(x: Codes | QAcc, epsilon: float, centred: bool) -> Normed | HeadNorm:
+def _normed(x: Codes | QAcc, epsilon: float, centred: bool) -> Normed | UnquantisedHeads:
     name, width = "LayerNorm" if centred else "RMSNorm", x.shape[-1]
     if x.bits != 16 or not x.signed:
         raise Reason(f"{name} reads {'INT16 queries and keys' if isinstance(x, QAcc) else 'the INT16 residual stream'}, got {x.bits} bits")
@@ -46,7 +46,7 @@ def _normed(x: Codes | QAcc, epsilon: float, centred: bool) -> Normed | HeadNorm
         lines = x.index.reshape(-1, width)
         if not np.array_equal(lines, lines[:, :1] + np.arange(width)):
             raise Reason(f"{name} over {width} channels that are not side by side: a head is a part of a token's channels in order")
-        return HeadNorm(x.index, x, epsilon, centred)
+        return UnquantisedHeads(x.index, x, epsilon, centred)
     if width != x.channels:
         raise Reason(f"{name} over {width} of the {x.channels} channels of a token")
     return Normed(x.index, x, epsilon, centred)

@@ -22,7 +22,7 @@ from finn_vitprune.transforms.lowering.values import (
     ExpDiff,
     Factors,
     GatedValues,
-    HeadNorm,
+    UnquantisedHeads,
     Image,
     Logits,
     MeanOfTokens,
@@ -182,7 +182,7 @@ def layernorm(lowering: Lowering, node: Node, values: list):
     return _unit(lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift, **own)
 
 
-@RULES.rule("Quant", HeadNorm)
+@RULES.rule("Quant", UnquantisedHeads)
 def head_norm(lowering: Lowering, node: Node, values: list):
     normed, to = values[0], _activation(node, values)
     if not to.signed:

@@ -150,7 +150,7 @@ class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
 
 
 @dataclass(frozen=True)
-class HeadNorm(Indexed, kind="norms of queries or keys that are not quantised"):
+class UnquantisedHeads(Indexed, kind="norms of queries or keys that are not quantised"):
     """LayerNorm, or RMSNorm, of the lines of ``x``, which are heads; real valued, without gamma and beta."""
 
     x: QAcc
@@ -178,7 +178,7 @@ class OfHeads(Indexed):
 
 @dataclass(frozen=True)
 class NormedHeads(OfHeads, kind="normalised queries or keys"):
-    """The codes of a :class:`HeadNorm`; the lines of ``whole`` are the heads."""
+    """The codes of :class:`UnquantisedHeads`; the lines of ``whole`` are the heads."""
 
     eps: float
     centred: bool
