@@ -10,7 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, constant, numbers, optional
 from finn_vitprune.transforms.lowering.rules import Lowering, datatype, record_columns
-from finn_vitprune.transforms.lowering.values import Codes, UnquantisedHeads, MeanSquare, Normed, NormedHeads, QAcc, Squares
+from finn_vitprune.transforms.lowering.values import Codes, MeanSquare, Normed, NormedHeads, QAcc, Squares, UnquantisedHeads
 
 RULES = Rules()
 HELP = "x / sqrt(mean of x x + eps) over the channels, as the models of finn_vitprune.models have it"

@@ -22,7 +22,6 @@ from finn_vitprune.transforms.lowering.values import (
     ExpDiff,
     Factors,
     GatedValues,
-    UnquantisedHeads,
     Image,
     Logits,
     MeanOfTokens,
@@ -36,6 +35,7 @@ from finn_vitprune.transforms.lowering.values import (
     RoundedHeads,
     Rows,
     Turning,
+    UnquantisedHeads,
     ZeroPointed,
 )
 
