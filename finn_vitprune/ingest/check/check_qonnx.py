@@ -59,7 +59,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
-    values.HeadNorm: Mapped(NORM),
+    values.UnquantisedHeads: Mapped(NORM),
     values.NormedHeads: Mapped(NORM),
     values.RoundedHeads: Mapped(NORM),
     values.Squares: Mapped(NORM),
@@ -140,7 +140,7 @@ class NodeByNode:
                 squares = i
             elif kind is values.Normed:
                 found.append(i if squares is None else squares)
-            squares = None if kind in (values.Normed, values.HeadNorm) else squares
+            squares = None if kind in (values.Normed, values.UnquantisedHeads) else squares
         return found
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
