@@ -74,7 +74,7 @@ class VitEngine(VitOp):
     into attributes that are graphs. ``interval``: cycles of a frame, as planned.
 
     Where the patch embedding runs on one of the units, x are patches, ``[tokens_in, patch_channels]``, and ``encoders`` ends with 0, the
-    pass before encoder 1.
+    pass before encoder 1. ``array``: the roles that share one matrix unit (:class:`.VitArray`), in the order of its ports.
     """
 
     ATTRIBUTES = {
@@ -88,6 +88,7 @@ class VitEngine(VitOp):
         "patchDataType": ("s", False, "UINT8"),
         "encoders": ("ints", True, []),
         "roles": ("s", True, ""),
+        "array": ("strings", False, []),
         "frames_in_flight": ("i", False, 1),
         "interval": ("i", False, 0),
         "least_depths": ("s", False, ""),

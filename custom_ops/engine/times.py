@@ -15,6 +15,7 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.engine.array import VitArray
 from finn_vitprune.custom_ops.engine.ports import VitEngineEntry, VitEngineExit
 from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch
 from finn_vitprune.custom_ops.op.base import StreamOp, VitOp
@@ -227,12 +228,22 @@ class EngineTimes:
         return there
 
 
+def faces(hardware: ModelWrapper) -> list[NodeProto]:
+    """The nodes, of an array a matrix unit for each of its ports in its place: what streams pass."""
+    found: list[NodeProto] = []
+    for node in hardware.graph.node:
+        op = getCustomOp(node)
+        found += [op.face(port) for port in range(op.port_count)] if isinstance(op, VitArray) else [node]
+    return found
+
+
 def in_order(hardware: ModelWrapper) -> list[NodeProto]:
-    """The nodes, each behind those that feed it, the way back left out."""
-    written = {t: n.name for n in hardware.graph.node for t in n.output}
-    entry = next(n for n in hardware.graph.node if n.op_type == "VitEngineEntry_rtl")
+    """The nodes (:func:`faces`), each behind those that feed it, the way back left out."""
+    nodes = faces(hardware)
+    written = {t: n.name for n in nodes for t in n.output if "_tags_" not in t}
+    entry = next(n for n in nodes if n.op_type == "VitEngineEntry_rtl")
     back = written[entry.input[1]]
-    waiting = [n for n in hardware.graph.node if n.name != back]
+    waiting = [n for n in nodes if n.name != back]
     done, found = {back}, []
     while waiting:
         ready = [n for n in waiting if n is entry or n.name == entry.name or all(written.get(t, back) in done for t in n.input)]

@@ -37,6 +37,9 @@ CONTENTS = {
 SHARED_LUTS = 60
 """Of tags and of the encoders that groups hand on, in a unit that several encoders share, beside addresses of their contents."""
 
+CLIP_LUTS = 1.4
+"""Of a bit of an output that may be clipped to fewer bits (vp_clip)."""
+
 DRAIN_PLACES, OUTPUT_PLACES = 31, 16
 """Places of the FIFOs after the drain and, where rows are put in order, after that (vp_mvau_drain, vp_mvau_reorder)."""
 
@@ -201,7 +204,8 @@ def _drain(f: Fold) -> int:
     order = f.out_width * f.y.bitwidth() * mux_luts(f.rows_per_step)
     step = f.rows_per_step * f.drain_width
     requant = requant_luts(f.sum_bits, f.mult_bits, f.shift, f.y.bitwidth(), f.y.signed(), f.span) if f.requant else 0
-    return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant) + order
+    clip = CLIP_LUTS * f.y.bitwidth() if f.clips else 0
+    return round(step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant + clip)) + order
 
 
 def _control(f: Fold) -> int:

@@ -37,6 +37,8 @@ DRAIN_CYCLES = 3
 """From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
 REORDER_CYCLES, WIDEN_CYCLES = 4, 2
 """More where rows are put in order, and where beats are made wider."""
+CLIP_CYCLES = 2
+"""More where outputs of some encoders have fewer bits than those of others."""
 
 _schedule = lru_cache(maxsize=FOLDINGS_KEPT)(schedule)
 _steady_interval = lru_cache(maxsize=FOLDINGS_KEPT)(steady_interval)
@@ -71,12 +73,14 @@ class Room:
     Attributes:
         mw: elements of a row, most of all encoders. sub_blocks: of a block. weight_words: of all encoders.
         span: largest shift of the requantisation less the smallest.
+        fewer: bits of an output, most of all encoders, less the fewest.
     """
 
     mw: int
     sub_blocks: int
     weight_words: int
     span: int
+    fewer: int = 0
 
     @classmethod
     def of(cls, folds: Sequence[Fold], least: Capacity | None = None) -> Room:
@@ -87,7 +91,8 @@ class Room:
         if least is not None:
             mw, sub_blocks = max(mw, least.mw), least.sub_blocks
             shifts += [least.least_shift, least.most_shift] if folds[0].requant else []
-        room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts))
+        bits = [fold.y.bitwidth() for fold in folds]
+        room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts), max(bits) - min(bits))
         words = sum(replace(fold, room=room).weight_words for fold in folds)
         return replace(room, weight_words=max(words, least.weight_words) if least else words)
 
@@ -267,6 +272,11 @@ class Fold:
         return self.room.span if self.room else 0
 
     @property
+    def clips(self) -> bool:
+        """Whether outputs of some encoders have fewer bits than those of others (CLIPS)."""
+        return bool(self.room and self.room.fewer)
+
+    @property
     def least_entries(self) -> int:
         """Fewest entries of a program."""
         return WRAP_AHEAD if self.room else 1
@@ -413,6 +423,7 @@ class Fold:
     def behind(self) -> int:
         """Cycles from a drain step to the beat that it makes."""
         cycles = DRAIN_CYCLES + self.result_latency + (requant_cycles(self.sum_bits, self.mult_bits, self.span) if self.requant else 0)
+        cycles += CLIP_CYCLES if self.clips else 0
         if self.rows_per_step > 1:
             return cycles + REORDER_CYCLES
         return cycles + (WIDEN_CYCLES if self.out_width > self.drain_width else 0)
@@ -525,4 +536,5 @@ def shared_fold(folds: Sequence[Fold], least: Capacity | None = None) -> Fold:
     rows, mw, mh, shift = (max(getattr(f, name) for f in folds) for name in ("rows", "mw", "mh", "shift"))
     if least is not None:
         rows, mw, mh, shift = max(rows, least.rows), max(mw, least.mw), max(mh, least.mh), max(shift, least.most_shift)
-    return replace(folds[0], rows=rows, mw=mw, mh=mh, shift=shift, column_blocks=(), encoders=tuple(folds), least=least)
+    y = max((fold.y for fold in folds), key=lambda dtype: dtype.bitwidth())
+    return replace(folds[0], rows=rows, mw=mw, mh=mh, shift=shift, y=y, column_blocks=(), encoders=tuple(folds), least=least)

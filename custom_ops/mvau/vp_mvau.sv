@@ -28,6 +28,11 @@ module vp_mvau #(
     parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,
     parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,
     parameter logic [ENCODERS*32-1:0] PROGRAM_STARTS = '0, WEIGHT_STARTS = '0, DRAIN_STARTS = '0,
+    // whether encoders have outputs of fewer bits than OUT_BITS, and by encoder how many fewer: they are clipped
+    bit          CLIPS = 1'b0,
+    parameter logic [ENCODERS*32-1:0] FEWER_BITS = '0,
+    // who feeds the unit frames of a group each has a credit for each of the two row buffers: encoder_ready gives one back
+    bit          CREDITS = 1'b0,
     // how products are made (see vp_mac): cycles from the operands to their sum; parts of a weight word, a bank and a file each
     parameter    MAC_STYLE = "portable",
     int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
@@ -86,6 +91,21 @@ module vp_mvau #(
         .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
     );
+    logic [vp_pkg::width(ENCODERS)-1:0] frame;
+    logic frame_valid, frame_ready;
+    if (CREDITS) begin : g_credits
+        logic room;
+        vp_skid #(.WIDTH(vp_pkg::width(ENCODERS))) frames (
+            .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(room),
+            .out_data(frame), .out_valid(frame_valid), .out_ready(frame_ready)
+        );
+        assign encoder_ready = |free;
+`ifdef VERILATOR
+        always_ff @(posedge clk) if (rst_n && encoder_valid && !room) $fatal(1, "vp_mvau: a frame came without a credit");
+`endif
+    end else begin : g_handshake
+        assign {frame, frame_valid, encoder_ready} = {encoder, encoder_valid, frame_ready};
+    end
     logic [TOKENS-1:0] x_we;
     logic [X_ADDR_W-1:0] x_waddr;
     logic [X_ELEMS*X_BITS-1:0] x_wdata;
@@ -94,7 +114,7 @@ module vp_mvau #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
         .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
     ) load (
-        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder(frame), .encoder_valid(frame_valid), .encoder_ready(frame_ready), .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 
@@ -204,7 +224,7 @@ module vp_mvau #(
         .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .R_CYCLES(R_CYCLES),
         .ACC_BITS(ACC_BITS), .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
-        .STARTS(DRAIN_STARTS), .SHAPES(DRAIN_SHAPES), .LOADED(LOADED), .UNIT(UNIT),
+        .CLIPS(CLIPS), .FEWER_BITS(FEWER_BITS), .STARTS(DRAIN_STARTS), .SHAPES(DRAIN_SHAPES), .LOADED(LOADED), .UNIT(UNIT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) drain (
         .clk, .rst_n, .load_in(chain[3]), .load_out, .claim, .claim_group, .done(done[0]), .done_bank(done_bank[0]), .busy, .r_addr, .r_set, .r_sub, .r_value,

@@ -6,7 +6,8 @@
 // starts when a place of the FIFO at the output is free; no stage ever waits. Beside its last outputs goes out how many of the
 // ROWS_PER_STEP rows count.
 // Of several encoders, each has its program from STARTS on, and shape_t: its constants, and the shift SHIFT - left. A group
-// is known from when it takes its bank (claim, claim_group), so that its program is read ahead.
+// is known from when it takes its bank (claim, claim_group), so that its program is read ahead. Where outputs of some encoders have
+// fewer bits (CLIPS), requantised ones are clipped once more, which takes two cycles.
 `default_nettype none
 
 module vp_mvau_drain #(
@@ -20,6 +21,8 @@ module vp_mvau_drain #(
     int unsigned SHIFT = 16, SPAN = 0,                         // largest left
     parameter logic [ENCODERS*32-1:0] STARTS = '0,             // by encoder
     parameter logic [ENCODERS*160-1:0] SHAPES = '0,            // likewise, see shape_t
+    bit          CLIPS = 1'b0,
+    parameter logic [ENCODERS*32-1:0] FEWER_BITS = '0,         // likewise: than OUT_BITS
     bit          LOADED = 1'b0,                                // both programs, constants, STARTS and SHAPES come through the load chain
     parameter    UNIT = "",                                    // of files from which simulations fill STARTS and SHAPES
     parameter    PROGRAM_FILE = "", PROGRAM_STYLE = "auto", CONSTANT_FILE = "", CONSTANT_STYLE = "auto",
@@ -57,6 +60,7 @@ module vp_mvau_drain #(
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
     localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1);
+    localparam int unsigned FEWER_W = CLIPS ? vp_pkg::width(OUT_BITS) : 1;
     localparam int unsigned C_ADDR_W = vp_pkg::width(ENTRIES);
     localparam bit SEVERAL = ENCODERS > 1;
 
@@ -73,7 +77,7 @@ module vp_mvau_drain #(
     } shape_t;
     shape_t shape;
     logic [2:0][33:0] load;
-    logic [TAG_W-1:0] claimed;
+    logic [TAG_W-1:0] claimed, drains;
     logic [31:0] start;
     logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
     vp_engine_table #(.ENCODERS(ENCODERS), .VALUES(STARTS), .LOADED(LOADED), .FILE({UNIT, "_drain_starts.fill"})) read_next (
@@ -109,7 +113,7 @@ module vp_mvau_drain #(
     ) drained (
         .clk, .rst_n, .load_in(load[0]), .load_out(load[1]),
         .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
-        .value(shape), .of(), .value_valid(known), .value_ready(step && group_end)
+        .value(shape), .of(drains), .value_valid(known), .value_ready(step && group_end)
     );
     vp_mvau_program #(
         .ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .LOADED(LOADED), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)
@@ -232,32 +236,49 @@ module vp_mvau_drain #(
         end
     end
 
-    // Beside the sums of a step: its shift, whether they end a row, and the last row that counts.
+    // Beside the sums of a step: its shift, whether they end a row, the last row that counts, and bits that its outputs have less.
     localparam int unsigned MARK_W = 1 + ROW_W;
-    logic [N*OUT_BITS-1:0] y;
+    logic [N*OUT_BITS-1:0] made, y;
     logic [LEFT_W-1:0] left;
-    logic [MARK_W-1:0] mark, y_mark;
-    logic y_valid;
+    logic [FEWER_W-1:0] fewer, made_fewer;
+    logic [MARK_W-1:0] mark, made_mark, y_mark;
+    logic made_valid, y_valid;
     vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(VALUES + 2)) beside (
         .clk, .rst_n(1'b1), .in({LEFT_W'(shape.left), row_end, frame_end ? ROW_W'(shape.last_row) : ROW_W'(ROWS_PER_STEP - 1)}),
         .out({left, mark})
     );
+    if (CLIPS) begin : g_fewer
+        logic [31:0] number;
+        vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(FEWER_BITS)) bits_of (
+            .clk, .rst_n, .load_in('0), .load_out(), .encoder(drains), .value(number)
+        );
+        vp_delay #(.WIDTH(FEWER_W), .LENGTH(VALUES + 2)) fewer_then (.clk, .rst_n(1'b1), .in(number[FEWER_W-1:0]), .out(fewer));
+    end else begin : g_all_bits
+        assign fewer = '0;
+    end
     if (REQUANT) begin : g_requant
         logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_q;
         always_ff @(posedge clk) mult_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
         vp_requant #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
-            .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(1 + MARK_W)
+            .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(FEWER_W + 1 + MARK_W)
         ) requant (
-            .clk, .rst_n, .acc(sums_q), .mult({ROWS_PER_STEP{mult_q}}), .left(left), .tag({mark, sum_valid_q}),
-            .out(y), .out_tag({y_mark, y_valid})
+            .clk, .rst_n, .acc(sums_q), .mult({ROWS_PER_STEP{mult_q}}), .left(left), .tag({fewer, mark, sum_valid_q}),
+            .out(made), .out_tag({made_fewer, made_mark, made_valid})
         );
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend
             wire logic signed [SUM_BITS-1:0] sum = sums_q[i*SUM_BITS+:SUM_BITS];
-            assign y[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
+            assign made[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end
-        assign {y_mark, y_valid} = {mark, sum_valid_q};
+        assign {made_fewer, made_mark, made_valid} = {fewer, mark, sum_valid_q};
+    end
+    if (CLIPS) begin : g_clip
+        vp_clip #(.N(N), .BITS(OUT_BITS), .TAG_BITS(1 + MARK_W)) clip (
+            .clk, .rst_n, .in(made), .fewer(made_fewer), .tag({made_mark, made_valid}), .out(y), .out_tag({y_mark, y_valid})
+        );
+    end else begin : g_whole
+        assign {y, y_mark, y_valid} = {made, made_mark, made_valid};
     end
     localparam int unsigned PLACE_W = N * OUT_BITS + (ROWS_PER_STEP > 1 ? MARK_W : 0);
     logic [PLACE_W-1:0] place;
