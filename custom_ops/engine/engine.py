@@ -207,14 +207,14 @@ class VitEngine(VitOp):
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
-        return EngineTimes(self.structure).batch(1, lambda _: inputs[0])
+        return EngineTimes(self.structure).batches([inputs])[0]
 
     def passes(self, frames: int) -> list[UnitPass]:
         """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""
         times = EngineTimes(self.hardware)
         tokens = times.port.outside.tokens
         at_once = TokenTimes((0.0,) * tokens, (0.0,) * tokens)
-        times.batch(frames, lambda _: at_once)
+        times.batches([[at_once] * frames])
         return times.passes
 
     def macs(self) -> int:
