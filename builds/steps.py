@@ -61,7 +61,7 @@ from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.planning.choose_engines import choose_engines
 from finn_vitprune.transforms.planning.part_fit import cannot_fit
-from finn_vitprune.transforms.planning.partition import shared_in, plan_partition
+from finn_vitprune.transforms.planning.partition import plan_partition, shared_in
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of

@@ -22,7 +22,7 @@ from finn_vitprune.sim.beats import Stream
 
 WAYS = "vp_engine_array"
 """The module round the matrix unit."""
-IN_GROUPS, OUT_GROUPS = 3, 2
+IN_GROUPS, OUT_GROUPS = 3, 4
 """Groups of rows of which the FIFO of a port holds the largest ones, before the unit and behind it."""
 
 

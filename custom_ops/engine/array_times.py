@@ -10,10 +10,8 @@ from finn_vitprune.custom_ops.engine.array import OUT_GROUPS, VitArray
 from finn_vitprune.custom_ops.mvau.balance import GroupTiming
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import LOAD_CYCLES
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
-from finn_vitprune.custom_ops.op.token_times import TokenTimes
+from finn_vitprune.custom_ops.op.token_times import LATE, TokenTimes
 
-LATE = 1e12
-"""A cycle from which on nothing is known yet."""
 COUNT_CYCLES = 2
 """From a beat that comes, or leaves, to a choice that counts it."""
 CHOICE_CYCLES = 4
@@ -61,7 +59,7 @@ class ArrayTimes:
         self.left: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
         """By pass and port: when the first and the last beat of each row leave the port."""
         self.passes = 0
-        self.fed = 0.0
+        self.begun = self.fed = 0.0
         self.drained = self.emitted = 0.0
         self.computed, self.bank_free, self.order_free = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
 
@@ -87,7 +85,7 @@ class ArrayTimes:
             came: when rows come to a port. gone: when what becomes of them has left the FIFO behind it.
         """
         ready = [self._ready(at, came, gone) for at in range(len(self.ports))]
-        when = max(self.fed - NEAR_BEATS, self.computed[0], min(ready))
+        when = max(self.begun, self.fed - NEAR_BEATS, self.computed[0], min(ready))
         return Choice(when, next(at for at, known in enumerate(ready) if known <= when))
 
     def take(self, choice: Choice) -> tuple[int, float]:
@@ -121,7 +119,8 @@ class ArrayTimes:
     def _pass(self, number: int, at: int, layer: int, rows: range, choice: float) -> None:
         """Feed, multiply and drain a group: when its rows leave."""
         timing, fold, count = self.timing[layer], self.layers[layer], len(rows)
-        self.fed = max(self.fed, choice + CHOICE_CYCLES) + count * timing.load_row
+        self.begun = max(self.fed, choice + CHOICE_CYCLES)
+        self.fed = self.begun + count * timing.load_row
         loaded = self.fed - 1 + UNIT_CYCLES + LOAD_CYCLES
         start = max(loaded, self.computed[1], self.bank_free[0])
         computed = start + timing.compute

@@ -18,12 +18,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.engine.array import VitArray
-from finn_vitprune.custom_ops.engine.array_times import LATE, ArrayTimes
+from finn_vitprune.custom_ops.engine.array_times import ArrayTimes
 from finn_vitprune.custom_ops.engine.ports import VitEngineEntry, VitEngineExit
 from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch
 from finn_vitprune.custom_ops.op.base import StreamOp, VitOp
 from finn_vitprune.custom_ops.op.shared import SharedOp
-from finn_vitprune.custom_ops.op.token_times import TokenTimes
+from finn_vitprune.custom_ops.op.token_times import LATE, TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 
@@ -80,7 +80,7 @@ class EngineNode:
                 self.by_encoder.append(self._own(encoder, streams))
             streams |= self._outputs(encoder, streams)
         for own in filter(None, self.by_encoder):
-            setattr(own, "get_nodeattr", cache(own.get_nodeattr))  # nobody changes the node any more, and it is asked over and over
+            own.get_nodeattr = cache(own.get_nodeattr)  # nobody changes the node any more, and it is asked over and over
         self.reads = [len(own.in_streams()) if own and not isinstance(own, VitEngineExit | VitSwitch) else 1 for own in self.by_encoder]
         self.cycles = [own.get_exp_cycles() if own and not isinstance(own, PASSING) else 0 for own in self.by_encoder]
         """Streams that it reads, and its pace, in each encoder."""
@@ -154,6 +154,8 @@ def _later(times: TokenTimes, cycles: float) -> TokenTimes:
 
 def _paced(times: TokenTimes, free: float, pace: float) -> TokenTimes:
     """No sooner than a unit's pace allows after ``free``."""
+    if free + pace <= times.last[0]:
+        return times
     each = pace / times.tokens
     bounds = [free + each * (i + 1) for i in range(times.tokens)]
     last = tuple(max(t, b) for t, b in zip(times.last, bounds))

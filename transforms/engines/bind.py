@@ -169,10 +169,8 @@ def no_embedding(model: ModelWrapper, binding: EngineBinding, role: str) -> str:
     of_unit = _matrix_roles(model, binding.engines[0])[0] if array else role
     unit = next((unit for unit in binding.engines[0].units if unit.role == of_unit), None)
     ops = {node.name: getCustomOp(node) for node in model.graph.node}
-    if (
-        unit is None
-        or not array
-        and not all(len(names) == 1 and kind_of(ops[names[0]].onnx_node) == "BlockSparseMVAU" for names in unit.nodes)
+    if unit is None or (
+        not array and not all(len(names) == 1 and kind_of(ops[names[0]].onnx_node) == "BlockSparseMVAU" for names in unit.nodes)
     ):
         return "it is no matrix of every encoder"
     own, other = ops[unit.nodes[0][0]].own_fold(), ops[ahead[0]].own_fold()
