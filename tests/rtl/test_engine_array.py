@@ -68,7 +68,9 @@ def test_the_order_of_ports_changes_no_bit(mixed):
     turned = build_array(layers[::-1], frames)
     tags, ports = [0, 1, 2, 1, 0, 2, 2, 0], len(layers)
     feed, want = mixed.drawn(tags)
-    there, back = ({f"{side}{ports - 1 - p}_V": beats[f"{side}{p}_V"] for p in range(ports)} for side, beats in (("in", feed), ("out", want)))
+    there, back = (
+        {f"{side}{ports - 1 - p}_V": beats[f"{side}{p}_V"] for p in range(ports)} for side, beats in (("in", feed), ("out", want))
+    )
     there[f"in{ports}_V"], back[f"out{ports}_V"] = feed[f"in{ports}_V"], want[f"out{ports}_V"]
     for stimulus in (Stimulus(), *PATTERNS[:2]):
         results = [
@@ -87,14 +89,16 @@ def test_a_port_that_does_not_take_its_results_holds_up_no_other(mixed):
     for port in range(mixed.op.port_count):
         kept = {name: beats for name, beats in want.items() if name != f"out{port}_V"}
         stopped = Stimulus(stall={f"out{port}_V": 1.0})
-        result = mixed.simulator.run(feed, kept | {f"out{port}_V": want[f"out{port}_V"][:0]}, data_dir=mixed.folder, stimulus=stopped, idle_limit=20_000)
+        result = mixed.simulator.run(
+            feed, kept | {f"out{port}_V": want[f"out{port}_V"][:0]}, data_dir=mixed.folder, stimulus=stopped, idle_limit=20_000
+        )
         short = {name: got for name, got in result.mismatches.items() if name != f"out{port}_V" and len(got)}
         assert not short and result.deadlock is None, (port, result.deadlock)
 
 
 @pytest.mark.parametrize("shape", spread(SHAPES, 1))
 def test_cycles_are_those_of_the_arbiter_s_rule(shape):
-    """Frames that all wait at their ports: when the last results leave, within 3 %."""
+    """Frames that all wait at their ports: when the last results leave, within 3 %, or a cycle a group where these are short."""
     tags = order(shape, 12)
     built = build_array(SHAPES[shape][0], frames=len(tags))
     result = built.run(tags)
@@ -111,7 +115,9 @@ def test_cycles_are_those_of_the_arbiter_s_rule(shape):
                 free[port] = came[number, port].last[-1] + 1
     while (choice := times.choice(lambda *at: came.get(at), times.times)).when < LATE:
         times.take(choice)
-    assert result.cycles == pytest.approx(max(last[-1] for _, last in times.left.values()), rel=0.03, abs=12)
+    assert result.cycles == pytest.approx(
+        max(last[-1] for _, last in times.left.values()), rel=0.03, abs=sum(len(port.taken) for port in times.ports)
+    )
 
 
 @pytest.mark.parametrize("layers, reason", [
