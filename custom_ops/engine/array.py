@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,13 @@ from onnx import NodeProto
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU, BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.mvau.candidates import Matrices, drain_cycles, folded, in_style, widths
+from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
+from finn_vitprune.custom_ops.mvau.fold import Fold, shared_fold
+from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
+from finn_vitprune.custom_ops.op.finn_op import by_node
+from finn_vitprune.custom_ops.op.folding import Styles
 from finn_vitprune.custom_ops.op.load_chain import frame_rows, table_vector
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.op.rtl_backend import SIGNALS, TAG_PINS, Beside
@@ -22,6 +29,12 @@ from finn_vitprune.sim.beats import Stream
 
 WAYS = "vp_engine_array"
 """The module round the matrix unit."""
+FEWEST_LANES = 4
+"""Of a fold that a plan looks at, where there is one: large parts of a block a cycle need fewer memories, few lanes are hard to place."""
+LOADS, DRAINS = 0.5, 0.9
+"""Of the lanes' cycles that rows may take to enter, and results to be drained: groups of short layers follow one another, too."""
+KINDS = 12
+"""Steps in which lanes of an array are divided into both kinds."""
 IN_GROUPS, OUT_GROUPS = 3, 4
 """Groups of rows of which the FIFO of a port holds the largest ones, before the unit and behind it."""
 
@@ -33,6 +46,67 @@ class Group(NamedTuple):
     rows: int
     beats: int
     results: int
+
+
+@dataclass(frozen=True)
+class ArrayFolding(MatrixFolding):
+    """The matrix unit of an array at a fold. Its rows come in whole groups, and layers take turns: ports are so wide that the lanes
+    seldom wait for them."""
+
+    @cached_property
+    def each(self) -> tuple[MatrixFolding, ...]:
+        return tuple(map(ArrayFolding, self.fold.each))
+
+    @property
+    def delay(self) -> int:
+        """The rows of a group enter, then as in other units; rows that are drained together leave one after another."""
+        f, timing = self.slowest, self.slowest.timing
+        rows = min(f.rows, f.tokens)
+        return rows * (timing.load_row + timing.emit_row) + super().delay
+
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[MatrixFolding] = ()) -> tuple[MatrixFolding, ...]:
+        """Of each TOKENS the fold that takes most of a block a cycle and has some lanes, with two widths of both ports; in every style,
+        and with some lanes of each kind where there are lanes in LUTs and in DSP slices."""
+        matrices, block = Matrices.of(self.fold), self.fold.block
+        found: list[Fold] = []
+        for tokens in matrices.tokens_choices():
+            shapes = [(simd, pe, *matrices.lanes(simd, pe, tokens, interval)) for simd in divisors(block) for pe in divisors(block)]
+            fitting = [shape for shape in shapes if shape[3] <= interval]
+            if not fitting:
+                continue
+            simd, pe, lanes, cycles = max(
+                [shape for shape in fitting if shape[2] >= FEWEST_LANES] or fitting, key=lambda shape: (shape[0] * shape[1], shape[0])
+            )
+            for in_width, out_width in self._ports(matrices, simd, pe, tokens, lanes, cycles):
+                fold = folded(matrices, simd, pe, tokens, lanes, in_width, out_width)
+                for ram in styles.ram:
+                    found += [in_style(fold, mac, ram) for mac in styles.mac]
+                    if {"dsp48e2", "lut"} <= set(styles.mac):
+                        found += _mixed(in_style(fold, "dsp48e2", ram))
+        return tuple(map(ArrayFolding, found))
+
+    @staticmethod
+    def _ports(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, cycles: int) -> list[tuple[int, int]]:
+        """Widths of the ports: the narrowest with which all rows enter, and results are drained, in a share of the lanes' ``cycles``, and
+        the next wider ones."""
+        ins, outs = widths(matrices.sides, simd, pe, matrices.block)
+        groups = matrices.groups(tokens)
+        rows = tokens * sum(g * fold.mw for g, fold in zip(groups, matrices.each))
+
+        def drained(width: int) -> float:
+            return sum(g * drain_cycles(fold.mh, matrices.block, tokens, lanes, width) for g, fold in zip(groups, matrices.each))
+
+        first_in = next((i for i, width in enumerate(ins) if rows <= width * LOADS * cycles), len(ins) - 1)
+        first_out = next((i for i, width in enumerate(outs) if drained(width) <= DRAINS * cycles), len(outs) - 1)
+        return list(product(ins[first_in : first_in + 2], outs[first_out : first_out + 2]))
+
+
+def _mixed(fold: Fold) -> list[Fold]:
+    """A fold of lanes in DSP slices with some of them in LUTs, where these can be side by side."""
+    if fold.mac.chain != fold.lut_mac.chain:
+        return []
+    counts = sorted({round(fold.lanes * i / KINDS) for i in range(1, KINDS)} - {0, fold.lanes})
+    return [shared_fold([replace(own, lut_lanes=count) for own in fold.encoders], fold.least) for count in counts]
 
 
 class VitArray(BlockSparseMVAU):
@@ -136,6 +210,10 @@ class VitArray(BlockSparseMVAU):
     def groups(self) -> list[Group]:
         """All kinds of groups, by the tag that they have for the unit."""
         return [group for layer in range(self.encoders) for group in self.groups_of(layer)]
+
+    @by_node
+    def folding(self) -> ArrayFolding:
+        return ArrayFolding(self.fold())
 
     def ports_of(self, values: Sequence[int]) -> list[list[int]]:
         """What layers have of something, by port."""

@@ -57,7 +57,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
     present weights, larger ones let one compiled unit serve other masks too. ``bias_bits`` is the width
     of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
     ``mac_style`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
-    "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
+    "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`. The last ``lut_lanes`` lanes of a unit in "dsp48e2" make theirs in LUTs.
 
     Encoders that share a unit have tokens, matrices, masks and shifts of their own, and may have signed outputs of fewer bits than
     others, to which the unit clips them; the port widths divide the sides of all matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone; ``least`` is a :class:`.Capacity`, for which the unit is made.
@@ -87,6 +87,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         "least": ("ints", False, []),
         "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
         "mac_style": ("s", False, "portable", set(MAC_STYLES)),
+        "lut_lanes": ("i", False, 0),
         "inputDataType": ("s", True, ""),
         "weightDataType": ("s", True, ""),
         "outputDataType": ("s", True, ""),
@@ -135,6 +136,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
             bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
             mac_style=get("mac_style"),
             ram_style=get("ram_style"),
+            lut_lanes=get("lut_lanes"),
             column_blocks=tuple(get("column_blocks")),
             room_blocks=get("lane_blocks"),
             room_slots=get("lane_slots"),
@@ -306,6 +308,7 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
             **(self._fewer_bits() if f.clips else {}),
+            **({"LUT_LANES": f.lut_lanes, "LUT_LATENCY": f.lut_mac.latency} if f.lut_lanes else {}),
             **self.load_parameters(),
         }
 

@@ -128,8 +128,13 @@ def resources(f: Fold) -> Estimate:
 
 
 def arrays(f: Fold) -> Estimate:
-    """The MAC arrays of all lanes."""
-    return f.lanes * _array(f.mac)
+    """The MAC arrays of all lanes, and the registers in which those of one kind wait for the other."""
+    if not f.lut_lanes:
+        return f.lanes * _array(f.mac)
+    late = f.lut_mac.latency - f.mac.latency
+    waits = (f.lanes - f.lut_lanes if late > 0 else f.lut_lanes) * max(0, abs(late) - 2)  # of two cycles they are no shift registers
+    delays = Estimate(LUT=waits and f.tokens * f.pe * f.acc_bits)
+    return (f.lanes - f.lut_lanes) * _array(f.mac) + f.lut_lanes * _array(f.lut_mac) + delays
 
 
 @lru_cache(maxsize=1 << 12)

@@ -145,6 +145,7 @@ class Fold:
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
         mac_style: MAC implementation, a name of :data:`.mvau_mac.MAC_STYLES`.
+        lut_lanes: lanes whose products are made in LUTs, where those of the others are in DSP slices ("dsp48e2").
         ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
         column_blocks: kept blocks of each block column; all of them, where it is empty.
         room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
@@ -172,6 +173,7 @@ class Fold:
     bias_bits: int
     mac_style: str
     ram_style: str = "auto"
+    lut_lanes: int = 0
     column_blocks: tuple[int, ...] = ()
     room_blocks: int = 0
     room_slots: int = 0
@@ -207,6 +209,12 @@ class Fold:
             yield self.block % value == 0, f"{what} {value} does not divide block size {self.block} {{node}}: use {use}"
         use = _choices(TOKENS_CHOICES)
         yield self.tokens in TOKENS_CHOICES, f"TOKENS {self.tokens} {{node}} is not possible: use {use}"
+        held = not self.lut_lanes or (
+            self.mac_style == "dsp48e2" and 0 < self.lut_lanes < self.lanes and self.mac.chain == self.lut_mac.chain
+        )
+        what = f"lut_lanes {self.lut_lanes} of {self.lanes} LANES {{node}} is not possible with mac_style {self.mac_style}"
+        cascades = f"; cascades are {self.mac.chain} and {self.lut_mac.chain} long" if self.lut_lanes else ""
+        yield held, f"{what}: use 0, or with dsp48e2 fewer than LANES, where the cascades of both kinds are equally long{cascades}"
         ins, outs = self.in_widths(self.mw, self.simd), self.out_widths(self.mh, self.pe, self.block)
         yield (
             self.in_width in ins,
@@ -496,7 +504,7 @@ class Fold:
             load_row=self.mw // self.in_width,
             compute=self.entries * self.entry_steps,
             drain_row=max(self.least_entries, steps),
-            latency=max(self.weight_latency, self.row_latency) + self.mac.latency,
+            latency=max(self.weight_latency, self.row_latency) + self.mac_latency,
             rows_per_step=self.rows_per_step,
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )
@@ -529,6 +537,16 @@ class Fold:
     def mac(self) -> Mac:
         """The multiply-accumulate array of a lane."""
         return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+
+    @cached_property
+    def lut_mac(self) -> Mac:
+        """That of a lane with products in LUTs beside lanes of DSP slices."""
+        return mac_array("lut", self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+
+    @property
+    def mac_latency(self) -> int:
+        """Cycles from the operands to sums, which are there in all lanes at once."""
+        return max(self.mac.latency, self.lut_mac.latency) if self.lut_lanes else self.mac.latency
 
 
 def shared_fold(folds: Sequence[Fold], least: Capacity | None = None) -> Fold:

@@ -36,6 +36,8 @@ module vp_mvau #(
     // how products are made (see vp_mac): cycles from the operands to their sum; parts of a weight word, a bank and a file each
     parameter    MAC_STYLE = "portable",
     int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    // the last LUT_LANES lanes make products in LUTs, with parts of as many elements; the faster kind waits for the other one
+    int unsigned LUT_LANES = 0, LUT_LATENCY = 6,
     // row memories: elements of a word, words of a row, cycles from a step to its elements at the arrays
     int unsigned X_ELEMS = 4, X_WORDS = 4, X_CYCLES = 3,
     // result banks: outputs of a word, words of a token group, cycles from an address of the drain to its values
@@ -202,12 +204,15 @@ module vp_mvau #(
     logic [vp_pkg::width(ROWS_PER_STEP)-1:0] y_last_row;
     logic y_end, y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
+        localparam bit IN_LUTS = l >= LANES - LUT_LANES;
+        localparam int unsigned OWN_LATENCY = IN_LUTS ? LUT_LATENCY : MAC_LATENCY;
+        localparam int unsigned LATER = LUT_LANES == 0 ? 0 : (LUT_LATENCY > MAC_LATENCY ? LUT_LATENCY : MAC_LATENCY) - OWN_LATENCY;
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
             .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_CYCLES(X_CYCLES), .R_CYCLES(R_CYCLES),
-            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE), .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN),
-            .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(IN_LUTS ? "lut" : MAC_STYLE), .MAC_LATENCY(OWN_LATENCY), .MAC_CHAIN(MAC_CHAIN),
+            .MAC_TOKENS(IN_LUTS ? 1 : MAC_TOKENS), .MAC_OUTPUTS(IN_LUTS ? 1 : MAC_OUTPUTS), .MAC_LATER(LATER)
         ) lane (
             .clk, .rst_n, .x_we(lane_we), .x_waddr(lane_waddr), .x_wdata(lane_wdata),
             .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),

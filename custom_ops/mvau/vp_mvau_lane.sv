@@ -15,6 +15,7 @@ module vp_mvau_lane #(
     int unsigned DRAIN_WIDTH = 4, ROWS_PER_STEP = 1,  // outputs that the drain reads, of so many tokens
     parameter    X_STYLE = "auto", R_STYLE = "auto", MAC_STYLE = "portable",
     int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    int unsigned MAC_LATER = 0,  // cycles that sums wait for those of other lanes
     localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS),
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD),
     localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
@@ -83,16 +84,18 @@ module vp_mvau_lane #(
         .clk, .rst_n, .in({step_first, step_last, step_start, step_end, step_bank}), .out(step)
     );
 
-    logic [TOKENS*PE*ACC_BITS-1:0] acc;
+    logic [TOKENS*PE*ACC_BITS-1:0] made, acc;
+    logic [3:0] made_tag;
     logic last, start, group_end, bank;  // a cycle before the sums
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
         .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
         .MAC_STYLE(MAC_STYLE), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
-        .clk, .rst_n, .x, .w(weights), .first(step[4]), .tag(step[3:0]), .acc,
-        .tag_out({last, start, group_end, bank})
+        .clk, .rst_n, .x, .w(weights), .first(step[4]), .tag(step[3:0]), .acc(made), .tag_out(made_tag)
     );
+    vp_delay #(.WIDTH(4), .LENGTH(MAC_LATER)) tags_later (.clk, .rst_n, .in(made_tag), .out({last, start, group_end, bank}));
+    vp_delay #(.WIDTH(TOKENS * PE * ACC_BITS), .LENGTH(MAC_LATER)) sums_later (.clk, .rst_n(1'b1), .in(made), .out(acc));
 
     // --- result bank: its addresses are made a cycle ahead, and in LUTRAM each row has its own ---
     localparam int unsigned ROWS = R_STYLE == "block" ? TOKENS : 1;  // of a RAM

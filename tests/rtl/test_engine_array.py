@@ -26,6 +26,8 @@ def layer(tokens: int, mw: int, mh: int, y: str = "INT8", shift: int = 22, **mor
     return Use(case.attributes(), tuple(case.initialisers()))
 
 
+MIXED = {"mac_style": "dsp48e2", "lut_lanes": 1}
+WIDE = {"block": 16, "simd": 16, "in_width": 16, "lanes": 3, "more": MIXED}
 SHAPES = {
     "two layers of two encoders": ([[layer(9, 16, 32, "INT16", 14), layer(4, 16, 32, "INT16", 15)], [layer(9, 32, 48), layer(6, 32, 16)]], 4),
     "outputs of 4, 8 and 12 bits, a pass that two ports lack": (
@@ -39,6 +41,14 @@ SHAPES = {
     "eight rows a group, several drained at once": (
         [[layer(17, 32, 64, "INT16", 15, group=8, out_width=32), layer(3, 32, 64, "INT16", 14, group=8, out_width=32)],
          [layer(17, 64, 96, group=8, out_width=32), layer(11, 64, 32, group=8, out_width=32)]], 4,
+    ),
+    "lanes in DSP slices and in LUTs": (
+        [[layer(9, 16, 32, "INT16", 14, **WIDE), layer(4, 16, 32, "INT16", 15, **WIDE)],
+         [layer(9, 32, 48, **WIDE), layer(6, 32, 16, **WIDE)]], 4,
+    ),
+    "the same of weights of 9 bits, sums of the DSP slices wait": (
+        [[layer(5, 16, 32, "INT16", 15, w="INT9", simd=8, more=MIXED), layer(4, 24, 16, "INT16", 16, w="INT9", simd=8, more=MIXED)],
+         [layer(6, 8, 48, w="INT9", simd=8, more=MIXED), layer(6, 32, 16, w="INT9", simd=8, more=MIXED)]], 4,
     ),
 }  # fmt: skip
 """Layers by port and tag, and frames whose tags wait."""

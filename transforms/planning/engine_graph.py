@@ -18,6 +18,8 @@ from finn_vitprune.transforms.engines.fold_engines import StreamFolds, set_fold,
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
 from finn_vitprune.transforms.planning.soonest import Wave, Works
 
+ARRAY_PACE = 0.4
+"""Of the pace of units without products: an array does a layer in a share of its time, and each group at once."""
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
 
@@ -105,8 +107,9 @@ class EngineGraph:
         for node in model.graph.node:
             op = getCustomOp(node)
             if isinstance(op, VitEngine):
-                own: dict[str, Mapping[str, int | str]] = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
-                write_folds(op, {**next(streams).within(int(pace)), **inside, **own})
+                own_pace = pace * (ARRAY_PACE if op.get_nodeattr("array") else 1)
+                own: dict[str, Mapping[str, int | str]] = {node.name: {"SIMD": _port_width(op, int(own_pace * STREAM_SLACK))}}
+                write_folds(op, {**next(streams).within(int(own_pace)), **inside, **own})
                 bind_units(op)
             else:
                 set_fold(op, folds[node.name])
