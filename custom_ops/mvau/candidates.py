@@ -168,8 +168,8 @@ def _used_in_styles(fold: Fold, styles: Styles) -> np.ndarray:
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def widths(sides: tuple[Sides, ...], simd: int, pe: int, block: int) -> tuple[list[int], list[int]]:
     """Widths that the ports of matrices with all ``sides`` can have."""
-    ins = [set(Fold.inwidths(mw, simd)) for mw, _ in sides]
-    outs = [set(Fold.outwidths(mh, pe, block)) for _, mh in sides]
+    ins = [set(Fold.in_widths(mw, simd)) for mw, _ in sides]
+    outs = [set(Fold.out_widths(mh, pe, block)) for _, mh in sides]
     return sorted(set.intersection(*ins)), sorted(set.intersection(*outs))
 
 

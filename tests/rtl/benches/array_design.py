@@ -14,11 +14,16 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.engine.array import VitArray, VitArray_rtl
+from finn_vitprune.custom_ops.engine.array_times import ArrayTimes
 from finn_vitprune.custom_ops.op.finn_op import TAGS
+from finn_vitprune.custom_ops.op.token_times import LATE, TokenTimes
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.loads import read_loads
 from tests.rtl.benches.helper import PART, SHORT_RESET, build_node, random_stream
 from tests.rtl.benches.shared_helper import Use
+
+START_CYCLES = 33
+"""From the start of a simulation to the first choice: the tags on their way to the ports, the first program of the unit."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,19 @@ def array_of(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[V
     return getCustomOp(model.graph.node[0]), model, tuple(uses)
 
 
-def build_array(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> BuiltArray:
-    """The array with HDL and simulator."""
+def generate(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[VitArray_rtl, tuple[Use, ...], tempfile.TemporaryDirectory]:
+    """The array with HDL, its uses by layer, and the folder of the HDL."""
     op, model, uses = array_of(layers, frames)
     op.verify_node()
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
+    return op, uses, keep
+
+
+def build_array(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> BuiltArray:
+    """The array with HDL and simulator."""
+    op, uses, keep = generate(layers, frames)
     return BuiltArray(op, uses, simulator_of(op), Path(keep.name), keep)
 
 
@@ -108,3 +119,27 @@ def check_array(built: BuiltArray, tags: Sequence[int], patterns: Sequence[Stimu
     for stimulus in (*patterns, *late, *slow, *resets):
         result = built.run(tags, stimulus, seed)
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+
+
+def check_choice(built: BuiltArray) -> None:
+    """Assert that frames of all passes, which wait at their ports, are through in the cycles of the arbiter's rule, within 3 % or some
+    cycles."""
+    tags = list(range(built.op.get_nodeattr("engine_tags"))) * 2
+    while len(tags) > built.op.get_nodeattr("frames"):  # all ports know of all
+        tags.pop()
+    result = built.run(tags)
+    assert result.ok
+    times, layers = ArrayTimes(built.op), built.op.by_encoder()
+    times.begin(tags)
+    came: dict[tuple[int, int], TokenTimes] = {}
+    free = [0.0] * built.op.port_count
+    for number, tag in enumerate(tags):
+        for port in range(built.op.port_count):
+            if (at := built.op.layer_at.get((port, tag))) is not None:
+                source = layers[at].in_streams()[0]
+                came[number, port] = TokenTimes.steady(source.tokens, source.token_beats).served(source.token_beats, 0, start=free[port])
+                free[port] = came[number, port].last[-1] + 1
+    while (choice := times.choice(lambda *at: came.get(at), times.times)).when < LATE:
+        times.take(choice)
+    expected = START_CYCLES + max(last[-1] for _, last in times.left.values())
+    assert abs(result.cycles - expected) <= max(0.03 * expected, 12), f"{result.cycles} cycles, by the rule {expected}"
