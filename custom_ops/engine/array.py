@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import product
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from finn_vitprune.custom_ops.mvau.fold import Fold, shared_fold
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
 from finn_vitprune.custom_ops.op.finn_op import by_node
-from finn_vitprune.custom_ops.op.folding import Styles
+from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Styles
 from finn_vitprune.custom_ops.op.load_chain import frame_rows, table_vector
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.op.rtl_backend import SIGNALS, TAG_PINS, Beside
@@ -29,11 +28,13 @@ from finn_vitprune.sim.beats import Stream
 
 WAYS = "vp_engine_array"
 """The module round the matrix unit."""
+FEWEST_TOKENS = 4
+"""Rows of a group, where frames have so many: each group costs the arbiter some cycles."""
 FEWEST_LANES = 4
 """Of a fold that a plan looks at, where there is one: large parts of a block a cycle need fewer memories, few lanes are hard to place."""
 LOADS, DRAINS = 0.5, 0.9
 """Of the lanes' cycles that rows may take to enter, and results to be drained: groups of short layers follow one another, too."""
-KINDS = 12
+KINDS = 8
 """Steps in which lanes of an array are divided into both kinds."""
 IN_GROUPS, OUT_GROUPS = 3, 4
 """Groups of rows of which the FIFO of a port holds the largest ones, before the unit and behind it."""
@@ -65,40 +66,45 @@ class ArrayFolding(MatrixFolding):
         return rows * (timing.load_row + timing.emit_row) + super().delay
 
     def candidates(self, interval: int, styles: Styles, layers: Sequence[MatrixFolding] = ()) -> tuple[MatrixFolding, ...]:
-        """Of each TOKENS the fold that takes most of a block a cycle and has some lanes, with two widths of both ports; in every style,
-        and with some lanes of each kind where there are lanes in LUTs and in DSP slices."""
+        """Of each TOKENS the fold that takes most of a block a cycle and has some lanes, in all styles."""
         matrices, block = Matrices.of(self.fold), self.fold.block
-        found: list[Fold] = []
+        found: list[ArrayFolding] = []
         for tokens in matrices.tokens_choices():
             shapes = [(simd, pe, *matrices.lanes(simd, pe, tokens, interval)) for simd in divisors(block) for pe in divisors(block)]
             fitting = [shape for shape in shapes if shape[3] <= interval]
-            if not fitting:
-                continue
-            simd, pe, lanes, cycles = max(
-                [shape for shape in fitting if shape[2] >= FEWEST_LANES] or fitting, key=lambda shape: (shape[0] * shape[1], shape[0])
-            )
-            for in_width, out_width in self._ports(matrices, simd, pe, tokens, lanes, cycles):
-                fold = folded(matrices, simd, pe, tokens, lanes, in_width, out_width)
-                for ram in styles.ram:
-                    found += [in_style(fold, mac, ram) for mac in styles.mac]
-                    if {"dsp48e2", "lut"} <= set(styles.mac):
-                        found += _mixed(in_style(fold, "dsp48e2", ram))
-        return tuple(map(ArrayFolding, found))
+            if tokens >= min(FEWEST_TOKENS, max(fold.rows for fold in matrices.each)) and fitting:
+                several = [shape for shape in fitting if shape[2] >= FEWEST_LANES] or fitting
+                found += _in_styles(matrices, *max(several, key=lambda shape: (shape[0] * shape[1], shape[0])), tokens, styles)
+        return tuple(found)
 
-    @staticmethod
-    def _ports(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, cycles: int) -> list[tuple[int, int]]:
-        """Widths of the ports: the narrowest with which all rows enter, and results are drained, in a share of the lanes' ``cycles``, and
-        the next wider ones."""
-        ins, outs = widths(matrices.sides, simd, pe, matrices.block)
-        groups = matrices.groups(tokens)
-        rows = tokens * sum(g * fold.mw for g, fold in zip(groups, matrices.each))
 
-        def drained(width: int) -> float:
-            return sum(g * drain_cycles(fold.mh, matrices.block, tokens, lanes, width) for g, fold in zip(groups, matrices.each))
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _in_styles(
+    matrices: Matrices, simd: int, pe: int, lanes: int, cycles: int, tokens: int, styles: Styles
+) -> tuple[ArrayFolding, ...]:  # fmt: skip
+    """A fold in all styles, with lanes of both kinds where there are some in LUTs and some in DSP slices."""
+    fold = folded(matrices, simd, pe, tokens, lanes, *_ports(matrices, simd, pe, tokens, lanes, cycles))
+    found: list[Fold] = []
+    for ram in styles.ram:
+        found += [in_style(fold, mac, ram) for mac in styles.mac]
+        if {"dsp48e2", "lut"} <= set(styles.mac):
+            found += _mixed(in_style(fold, "dsp48e2", ram))
+    return tuple(map(ArrayFolding, found))
 
-        first_in = next((i for i, width in enumerate(ins) if rows <= width * LOADS * cycles), len(ins) - 1)
-        first_out = next((i for i, width in enumerate(outs) if drained(width) <= DRAINS * cycles), len(outs) - 1)
-        return list(product(ins[first_in : first_in + 2], outs[first_out : first_out + 2]))
+
+def _ports(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, cycles: int) -> tuple[int, int]:
+    """Widths of the ports: the narrowest with which all rows enter, and results are drained, in a share of the lanes' ``cycles``."""
+    ins, outs = widths(matrices.sides, simd, pe, matrices.block)
+    groups = matrices.groups(tokens)
+    rows = tokens * sum(g * fold.mw for g, fold in zip(groups, matrices.each))
+
+    def drained(width: int) -> float:
+        return sum(g * drain_cycles(fold.mh, matrices.block, tokens, lanes, width) for g, fold in zip(groups, matrices.each))
+
+    return (
+        next((width for width in ins if rows <= width * LOADS * cycles), ins[-1]),
+        next((width for width in outs if drained(width) <= DRAINS * cycles), outs[-1]),
+    )
 
 
 def _mixed(fold: Fold) -> list[Fold]:

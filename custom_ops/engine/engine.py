@@ -13,7 +13,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine.times import EngineTimes, UnitPass, engine_cycles
+from finn_vitprune.custom_ops.engine.times import EngineTimes, UnitPass, engine_cycles, lone_times
 from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend, chain_pins
@@ -207,7 +207,7 @@ class VitEngine(VitOp):
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
-        return EngineTimes(self.structure).batches([inputs])[0]
+        return [lone_times(self.structure, inputs[0])]
 
     def passes(self, frames: int) -> list[UnitPass]:
         """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from operator import is_
 from typing import NamedTuple
 
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -393,6 +393,18 @@ def in_order(hardware: ModelWrapper) -> list[NodeProto]:
     return found
 
 
+def lone_times(hardware: ModelWrapper, arrivals: TokenTimes) -> TokenTimes:
+    """When the tokens of a lone image leave an engine."""
+    return _lone_times(hardware.model.SerializeToString(), arrivals)
+
+
+@lru_cache(maxsize=16)
+def _lone_times(hardware: bytes, arrivals: TokenTimes) -> TokenTimes:
+    """The same, remembered: the plan asks for it again as the latency of the graph."""
+    ((alone,),) = EngineTimes(ModelWrapper(ModelProto.FromString(hardware))).batches([[arrivals]])
+    return alone
+
+
 def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
     """Interval and latency of an engine.
 
@@ -402,9 +414,12 @@ def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
     port = EngineTimes(hardware).port
     frames, first = port.get_nodeattr("batch"), port.outside
     at_once = [TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)] * frames
-    ((alone,),) = EngineTimes(hardware).batches([[TokenTimes.steady(first.tokens, first.token_beats)]])
+    alone = lone_times(hardware, TokenTimes.steady(first.tokens, first.token_beats))
     engine = EngineTimes(hardware)
+    if engine.array is not None:
+        ends = [batch[-1].last[-1] for batch in engine.batches([at_once] * 2)]
+        return EngineCycles((ends[1] - ends[0]) / frames, int(alone.last[-1]) + 1)
     ends = [batch[-1].last[-1] for batch in engine.batches([at_once] * 3)]
-    if ends[2] - ends[1] != ends[1] - ends[0] and engine.array is None:  # not yet the same from batch to batch
+    if ends[2] - ends[1] != ends[1] - ends[0]:  # not yet the same from batch to batch
         ends += [batch[-1].last[-1] for batch in engine.batches([at_once] * (batches - 2))]
     return EngineCycles((ends[-1] - ends[0]) / (len(ends) - 1) / frames, int(alone.last[-1]) + 1)

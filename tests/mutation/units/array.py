@@ -14,7 +14,11 @@ from tests.rtl.benches.array_design import BuiltArray, check_array, check_choice
 from tests.rtl.benches.helper import PATTERNS
 from tests.rtl.test_engine_array import SHAPES, order
 
-JUDGES = ("two layers of two encoders", "outputs of 4, 8 and 12 bits, a pass that two ports lack", "a row a group, one type of outputs, UltraRAM")
+JUDGES = (
+    "two layers of two encoders",
+    "outputs of 4, 8 and 12 bits, a pass that two ports lack",
+    "a row a group, one type of outputs, UltraRAM",
+)
 
 _array = cache(lambda name: array_design.generate(*SHAPES[name]))
 
