@@ -36,6 +36,9 @@ LOADS, DRAINS = 0.5, 0.9
 """Of the lanes' cycles that rows may take to enter, and results to be drained: groups of short layers follow one another, too."""
 KINDS = 8
 """Steps in which lanes of an array are divided into both kinds."""
+BUFFERS, HELD = 4, 3
+"""Row buffers and result banks of the unit, so that a short group waits for no long one; groups that the arbiter lets in before their turn, fewer,
+so that it chooses late."""
 IN_GROUPS, OUT_GROUPS = 3, 4
 """Groups of rows of which the FIFO of a port holds the largest ones, before the unit and behind it."""
 
@@ -149,6 +152,7 @@ class VitArray(BlockSparseMVAU):
         node.input.extend([*inputs, *constants])
         node.output.extend(outputs)
         array = getCustomOp(node)
+        array.set_nodeattr("buffers", BUFFERS)
         array.set_nodeattr("ports", [port for port, _, _ in placed])
         array.set_nodeattr("passes", [tag for _, tag, _ in placed])
         array.set_nodeattr("engine_tags", max(map(len, layers)))
@@ -342,7 +346,7 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
         beats = max(*self.in_depths, *self.out_depths)
         parameters = {
             "PORTS": ports, "ENCODERS": self.get_nodeattr("engine_tags"), "FRAMES": self.get_nodeattr("frames"), "GROUPS": len(self.groups),
-            "BEAT_W": (beats + 4).bit_length(), "COUNT_W": max(1, clog2(max(row[0] for table in tables for row in table))),
+            "BEAT_W": (beats + 4).bit_length(), "HELD": HELD, "COUNT_W": max(1, clog2(max(row[0] for table in tables for row in table))),
             "IN_BITS": ins[0].width, "OUT_ELEMS": f.out_width, "OUT_BITS": f.y.bitwidth(),
             "PORT_BITS": vector([s.dtype.bitwidth() for s in outs]), "IN_DEPTHS": vector(self.in_depths), "OUT_DEPTHS": vector(self.out_depths),
             "SHAPES": table_vector([row for table in tables for row in frame_rows(*map(list, zip(*table)))]),

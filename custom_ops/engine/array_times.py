@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from finn_vitprune.custom_ops.engine.array import OUT_GROUPS, VitArray
+from finn_vitprune.custom_ops.engine.array import BUFFERS, HELD, OUT_GROUPS, VitArray
 from finn_vitprune.custom_ops.mvau.balance import GroupTiming
 from finn_vitprune.custom_ops.mvau.block_sparse_mvau import LOAD_CYCLES
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
@@ -61,7 +61,7 @@ class ArrayTimes:
         self.passes = 0
         self.begun = self.fed = 0.0
         self.drained = self.emitted = 0.0
-        self.computed, self.bank_free, self.order_free = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
+        self.computed, self.bank_free, self.order_free = [0.0] * HELD, [0.0] * BUFFERS, [0.0, 0.0]
 
     def begin(self, encoders: list[int]) -> None:
         """Passes that follow, by their tags."""
@@ -122,7 +122,7 @@ class ArrayTimes:
         self.begun = max(self.fed, choice + CHOICE_CYCLES)
         self.fed = self.begun + count * timing.load_row
         loaded = self.fed - 1 + UNIT_CYCLES + LOAD_CYCLES
-        start = max(loaded, self.computed[1], self.bank_free[0])
+        start = max(loaded, self.computed[-1], self.bank_free[0])
         computed = start + timing.compute
         drained = max(computed + timing.latency, self.drained)
         first, last = self.left[number, at]
@@ -138,5 +138,5 @@ class ArrayTimes:
             self.order_free = [self.order_free[1], self.emitted]
         self.emitted += 1  # the next group's port is chosen
         self.drained = drained
-        self.computed = [self.computed[1], computed]
-        self.bank_free = [self.bank_free[1], drained + timing.DRAIN_RELEASE]
+        self.computed = [*self.computed[1:], computed]
+        self.bank_free = [*self.bank_free[1:], drained + timing.DRAIN_RELEASE]

@@ -11,6 +11,7 @@ module vp_engine_array #(
     int unsigned GROUPS    = 8,   // tags of groups
     int unsigned BEAT_W    = 6,   // of the beats of a group, and of places
     int unsigned COUNT_W   = 4,   // of a frame's groups
+    int unsigned HELD      = 2,   // groups in the unit's row buffers at most
     int unsigned IN_BITS   = 32,  // of a beat of rows
     int unsigned OUT_ELEMS = 4, OUT_BITS = 16,  // of a beat of results, as the unit makes it
     parameter logic [PORTS*32-1:0] PORT_BITS = {PORTS{32'd16}}, IN_DEPTHS = {PORTS{32'd8}}, OUT_DEPTHS = {PORTS{32'd8}},  // port 0 lowest
@@ -69,7 +70,7 @@ module vp_engine_array #(
     wire logic fed = feed && left_q == '0;
     wire logic start = next_q && (!feeding_q || fed);
     vp_engine_arbiter #(
-        .PORTS(PORTS), .ENCODERS(ENCODERS), .FRAMES(FRAMES), .GROUP_W(GROUP_W), .BEAT_W(BEAT_W), .COUNT_W(COUNT_W), .SHAPES(SHAPES),
+        .PORTS(PORTS), .ENCODERS(ENCODERS), .FRAMES(FRAMES), .GROUP_W(GROUP_W), .BEAT_W(BEAT_W), .COUNT_W(COUNT_W), .HELD(HELD), .SHAPES(SHAPES),
         .ROOMS(OUT_DEPTHS)
     ) arbiter (
         .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .came, .gone, .freed,

@@ -88,6 +88,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
         "mac_style": ("s", False, "portable", set(MAC_STYLES)),
         "lut_lanes": ("i", False, 0),
+        "buffers": ("i", False, 2, {2, 4}),
         "inputDataType": ("s", True, ""),
         "weightDataType": ("s", True, ""),
         "outputDataType": ("s", True, ""),
@@ -137,6 +138,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
             mac_style=get("mac_style"),
             ram_style=get("ram_style"),
             lut_lanes=get("lut_lanes"),
+            buffers=get("buffers"),
             column_blocks=tuple(get("column_blocks")),
             room_blocks=get("lane_blocks"),
             room_slots=get("lane_slots"),
@@ -308,6 +310,7 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
             **(self._fewer_bits() if f.clips else {}),
+            **({"BUFFERS": f.buffers} if f.buffers != 2 else {}),
             **({"LUT_LANES": f.lut_lanes, "LUT_LATENCY": f.lut_mac.latency} if f.lut_lanes else {}),
             **self.load_parameters(),
         }

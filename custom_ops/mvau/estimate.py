@@ -62,10 +62,10 @@ def _program_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 
 
 def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
-    """Depth, width and number of the RAMs, two buffers each: X row memories, R result banks, O rows in order."""
+    """Depth, width and number of the RAMs, with their buffers: X row memories, R result banks, O rows in order."""
     return {
         "X": (*f.row_memory, f.lanes * f.tokens),
-        "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
+        "R": (f.buffers << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
         "O": f.reorder_shape,
     }
 
@@ -116,7 +116,7 @@ def _stored(f: Fold) -> dict[str, int]:
     words = {
         "P": -(-sum(own.entries for own in f.each) // f.program_per), "C": sum(own.timing.drain_row for own in f.each),
         "K": sum(own.mh // own.drain_width for own in f.each),
-        "X": 2 * f.x_words, "R": 2 * f.r_words, "O": 2 * (f.mh // f.out_width),
+        "X": f.buffers * f.x_words, "R": f.buffers * f.r_words, "O": 2 * (f.mh // f.out_width),
     }  # fmt: skip
     kept = sum(own.schedule.kept for own in f.each)
     return {"W": kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}

@@ -145,6 +145,7 @@ class Fold:
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
         mac_style: MAC implementation, a name of :data:`.mvau_mac.MAC_STYLES`.
+        buffers: of rows, and of results, 2 or 4.
         lut_lanes: lanes whose products are made in LUTs, where those of the others are in DSP slices ("dsp48e2").
         ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
         column_blocks: kept blocks of each block column; all of them, where it is empty.
@@ -174,6 +175,7 @@ class Fold:
     mac_style: str
     ram_style: str = "auto"
     lut_lanes: int = 0
+    buffers: int = 2
     column_blocks: tuple[int, ...] = ()
     room_blocks: int = 0
     room_slots: int = 0
@@ -438,8 +440,8 @@ class Fold:
 
     @property
     def row_memory(self) -> tuple[int, int]:
-        """Words and bits of the memory of a row: two buffers."""
-        return 2 << max(1, clog2(self.x_words)), self.x_elems * self.x.bitwidth()
+        """Words and bits of the memory of a row: its buffers."""
+        return self.buffers << max(1, clog2(self.x_words)), self.x_elems * self.x.bitwidth()
 
     @property
     def drain_entries(self) -> int:

@@ -16,6 +16,7 @@ module vp_mvau_drain #(
     int unsigned ENTRIES = 8, CONSTANTS = 4,                   // most of the program, most words of constants, of all encoders
     int unsigned DRAIN_WIDTH = 4, C_SUBS = 1,                  // outputs of a constant word, and of a result word by those
     int unsigned R_WORDS = 4, R_CYCLES = 3,
+    int unsigned BUFFERS = 2,                                  // result banks, a power of two
     int unsigned ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17,
     bit          OUT_SIGNED = 1'b1, REQUANT = 1'b1,
     int unsigned SHIFT = 16, SPAN = 0,                         // largest left
@@ -28,7 +29,9 @@ module vp_mvau_drain #(
     parameter    PROGRAM_FILE = "", PROGRAM_STYLE = "auto", CONSTANT_FILE = "", CONSTANT_STYLE = "auto",
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
     localparam int unsigned ROW_W = vp_pkg::width(ROWS_PER_STEP),
-    localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
+    localparam int unsigned BANK_W = $clog2(BUFFERS),
+    localparam int unsigned WORD_W = vp_pkg::width(R_WORDS),
+    localparam int unsigned R_ADDR_W = BANK_W + WORD_W,
     localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
     localparam int unsigned SET_W = vp_pkg::width(SETS),
     localparam int unsigned SUB_W = vp_pkg::width(C_SUBS)
@@ -36,11 +39,11 @@ module vp_mvau_drain #(
     input  wire logic                         clk, rst_n,
     input  wire logic [33:0]                  load_in,
     output      logic [33:0]                  load_out,
-    input  wire logic [1:0]                   claim,     // a group starts to fill this bank
+    input  wire logic [BUFFERS-1:0]           claim,     // a group starts to fill this bank
     input  wire logic [TAG_W-1:0]             claim_group, // its encoder
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
-    input  wire logic                         done_bank,
-    output      logic [1:0]                   busy,
+    input  wire logic [BANK_W-1:0]            done_bank,
+    output      logic [BUFFERS-1:0]           busy,
     output      logic [R_ADDR_W-1:0]          r_addr,
     output      logic [SET_W-1:0]             r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
     output      logic [SUB_W-1:0]             r_sub,     // beside r_set
@@ -56,7 +59,7 @@ module vp_mvau_drain #(
     localparam int unsigned FRAME_SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;
     localparam int unsigned FRAME_SET_W = vp_pkg::width(FRAME_SETS);
     localparam int unsigned N = ROWS_PER_STEP * DRAIN_WIDTH;  // outputs of a step
-    localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + R_ADDR_W - 1;
+    localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + WORD_W;
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
     localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1);
@@ -80,12 +83,22 @@ module vp_mvau_drain #(
     logic [TAG_W-1:0] claimed, drains;
     logic [31:0] start;
     logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
+    logic [TAG_W-1:0] starts;
+    logic starts_valid, starts_ready;
+    if (BUFFERS > 2) begin : g_starts
+        vp_fifo #(.WIDTH(TAG_W), .DEPTH(BUFFERS), .STYLE("distributed")) waiting (
+            .clk, .rst_n, .in_data(claim_group), .in_valid(|claim), .in_ready(start_room),
+            .out_data(starts), .out_valid(starts_valid), .out_ready(starts_ready)
+        );
+    end else begin : g_start
+        assign {starts, starts_valid, start_room} = {claim_group, |claim, starts_ready};
+    end
     vp_engine_table #(.ENCODERS(ENCODERS), .VALUES(STARTS), .LOADED(LOADED), .FILE({UNIT, "_drain_starts.fill"})) read_next (
-        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
+        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(starts), .encoder_valid(starts_valid), .encoder_ready(starts_ready),
         .value(start), .of(), .value_valid(start_valid), .value_ready(start_ready)
     );
     if (SEVERAL) begin : g_groups
-        vp_skid #(.WIDTH(TAG_W)) groups (
+        vp_fifo #(.WIDTH(TAG_W), .DEPTH(BUFFERS), .STYLE("distributed")) groups (
             .clk, .rst_n, .in_data(claim_group), .in_valid(|claim), .in_ready(claimed_room),
             .out_data(claimed), .out_valid(claimed_valid), .out_ready(claimed_ready)
         );
@@ -95,8 +108,9 @@ module vp_mvau_drain #(
 
     // --- program ---
     logic [WIDTH-1:0] entry;
-    logic entry_valid, bank_q, can_take;
-    logic [1:0] busy_q, full_q;
+    logic entry_valid, can_take;
+    logic [BANK_W-1:0] bank_q;
+    logic [BUFFERS-1:0] busy_q, full_q;
     logic [FRAME_SET_W-1:0] row_q;    // in units of ROWS_PER_STEP, as token_q
     logic [SET_W-1:0] token_q;
     logic last_row_q;
@@ -106,7 +120,7 @@ module vp_mvau_drain #(
     wire logic frame_end = shape.one_set[0] || last_row_q;
     wire logic last_set = frame_end || token_q == SET_W'(SETS - 1);  // of the group
     wire logic group_end = row_end && last_set;
-    wire logic [1:0] release_now = {bank_q, !bank_q} & {2{step && group_end}};
+    wire logic [BUFFERS-1:0] release_now = (BUFFERS'(1) << bank_q) & {BUFFERS{step && group_end}};
 
     vp_engine_table #(
         .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_drain_shapes.fill"})
@@ -132,18 +146,18 @@ module vp_mvau_drain #(
         if (!rst_n) begin
             busy_q     <= '0;
             full_q     <= '0;
-            bank_q     <= 1'b0;
+            bank_q     <= '0;
             row_q      <= '0;
             last_row_q <= 1'b0;
             token_q    <= '0;
         end else begin
             busy_q <= (busy_q | claim) & ~release_now;
-            full_q <= (full_q | ({done_bank, !done_bank} & {2{done}})) & ~release_now;
+            full_q <= (full_q | ((BUFFERS'(1) << done_bank) & {BUFFERS{done}})) & ~release_now;
             if (step && row_end) begin
                 row_q      <= frame_end ? '0 : row_q + 1'b1;
                 last_row_q <= !frame_end && row_q == FRAME_SET_W'(shape.next_to_last_set);
                 token_q    <= group_end ? '0 : token_q + 1'b1;
-                bank_q     <= bank_q ^ group_end;
+                bank_q     <= bank_q + BANK_W'(group_end);
             end
         end
     end
@@ -161,13 +175,13 @@ module vp_mvau_drain #(
         else valid_q <= {valid_q[VALUES-1:1], step};
     end
     always_ff @(posedge clk) begin
-        r_addr         <= {bank_q, entry[R_ADDR_W-2:0]};
+        r_addr         <= {bank_q, entry[WORD_W-1:0]};
         token_1_q      <= token_q;
-        sub_1_q        <= entry[R_ADDR_W-1+LANE_INDEX_W+:SUB_W];
+        sub_1_q        <= entry[WORD_W+LANE_INDEX_W+:SUB_W];
         {r_sub, r_set} <= {sub_1_q, token_1_q};
         last_q         <= {last_q[VALUES-1:1], part_last};
         none_q         <= {none_q[VALUES-1:1], entry[WIDTH-3]};
-        lane_q         <= {lane_q[VALUES-1:1], entry[R_ADDR_W-1+:LANE_INDEX_W]};
+        lane_q         <= {lane_q[VALUES-1:1], entry[WORD_W+:LANE_INDEX_W]};
     end
 
     // --- constants: read in two stages, for the one after VALUES ---
