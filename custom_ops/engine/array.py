@@ -34,7 +34,7 @@ FEWEST_LANES = 4
 """Of a fold that a plan looks at, where there is one: large parts of a block a cycle need fewer memories, few lanes are hard to place."""
 LOADS, DRAINS = 0.5, 0.9
 """Of the lanes' cycles that rows may take to enter, and results to be drained: groups of short layers follow one another, too."""
-KINDS = 8
+KINDS = 12
 """Steps in which lanes of an array are divided into both kinds."""
 BUFFERS, HELD = 4, 3
 """Row buffers and result banks of the unit, so that a short group waits for no long one; groups that the arbiter lets in before their turn, fewer,

@@ -13,7 +13,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS, bind, no_embedding
+from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS, bind, no_array, no_embedding
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
 from finn_vitprune.transforms.planning.plan import plan
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
@@ -71,6 +71,8 @@ def partitions(model: ModelWrapper, engines: int | Sequence[int], options: PlanO
     if options.goal == "latency" and options.interval is None and options.share_embedding:
         binding = bind(model, engines)
         found += [f"{role}{EMBEDS}" for role in ROLES if not no_embedding(model, binding, role)]
+        if not no_array(model, binding):
+            found.append(ARRAY if no_embedding(model, binding, ARRAY) else f"{ARRAY}{EMBEDS}")
     return found
 
 
