@@ -260,7 +260,7 @@ class VitArray(BlockSparseMVAU):
     def verify_node(self) -> list[str]:
         """Raise UserError where layers do not fit one unit, or their outputs one port."""
         super().verify_node()
-        for face, kinds in zip(self.get_nodeattr("faces"), self.ports_of([f.y.name for f in self.fold().each])):  # type: ignore[arg-type]
+        for face, kinds in zip(self.get_nodeattr("faces"), self.ports_of([f.y.name for f in self.fold().each])):
             self.require(len(set(kinds)) == 1, f"layers of {face} have outputs {', '.join(sorted(set(map(str, kinds))))}: use one type")
         return []
 
@@ -298,9 +298,10 @@ class VitArray(BlockSparseMVAU):
 
     def _frame_tables(self) -> list[list[tuple[int, ...]]]:
         """By port and tag: groups of a frame; the tags of its groups and of the last one, their beats, and those of their results."""
-        found, first, rows_of = [], self._first_groups, self.fold().each
+        first, rows_of = self._first_groups, self.fold().each
+        found: list[list[tuple[int, ...]]] = []
         for port in range(self.port_count):
-            rows = []
+            rows: list[tuple[int, ...]] = []
             for tag in range(self.get_nodeattr("engine_tags")):
                 if (layer := self.layer_at.get((port, tag))) is None:
                     rows.append((0, 0, 0, 0, 0, 0, 0))

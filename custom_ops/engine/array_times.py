@@ -27,7 +27,7 @@ Came = Callable[[int, int], TokenTimes | None]
 """By the numbers of a pass and a port: when its tokens come; None where that is not known of one."""
 
 
-class Choice(NamedTuple):
+class GroupChoice(NamedTuple):
     """A group that is chosen: when, and of which port."""
 
     when: float
@@ -78,7 +78,7 @@ class ArrayTimes:
         first, last = self.left[number, port]
         return TokenTimes(tuple(first), tuple(last))
 
-    def choice(self, came: Came, gone: Came) -> Choice:
+    def choice(self, came: Came, gone: Came) -> GroupChoice:
         """When the next group is chosen, and of which port; :data:`LATE` where none is known of.
 
         Args:
@@ -86,9 +86,9 @@ class ArrayTimes:
         """
         ready = [self._ready(at, came, gone) for at in range(len(self.ports))]
         when = max(self.begun, self.fed - NEAR_BEATS, self.computed[0], min(ready))
-        return Choice(when, next(at for at, known in enumerate(ready) if known <= when))
+        return GroupChoice(when, next(at for at, known in enumerate(ready) if known <= when))
 
-    def take(self, choice: Choice) -> tuple[int, float]:
+    def take(self, choice: GroupChoice) -> tuple[int, float]:
         """Take that group: the number of its pass, and when the first of its rows leaves."""
         port = self.ports[choice.port]
         number, layer = port.frames[port.frame]

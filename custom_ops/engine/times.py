@@ -80,7 +80,7 @@ class EngineNode:
                 self.by_encoder.append(self._own(encoder, streams))
             streams |= self._outputs(encoder, streams)
         for own in filter(None, self.by_encoder):
-            own.get_nodeattr = cache(own.get_nodeattr)  # nobody changes the node any more, and it is asked over and over
+            vars(own)["get_nodeattr"] = cache(own.get_nodeattr)  # nobody changes the node any more, and it is asked over and over
         self.reads = [len(own.in_streams()) if own and not isinstance(own, VitEngineExit | VitSwitch) else 1 for own in self.by_encoder]
         self.cycles = [own.get_exp_cycles() if own and not isinstance(own, PASSING) else 0 for own in self.by_encoder]
         """Streams that it reads, and its pace, in each encoder."""
@@ -170,7 +170,7 @@ class Entry(NamedTuple):
     image: float = 0.0
 
 
-class Pass:
+class EnginePass:
     """A frame in an encoder: when its tokens pass, as far as that is known (before :data:`.LATE`).
 
     Args:
@@ -180,7 +180,14 @@ class Pass:
     """
 
     def __init__(
-        self, number: int, encoder: int, first: bool, last: bool, arrivals: TokenTimes | None, before: Pass | None, earlier: Pass | None
+        self,
+        number: int,
+        encoder: int,
+        first: bool,
+        last: bool,
+        arrivals: TokenTimes | None,
+        before: EnginePass | None,
+        earlier: EnginePass | None,
     ) -> None:
         self.number, self.encoder, self.first, self.last, self.arrivals = number, encoder, first, last, arrivals
         self.before, self.earlier = before, earlier
@@ -226,7 +233,7 @@ class EngineTimes:
             for array in arrays for port, made in enumerate(array.onnx_node.output[: array.port_count])
         ]  # fmt: skip
         """Of each port of the array what goes in, what comes out, and what reads that."""
-        self.all: list[Pass] = []
+        self.all: list[EnginePass] = []
         """Every pass so far."""
 
     @property
@@ -257,13 +264,13 @@ class EngineTimes:
             arrivals: when the tokens of each frame of each batch come.
         """
         most, known = self.port.get_nodeattr("batch"), len(self.all)
-        ends: list[list[Pass]] = []
+        ends: list[list[EnginePass]] = []
         for batch in arrivals:
-            there: dict[int, Pass] = {}
+            there: dict[int, EnginePass] = {}
             for encoder in self.tags:
                 for i, times in enumerate(batch):
                     outside, before = times if encoder == self.tags[0] else None, self.all[-1] if self.all else None
-                    there[i] = Pass(len(self.all), encoder, i == 0, i == most - 1, outside, before, there.get(i))
+                    there[i] = EnginePass(len(self.all), encoder, i == 0, i == most - 1, outside, before, there.get(i))
                     self.all.append(there[i])
             ends.append(list(there.values()))
         if self.array is None:
@@ -305,7 +312,7 @@ class EngineTimes:
         left = one.known[reader][2].values() if reader in one.known else ()
         return next((times for times in left if times.tokens == rows), None)
 
-    def _evaluate(self, one: Pass) -> bool:
+    def _evaluate(self, one: EnginePass) -> bool:
         """Make the times of a pass of what is known now; whether something has changed."""
         if (entered := self._entered(one)) is None:
             return False
@@ -337,7 +344,7 @@ class EngineTimes:
         one.exit = one.times[self.exit.output[0] if encoder == self.encoders - 1 else self.returning]
         return changed or was != one.entry
 
-    def _let_in(self, one: Pass, entered: TokenTimes, left: TokenTimes, held: int) -> Entry:
+    def _let_in(self, one: EnginePass, entered: TokenTimes, left: TokenTimes, held: int) -> Entry:
         """When the entry is free again after an image in the pass before the encoders: its unit takes no more than ``held`` rows ahead of
         those that leave it, and rows that wait hold the entry."""
         rows, beats = left.tokens, self.port.outside.token_beats
@@ -345,7 +352,7 @@ class EngineTimes:
         image = max(entered.last[-1], waits) + TURN_CYCLES
         return Entry(entered.first[0] + TURN_CYCLES if one.last else image, image)
 
-    def _entered(self, one: Pass) -> TokenTimes | None:
+    def _entered(self, one: EnginePass) -> TokenTimes | None:
         """When the tokens of a frame are behind the entry; None while none has come."""
         if one.before is not None and one.before.entry is None:
             return None
@@ -362,7 +369,7 @@ class EngineTimes:
             return arrivals.served(self.port.stream.token_beats, PORT_CYCLES, start=start)
         return arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=max(start, entry.image))
 
-    def _entry_after(self, one: Pass, entered: TokenTimes) -> Entry:
+    def _entry_after(self, one: EnginePass, entered: TokenTimes) -> Entry:
         """When the next frame may enter, as far as this one's entering says."""
         entry = one.before.entry if one.before and one.before.entry else Entry()
         return Entry(entered.last[-1] + TURN_CYCLES, entry.image) if one.encoder < self.encoders else entry

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
@@ -321,7 +322,8 @@ class _Units:
         """The array, in the chain of tags that the patch embedding is in, where it is on the array; then the token embedding."""
         engine, embeds = self.engine.onnx_node.name, self.engine.embeds
         passes = self.encoders + embeds
-        layers, ins, outs = [], [], []
+        layers: list[list[Any]] = []
+        ins, outs = [], []
         for name in self.array:
             role, outside = self.roles[name], name == BEFORE[0]
             layers.append([None] * (passes - 1) + list(role.ops) if outside else list(role.ops) + [None] * embeds)

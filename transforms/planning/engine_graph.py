@@ -142,7 +142,8 @@ def _layer_waves(engine: VitEngine) -> dict[str, list[int]]:
     which is over when the attention can begin, all others in the one after it; the pass before the encoders is in the first."""
     roles, nodes = json.loads(engine.get_nodeattr("roles")), {node.name: getCustomOp(node) for node in engine.body.graph.node}
     encoders = len(engine.get_nodeattr("encoders")) - engine.embeds
-    array, found, late = engine.get_nodeattr("array"), {}, 0
+    array, late = engine.get_nodeattr("array"), 0
+    found: dict[str, list[int]] = {}
     together: dict[str, list[int]] = {}
     for role, names in roles:
         ops = [[nodes[name] for name in own] for own in names]

@@ -15,7 +15,7 @@ module proof_array (
     input wire logic       encoder_valid,
     input wire logic       works      // the unit does, in this cycle
 );
-    localparam int unsigned BEAT_W = 4, DEPTH = 4;
+    localparam int unsigned BEAT_W = 3, DEPTH = 4, ROOM = 2;
     typedef struct packed {
         logic [31:0] none, one, before_last;
         logic [31:0] group, last_group, beats, last_beats, results, last_results;
@@ -32,8 +32,8 @@ module proof_array (
     logic [1:0] group;
     assign in_tdata = {7'b0, in_bit[1], 7'b0, in_bit[0]};
     vp_engine_array #(
-        .PORTS(2), .ENCODERS(2), .FRAMES(3), .GROUPS(4), .BEAT_W(BEAT_W), .COUNT_W(1), .IN_BITS(1), .OUT_ELEMS(1), .OUT_BITS(1),
-        .PORT_BITS({32'd1, 32'd1}), .IN_DEPTHS({32'(DEPTH), 32'(DEPTH)}), .OUT_DEPTHS({32'(DEPTH), 32'(DEPTH)}), .SHAPES(SHAPES)
+        .PORTS(2), .ENCODERS(2), .FRAMES(2), .GROUPS(4), .BEAT_W(BEAT_W), .COUNT_W(1), .IN_BITS(1), .OUT_ELEMS(1), .OUT_BITS(1),
+        .PORT_BITS({32'd1, 32'd1}), .IN_DEPTHS({32'(DEPTH), 32'(DEPTH)}), .OUT_DEPTHS({32'(ROOM), 32'(ROOM)}), .SHAPES(SHAPES)
     ) dut (.*);
 
     // --- the unit: the groups in its row buffers, and the beats of the first that are still to come ---
@@ -68,7 +68,7 @@ module proof_array (
             .clk, .rst_n, .data(in_bit[p]), .valid(in_tvalid[p]), .ready(in_tready[p])
         );
         proof_hold #(.WIDTH(8)) hold (.clk, .rst_n, .data(out_tdata[p]), .valid(out_tvalid[p]), .ready(out_tready[p]));
-        proof_order #(.WIDTH(1), .CAPACITY(2 * DEPTH)) order (
+        proof_order #(.WIDTH(1), .CAPACITY(DEPTH + ROOM)) order (
             .clk, .rst_n, .pick(pick[p]), .push(in_tvalid[p] && in_tready[p]), .push_data(in_bit[p]),
             .pop_valid(out_tvalid[p]), .pop(out_tvalid[p] && out_tready[p]), .pop_data(out_tdata[p][0]), .held(held[p])
         );
@@ -89,7 +89,7 @@ module proof_array (
     proof_progress #(.LIMIT(2), .TIGHT(1'b0)) rows (.clk, .rst_n, .want(dut.feeding_q && dut.ready), .done(dut.chosen_valid));
     proof_progress #(.LIMIT(3), .TIGHT(1'b0)) results (.clk, .rst_n, .want(works && count_q != '0 && rows_tvalid), .done(results_tready));
     // What may be taken is, as long as the unit works: whatever the sink of the other port does.
-    proof_progress #(.LIMIT(12), .TIGHT(1'b0)) choice (.clk, .rst_n, .want(works && |dut.arbiter.may_q), .done(dut.arbiter.pick));
+    proof_progress #(.LIMIT(8), .TIGHT(1'b0)) choice (.clk, .rst_n, .want(works && |dut.arbiter.may_q), .done(dut.arbiter.pick));
 endmodule
 
 `default_nettype wire
