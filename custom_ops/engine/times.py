@@ -80,7 +80,9 @@ class EngineNode:
                 self.by_encoder.append(self._own(encoder, streams))
             streams |= self._outputs(encoder, streams)
         for own in filter(None, self.by_encoder):
-            vars(own)["get_nodeattr"] = cache(own.get_nodeattr)  # nobody changes the node any more, and it is asked over and over
+            object.__setattr__(
+                own, "get_nodeattr", cache(own.get_nodeattr)
+            )  # nobody changes the node any more, and it is asked over and over
         self.reads = [len(own.in_streams()) if own and not isinstance(own, VitEngineExit | VitSwitch) else 1 for own in self.by_encoder]
         self.cycles = [own.get_exp_cycles() if own and not isinstance(own, PASSING) else 0 for own in self.by_encoder]
         """Streams that it reads, and its pace, in each encoder."""

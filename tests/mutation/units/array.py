@@ -38,4 +38,11 @@ class ArrayCheck(SelfCheck):
         check_choice(built)
 
 
-ARRAY = Unit("array", WAYS, 40, tuple(ArrayCheck(name, tuple) for name in JUDGES), parts=("vp_clip",))
+ARRAY = Unit(
+    "array",
+    WAYS,
+    16,
+    tuple(ArrayCheck(name, tuple) for name in JUDGES),
+    parts=("vp_clip",),
+    also=("vp_engine_arbiter.sv", "vp_engine_array.sv", "vp_clip.sv"),
+)
