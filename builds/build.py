@@ -30,7 +30,7 @@ from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.training.folder_data import image_files
 from finn_vitprune.transforms.lowering.lower import check_op_types
-from finn_vitprune.transforms.planning.partition import embeds_in
+from finn_vitprune.transforms.planning.partition import shared_in
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
@@ -75,7 +75,7 @@ def build(options: BuildOptions) -> Path:
         hardware = flat_hardware(ModelWrapper(source), cfg).hardware
         if reservation.loads and folding is not None:
             hardware, _ = reservation.networks(hardware, cfg)
-        hardware = in_engines(hardware, settings, "" if folding is None else embeds_in(read_folding_file(folding)))
+        hardware = in_engines(hardware, settings, "" if folding is None else shared_in(read_folding_file(folding)))
         if folding is not None:
             check_folding_file(folding, hardware, part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:

@@ -63,7 +63,7 @@ from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.lowering.tidy_source import TidySource
 from finn_vitprune.transforms.planning.choose_engines import choose_engines
 from finn_vitprune.transforms.planning.part_fit import cannot_fit
-from finn_vitprune.transforms.planning.partition import embeds_in, plan_partition
+from finn_vitprune.transforms.planning.partition import plan_partition, shared_in
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of
@@ -74,9 +74,7 @@ from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
-LOADED_EMBEDDING = (
-    "a design that is loaded has a unit of its own for the patch embedding: leave the file out, or give one of a build with that unit"
-)
+LOADED_SHARES = "a design that is loaded has a unit of its own for each layer, the patch embedding, too: leave the file out, or give one of such a build"
 PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -164,10 +162,10 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if reservation.loads:
         model, networks = reservation.networks(model, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
-        embeds = embeds_in(read_folding_file(file))
-        if embeds and networks is not None:
-            raise UserError(f"folding file {file}: {LOADED_EMBEDDING}")
-        model = _folded_by(file, in_engines(model, build.settings, embeds), build)
+        shares = shared_in(read_folding_file(file))
+        if shares and networks is not None:
+            raise UserError(f"folding file {file}: {LOADED_SHARES}")
+        model = _folded_by(file, in_engines(model, build.settings, shares), build)
         if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step
             model = model.transform(ApplyConfig(file, node_filter=lambda node: not isinstance(getCustomOp(node), VitEngine)))
         return _loadable(model, networks)
@@ -233,18 +231,18 @@ def _loadable(model: ModelWrapper, networks: Sequence[Reserved] | None) -> Model
     return model
 
 
-def in_engines(model: ModelWrapper, settings: BuildSettings, embeds: str = "") -> ModelWrapper:
+def in_engines(model: ModelWrapper, settings: BuildSettings, shares: str = "") -> ModelWrapper:
     """The graph with its encoders in the engines that are asked for; as it is where none are.
 
     Args:
-        embeds: the role whose unit does the patch embedding; "": that has a unit of its own.
+        shares: which layers share a unit, as :func:`.bind` has it; "": none.
     Raises:
         UserError: the encoders cannot be dealt so, there is nothing to deal to, or a plan has to tell the number.
     """
     engines = settings.dealt
     if engines == "auto":
         raise UserError("a folding file is for the engines that it was made with: give their number in place of --engines auto")
-    return model if engines is None else model.transform(DealEncoders(engines, settings.frames_in_flight or 1, embeds))
+    return model if engines is None else model.transform(DealEncoders(engines, settings.frames_in_flight or 1, shares))
 
 
 def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWrapper:

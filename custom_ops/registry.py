@@ -42,6 +42,7 @@ OPS: dict[str, str] = {
     "VitSwitch": "engine.switch",
     "VitMerge": "engine.switch",
     "VitTagFork": "engine.switch",
+    "VitArray": "engine.array",
     "VitEngineEntry": "engine.ports",
     "VitEngineExit": "engine.ports",
 }

@@ -30,6 +30,7 @@ FOLDING_ATTRIBUTES = [
     "in_width",
     "out_width",
     "mac_style",
+    "lut_lanes",
     "interval",
     "ranking",
     "ram_style",

@@ -13,7 +13,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine.times import EngineTimes, UnitPass, engine_cycles
+from finn_vitprune.custom_ops.engine.times import EngineTimes, UnitPass, engine_cycles, lone_times
 from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.custom_ops.op.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend, chain_pins
@@ -74,7 +74,7 @@ class VitEngine(VitOp):
     into attributes that are graphs. ``interval``: cycles of a frame, as planned.
 
     Where the patch embedding runs on one of the units, x are patches, ``[tokens_in, patch_channels]``, and ``encoders`` ends with 0, the
-    pass before encoder 1.
+    pass before encoder 1. ``array``: the roles that share one matrix unit (:class:`.VitArray`), in the order of its ports.
     """
 
     ATTRIBUTES = {
@@ -88,6 +88,7 @@ class VitEngine(VitOp):
         "patchDataType": ("s", False, "UINT8"),
         "encoders": ("ints", True, []),
         "roles": ("s", True, ""),
+        "array": ("strings", False, []),
         "frames_in_flight": ("i", False, 1),
         "interval": ("i", False, 0),
         "least_depths": ("s", False, ""),
@@ -206,14 +207,14 @@ class VitEngine(VitOp):
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
-        return EngineTimes(self.structure).batch(1, lambda _: inputs[0])
+        return [lone_times(self.structure, inputs[0])]
 
     def passes(self, frames: int) -> list[UnitPass]:
         """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""
         times = EngineTimes(self.hardware)
         tokens = times.port.outside.tokens
         at_once = TokenTimes((0.0,) * tokens, (0.0,) * tokens)
-        times.batch(frames, lambda _: at_once)
+        times.batches([[at_once] * frames])
         return times.passes
 
     def macs(self) -> int:

@@ -7,19 +7,24 @@ pace allows after the last one of the pass before (``get_exp_cycles`` of the pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from operator import is_
+from typing import NamedTuple
 
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.engine.array import VitArray
+from finn_vitprune.custom_ops.engine.array_times import ArrayTimes
 from finn_vitprune.custom_ops.engine.ports import VitEngineEntry, VitEngineExit
 from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch
 from finn_vitprune.custom_ops.op.base import StreamOp, VitOp
 from finn_vitprune.custom_ops.op.shared import SharedOp
-from finn_vitprune.custom_ops.op.token_times import TokenTimes
+from finn_vitprune.custom_ops.op.token_times import LATE, TokenTimes
+from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 
 PORT_CYCLES = 2
@@ -30,6 +35,9 @@ BEGIN_CYCLES = 1
 """More at the entry for the beat with which a frame of encoder 0 may begin."""
 TURN_CYCLES = 3
 """Cycles between the last beat of a frame at the entry and the first one of the next."""
+
+PASSING = VitEngineExit | VitSwitch | VitMerge
+"""What frames pass as they come."""
 
 Times = dict[str, TokenTimes]
 Streams = dict[str, Stream]
@@ -71,8 +79,13 @@ class EngineNode:
             else:
                 self.by_encoder.append(self._own(encoder, streams))
             streams |= self._outputs(encoder, streams)
-        self.free = 0.0
-        """When the last token of the pass before left."""
+        for own in filter(None, self.by_encoder):
+            object.__setattr__(
+                own, "get_nodeattr", cache(own.get_nodeattr)
+            )  # nobody changes the node any more, and it is asked over and over
+        self.reads = [len(own.in_streams()) if own and not isinstance(own, VitEngineExit | VitSwitch) else 1 for own in self.by_encoder]
+        self.cycles = [own.get_exp_cycles() if own and not isinstance(own, PASSING) else 0 for own in self.by_encoder]
+        """Streams that it reads, and its pace, in each encoder."""
 
     def _own(self, encoder: int, streams: Streams) -> VitOp | None:
         """An op that is not shared: with frames of the size that comes, where it only passes them on."""
@@ -103,29 +116,38 @@ class EngineNode:
             return {} if way is None else {self.node.output[0]: streams[inputs[way]]}
         return dict(zip(self.node.output, own.out_streams()))
 
-    def pass_times(self, encoder: int, times: Times) -> Times:
-        """When tokens leave in an encoder's pass, by tensor."""
+    def read(self, encoder: int, times: Times) -> list[TokenTimes]:
+        """When the tokens that it reads come in an encoder's pass; none where no frame passes it."""
         op, own, inputs = self.op, self.by_encoder[encoder], self.node.input
         if own is None:
-            return {}
-        if isinstance(op, VitEngineExit):
-            return {self.node.output[op.way(encoder)]: _later(times[inputs[0]], PORT_CYCLES)}
-        if isinstance(op, VitSwitch):
-            way = op.branch(encoder)
-            return {} if way is None else {self.node.output[way]: _later(times[inputs[0]], op.beat_cycles())}
+            return []
         if isinstance(op, VitMerge):
             way = op.branch(encoder)
-            return {} if way is None else {self.node.output[0]: _later(times[inputs[way]], op.beat_cycles())}
-        arrivals = [times[name] for name, _ in zip(inputs, own.in_streams()) if name in times]
-        if not arrivals:
-            return {}
+            return [] if way is None else [times[inputs[way]]]
+        return [times[name] for name in inputs[: self.reads[encoder]] if name in times]
+
+    def pass_times(self, encoder: int, arrivals: list[TokenTimes], free: float) -> tuple[Times, float]:
+        """When tokens leave in an encoder's pass, by tensor, and when the last of them does.
+
+        Args:
+            arrivals: of :meth:`read`. free: when the last token of the pass before left.
+        """
+        op, own = self.op, self.by_encoder[encoder]
+        if own is None or not arrivals:
+            return {}, free
+        if isinstance(op, VitEngineExit):
+            return {self.node.output[op.way(encoder)]: _later(arrivals[0], PORT_CYCLES)}, free
+        if isinstance(op, VitSwitch):
+            way = op.branch(encoder)
+            return ({} if way is None else {self.node.output[way]: _later(arrivals[0], op.beat_cycles())}), free
+        if isinstance(op, VitMerge):
+            return {self.node.output[0]: _later(arrivals[0], op.beat_cycles())}, free
         leaving = own.pass_times(arrivals)
-        found = {name: _paced(t, self.free, own.get_exp_cycles()) for name, t in zip(self.node.output, leaving)}
+        found = {name: _paced(t, free, self.cycles[encoder]) for name, t in zip(self.node.output, leaving)}
         if own.scores_leave_early and len(leaving) > 1:
             (main, scores), late = self.node.output[:2], found[self.node.output[0]].first[0] - leaving[0].first[0]
             found = {main: found[main], scores: _later(leaving[1], late)}
-        self.free = max(t.last[-1] for t in found.values())
-        return found
+        return found, max(t.last[-1] for t in found.values())
 
 
 def _later(times: TokenTimes, cycles: float) -> TokenTimes:
@@ -134,11 +156,50 @@ def _later(times: TokenTimes, cycles: float) -> TokenTimes:
 
 def _paced(times: TokenTimes, free: float, pace: float) -> TokenTimes:
     """No sooner than a unit's pace allows after ``free``."""
+    if free + pace <= times.last[0]:
+        return times
     each = pace / times.tokens
     bounds = [free + each * (i + 1) for i in range(times.tokens)]
     last = tuple(max(t, b) for t, b in zip(times.last, bounds))
     spent = [b - a for a, b in zip(times.first, times.last)]
     return TokenTimes(tuple(max(f, t - s) for f, t, s in zip(times.first, last, spent)), last)
+
+
+class Entry(NamedTuple):
+    """When the next frame may enter, and, where images have a pass before the encoders, the next image."""
+
+    free: float = 0.0
+    image: float = 0.0
+
+
+class EnginePass:
+    """A frame in an encoder: when its tokens pass, as far as that is known (before :data:`.LATE`).
+
+    Args:
+        number: of all passes, in the order in which they enter. first, last: whether its frame is the first of its batch, or one that fills it.
+        arrivals: when its tokens come to the entry, where they come from outside.
+        before: the pass that entered before it. earlier: that of its image in the encoder before.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        encoder: int,
+        first: bool,
+        last: bool,
+        arrivals: TokenTimes | None,
+        before: EnginePass | None,
+        earlier: EnginePass | None,
+    ) -> None:
+        self.number, self.encoder, self.first, self.last, self.arrivals = number, encoder, first, last, arrivals
+        self.before, self.earlier = before, earlier
+        self.times: Times = {}
+        self.entry: Entry | None = None
+        self.free: dict[str, float] = {}
+        """When the last token left each node, by its name, of the passes up to this one."""
+        self.exit: TokenTimes | None = None
+        self.known: dict[str, tuple[list[TokenTimes], float, Times, float]] = {}
+        """Of each node what went into its times, and these."""
 
 
 class EngineTimes:
@@ -165,10 +226,29 @@ class EngineTimes:
             getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2]
         )
         """Through the FIFO at the entry."""
-        self.entry_free, self.new_free = 0.0, 0.0
-        """When the next frame may enter, and, where images have a pass before the encoders, the next image."""
-        self.passes: list[UnitPass] = []
+        arrays = [op for op in map(getCustomOp, hardware.graph.node) if isinstance(op, VitArray)]
+        self.array = ArrayTimes(arrays[0]) if arrays else None
+        self.ports = {name: port for array in arrays for port, name in enumerate(array.get_nodeattr("faces"))}
+        readers = {tensor: node.name for node in hardware.graph.node for tensor in node.input}
+        self.port_tensors = [
+            (array.onnx_node.input[port], made, readers[made])
+            for array in arrays for port, made in enumerate(array.onnx_node.output[: array.port_count])
+        ]  # fmt: skip
+        """Of each port of the array what goes in, what comes out, and what reads that."""
+        self.all: list[EnginePass] = []
+        """Every pass so far."""
+
+    @property
+    def passes(self) -> list[UnitPass]:
         """Every pass through every unit so far."""
+        found = []
+        for one in self.all:
+            for node in self.nodes:
+                left = one.known[node.node.name][2] if node.node.name in one.known else {}
+                if left and node.node is not self.exit:
+                    begins, ends = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
+                    found.append(UnitPass(node.node.name, one.encoder, begins, ends))
+        return found
 
     @cached_property
     def encoders(self) -> int:
@@ -179,60 +259,140 @@ class EngineTimes:
         """The passes of an image in their order: the encoders from 0, before them that of the patch embedding, which has the last tag."""
         return [*([self.encoders] if self.port.embeds else ()), *range(self.encoders)]
 
-    def frame(self, encoder: int, arrivals: TokenTimes, first: bool = True, last: bool = True) -> TokenTimes:
-        """A pass: when its tokens leave at the exit, given when they come to the entry. From outside a frame comes through a FIFO; one that
-        is not the ``first`` of its batch begins when it is whole.
+    def batches(self, arrivals: Sequence[Sequence[TokenTimes]]) -> list[list[TokenTimes]]:
+        """Batches through all encoders, one after another: when the tokens of each frame leave.
 
         Args:
-            last: of a batch that can take no more: an image that has a way of its own from outside lets the next pass begin while it enters.
+            arrivals: when the tokens of each frame of each batch come.
         """
-        entered = self._entered(encoder, arrivals, first)
-        times: Times = {self.entry.output[2 if encoder == self.encoders else 0]: entered}
-        for node in self.nodes:
-            left = node.pass_times(encoder, times)
-            times |= left
-            if left and node.node is not self.exit:
-                begins, ends = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
-                self.passes.append(UnitPass(node.node.name, encoder, begins, ends))
-            if left and encoder == self.encoders and node.op.macs():
-                self._let_in(entered, next(iter(left.values())), node.op.held_tokens() // 2, last)
-        return times[self.exit.output[0] if encoder == self.encoders - 1 else self.returning]
+        most, known = self.port.get_nodeattr("batch"), len(self.all)
+        ends: list[list[EnginePass]] = []
+        for batch in arrivals:
+            there: dict[int, EnginePass] = {}
+            for encoder in self.tags:
+                for i, times in enumerate(batch):
+                    outside, before = times if encoder == self.tags[0] else None, self.all[-1] if self.all else None
+                    there[i] = EnginePass(len(self.all), encoder, i == 0, i == most - 1, outside, before, there.get(i))
+                    self.all.append(there[i])
+            ends.append(list(there.values()))
+        if self.array is None:
+            for one in self.all[known:]:
+                self._evaluate(one)
+        else:
+            self._follow(self.array, known)
+        return [[one.exit for one in batch if one.exit] for batch in ends]
 
-    def _let_in(self, entered: TokenTimes, left: TokenTimes, held: int, last: bool) -> None:
+    def _follow(self, array: ArrayTimes, ended: int) -> None:
+        """Evaluate the passes from number ``ended`` on, group by group of the array."""
+        array.begin([one.encoder for one in self.all[ended:]])
+        changed: int | None = ended
+        while True:
+            if changed is not None:
+                for number in range(changed, len(self.all)):
+                    if not self._evaluate(self.all[number]) and number > changed:
+                        break
+                changed = None
+                while ended < len(self.all) and (left := self.all[ended].exit) is not None and left.last[-1] < LATE:
+                    ended += 1
+                if ended == len(self.all):
+                    return
+            news = LATE
+            while (choice := array.choice(self._came, self._gone)).when < news:  # what the groups since the last look make comes later
+                number, leaves = array.take(choice)
+                changed, news = number if changed is None else min(changed, number), min(news, leaves)
+            if changed is None:
+                raise UserError("an array has no group to take while frames are not through: please report this model")
+
+    def _came(self, number: int, port: int) -> TokenTimes | None:
+        """When rows come to a port of the array in a pass."""
+        return self.all[number].times.get(self.port_tensors[port][0])
+
+    def _gone(self, number: int, port: int) -> TokenTimes | None:
+        """When rows have left for what reads them from a port; None where that makes other tokens of them."""
+        one, (_, made, reader) = self.all[number], self.port_tensors[port]
+        rows = one.times[made].tokens
+        left = one.known[reader][2].values() if reader in one.known else ()
+        return next((times for times in left if times.tokens == rows), None)
+
+    def _evaluate(self, one: EnginePass) -> bool:
+        """Make the times of a pass of what is known now; whether something has changed."""
+        if (entered := self._entered(one)) is None:
+            return False
+        encoder, before, was = one.encoder, one.before, one.entry
+        one.entry = self._entry_after(one, entered)
+        name, changed = self.entry.output[2 if encoder == self.encoders else 0], False
+        if one.times.get(name) != entered:
+            one.times[name], changed = entered, True
+        for node in self.nodes:
+            key = node.node.name
+            free = before.free.get(key, 0.0) if before else 0.0
+            came, known = node.read(encoder, one.times), one.known.get(key)
+            port = self.ports.get(key) if self.array else None
+            if port is not None:
+                left, ends = ({node.node.output[0]: self.array.times(one.number, port)} if came else {}), free  # type: ignore[union-attr]
+            elif known and known[1] == free and len(known[0]) == len(came) and all(map(is_, known[0], came)):
+                left, ends = known[2:]
+            else:
+                left, ends = node.pass_times(encoder, came, free)
+            if known and known[3] == ends and known[2] == left:
+                left = known[2]
+            else:
+                changed = True
+            one.known[key] = came, free, left, ends
+            one.times |= left
+            one.free[key] = ends
+            if left and encoder == self.encoders and node.op.macs():
+                one.entry = self._let_in(one, entered, next(iter(left.values())), node.op.held_tokens() // 2)
+        one.exit = one.times[self.exit.output[0] if encoder == self.encoders - 1 else self.returning]
+        return changed or was != one.entry
+
+    def _let_in(self, one: EnginePass, entered: TokenTimes, left: TokenTimes, held: int) -> Entry:
         """When the entry is free again after an image in the pass before the encoders: its unit takes no more than ``held`` rows ahead of
         those that leave it, and rows that wait hold the entry."""
         rows, beats = left.tokens, self.port.outside.token_beats
         waits = left.first[rows - 1 - held] + held // 2 * beats if rows > held else 0.0
-        self.new_free = max(entered.last[-1], waits) + TURN_CYCLES
-        self.entry_free = entered.first[0] + TURN_CYCLES if last else self.new_free
+        image = max(entered.last[-1], waits) + TURN_CYCLES
+        return Entry(entered.first[0] + TURN_CYCLES if one.last else image, image)
 
-    def _entered(self, encoder: int, arrivals: TokenTimes, first: bool) -> TokenTimes:
-        """When the tokens of a frame are behind the entry."""
-        start, outside = self.entry_free, encoder == self.tags[0]
-        if outside:
+    def _entered(self, one: EnginePass) -> TokenTimes | None:
+        """When the tokens of a frame are behind the entry; None while none has come."""
+        if one.before is not None and one.before.entry is None:
+            return None
+        entry = one.before.entry if one.before and one.before.entry else Entry()
+        start, arrivals = entry.free, one.arrivals
+        if arrivals is not None:
             arrivals = _later(arrivals, self.fifo_cycles)
-            start = max(start, (arrivals.first[0] if first else arrivals.last[-1]) + PORT_CYCLES + BEGIN_CYCLES)
-        if encoder < self.encoders:
-            entered = arrivals.served(self.port.stream.token_beats, PORT_CYCLES, start=start)
-            self.entry_free = entered.last[-1] + TURN_CYCLES
-            return entered
-        return arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=max(start, self.new_free))
+            start = max(start, (arrivals.first[0] if one.first else arrivals.last[-1]) + PORT_CYCLES + BEGIN_CYCLES)
+        elif one.earlier is None or one.earlier.exit is None or one.earlier.exit.first[0] >= LATE:
+            return None
+        else:
+            arrivals = _later(one.earlier.exit, self.back)
+        if one.encoder < self.encoders:
+            return arrivals.served(self.port.stream.token_beats, PORT_CYCLES, start=start)
+        return arrivals.served(self.port.outside.token_beats, PORT_CYCLES, start=max(start, entry.image))
 
-    def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:
-        """A batch of so many frames through all encoders: when the tokens of each leave."""
-        there, most = [arrivals(i) for i in range(frames)], self.port.get_nodeattr("batch")
-        for encoder in self.tags:
-            back = 0 if encoder == self.tags[0] else self.back
-            there = [self.frame(encoder, _later(times, back), i == 0, i == most - 1) for i, times in enumerate(there)]
-        return there
+    def _entry_after(self, one: EnginePass, entered: TokenTimes) -> Entry:
+        """When the next frame may enter, as far as this one's entering says."""
+        entry = one.before.entry if one.before and one.before.entry else Entry()
+        return Entry(entered.last[-1] + TURN_CYCLES, entry.image) if one.encoder < self.encoders else entry
+
+
+def faces(hardware: ModelWrapper) -> list[NodeProto]:
+    """The nodes, of an array a matrix unit for each of its ports in its place: what streams pass."""
+    found: list[NodeProto] = []
+    for node in hardware.graph.node:
+        op = getCustomOp(node)
+        found += [op.face(port) for port in range(op.port_count)] if isinstance(op, VitArray) else [node]
+    return found
 
 
 def in_order(hardware: ModelWrapper) -> list[NodeProto]:
-    """The nodes, each behind those that feed it, the way back left out."""
-    written = {t: n.name for n in hardware.graph.node for t in n.output}
-    entry = next(n for n in hardware.graph.node if n.op_type == "VitEngineEntry_rtl")
+    """The nodes (:func:`faces`), each behind those that feed it, the way back left out."""
+    nodes = faces(hardware)
+    written = {t: n.name for n in nodes for t in n.output if "_tags_" not in t}
+    entry = next(n for n in nodes if n.op_type == "VitEngineEntry_rtl")
     back = written[entry.input[1]]
-    waiting = [n for n in hardware.graph.node if n.name != back]
+    waiting = [n for n in nodes if n.name != back]
     done, found = {back}, []
     while waiting:
         ready = [n for n in waiting if n is entry or n.name == entry.name or all(written.get(t, back) in done for t in n.input)]
@@ -240,6 +400,18 @@ def in_order(hardware: ModelWrapper) -> list[NodeProto]:
         done |= {n.name for n in ready}
         waiting = [n for n in waiting if n.name not in done]
     return found
+
+
+def lone_times(hardware: ModelWrapper, arrivals: TokenTimes) -> TokenTimes:
+    """When the tokens of a lone image leave an engine."""
+    return _lone_times(hardware.model.SerializeToString(), arrivals)
+
+
+@lru_cache(maxsize=16)
+def _lone_times(hardware: bytes, arrivals: TokenTimes) -> TokenTimes:
+    """The same, remembered: the plan asks for it again as the latency of the graph."""
+    ((alone,),) = EngineTimes(ModelWrapper(ModelProto.FromString(hardware))).batches([[arrivals]])
+    return alone
 
 
 def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
@@ -250,10 +422,13 @@ def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
     """
     port = EngineTimes(hardware).port
     frames, first = port.get_nodeattr("batch"), port.outside
-    at_once = TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)
-    (alone,) = EngineTimes(hardware).batch(1, lambda _: TokenTimes.steady(first.tokens, first.token_beats))
+    at_once = [TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)] * frames
+    alone = lone_times(hardware, TokenTimes.steady(first.tokens, first.token_beats))
     engine = EngineTimes(hardware)
-    ends = [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(3)]
+    if engine.array is not None:
+        ends = [batch[-1].last[-1] for batch in engine.batches([at_once] * 2)]
+        return EngineCycles((ends[1] - ends[0]) / frames, int(alone.last[-1]) + 1)
+    ends = [batch[-1].last[-1] for batch in engine.batches([at_once] * 3)]
     if ends[2] - ends[1] != ends[1] - ends[0]:  # not yet the same from batch to batch
-        ends += [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(batches - 2)]
+        ends += [batch[-1].last[-1] for batch in engine.batches([at_once] * (batches - 2))]
     return EngineCycles((ends[-1] - ends[0]) / (len(ends) - 1) / frames, int(alone.last[-1]) + 1)

@@ -23,7 +23,7 @@ from finn_vitprune.custom_ops.op.base import FoldedOp
 from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
-from finn_vitprune.custom_ops.op.shared import SharedOp, set_attribute
+from finn_vitprune.custom_ops.op.shared import SharedOp, set_attribute, vector
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
@@ -57,10 +57,10 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
     present weights, larger ones let one compiled unit serve other masks too. ``bias_bits`` is the width
     of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
     ``mac_style`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
-    "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
+    "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`. The last ``lut_lanes`` lanes of a unit in "dsp48e2" make theirs in LUTs.
 
-    Encoders that share a unit have tokens, matrices, masks and shifts of their own; the port widths divide the sides of all
-    matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone; ``least`` is a :class:`.Capacity`, for which the unit is made.
+    Encoders that share a unit have tokens, matrices, masks and shifts of their own, and may have signed outputs of fewer bits than
+    others, to which the unit clips them; the port widths divide the sides of all matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone; ``least`` is a :class:`.Capacity`, for which the unit is made.
     """
 
     token_wise = True
@@ -87,12 +87,14 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         "least": ("ints", False, []),
         "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
         "mac_style": ("s", False, "portable", set(MAC_STYLES)),
+        "lut_lanes": ("i", False, 0),
+        "buffers": ("i", False, 2, {2, 4}),
         "inputDataType": ("s", True, ""),
         "weightDataType": ("s", True, ""),
         "outputDataType": ("s", True, ""),
     }
 
-    ENCODER_ATTRIBUTES = ("tokens", "MW", "MH", "shift", "bias_bits", "lane_blocks", "lane_slots", "column_blocks")
+    ENCODER_ATTRIBUTES = ("tokens", "MW", "MH", "shift", "bias_bits", "lane_blocks", "lane_slots", "column_blocks", "outputDataType")
 
     # --- structure ---
 
@@ -135,6 +137,8 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
             bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
             mac_style=get("mac_style"),
             ram_style=get("ram_style"),
+            lut_lanes=get("lut_lanes"),
+            buffers=get("buffers"),
             column_blocks=tuple(get("column_blocks")),
             room_blocks=get("lane_blocks"),
             room_slots=get("lane_slots"),
@@ -162,12 +166,17 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     @classmethod
     def largest(cls, attribute: str, values: Sequence) -> object:
-        """No mask is larger than all others: a shared unit has none of its own."""
+        """No mask is larger than all others: a shared unit has none of its own. Of signed outputs those of the most bits hold all."""
+        if attribute == "outputDataType":
+            return max(values, key=lambda name: DataType[name].bitwidth())
         return [] if attribute == "column_blocks" else super().largest(attribute, values)
 
     def verify_node(self) -> list[str]:
-        """Raise UserError where :meth:`fold` does; an empty list when all is well."""
-        self.fold()
+        """Raise UserError where :meth:`fold` does, or encoders have outputs that no clipping makes of each other; an empty list when all is
+        well."""
+        kinds = {own.y.name for own in self.fold().each}
+        held = len(kinds) == 1 or all(DataType[kind].signed() and self.get_nodeattr("requant") for kind in kinds)
+        self.require(held, f"outputs {', '.join(sorted(kinds))} cannot leave one unit: use requantised signed codes, or one type")
         return []
 
     @by_node
@@ -256,9 +265,9 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         f = self.fold()
         styles = mvau_estimate.styles(f)
         return {
-            "ENCODERS": len(f.each),
+            "ENCODERS": len(self.frame_rows()),
             "SPAN": f.span,
-            "ROWS": f.rows,
+            "ROWS": max(rows for _, rows in self.frame_rows()),
             "MW": f.mw,
             "MH": f.mh,
             "BLOCK": f.block,
@@ -300,8 +309,20 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
             "K_WORDS": f.constants,
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
+            **(self._fewer_bits() if f.clips else {}),
+            **({"BUFFERS": f.buffers} if f.buffers != 2 else {}),
+            **({"LUT_LANES": f.lut_lanes, "LUT_LATENCY": f.lut_mac.latency} if f.lut_lanes else {}),
             **self.load_parameters(),
         }
+
+    def frame_rows(self) -> list[tuple[int, int]]:
+        """The frames that the unit takes, by tag: whose matrix, and how many rows."""
+        return list(enumerate(own.rows for own in self.fold().each))
+
+    def _fewer_bits(self) -> dict[str, int]:
+        """By how many bits outputs are narrower than the widest, by tag."""
+        f = self.fold()
+        return {"CLIPS": 1, "FEWER_BITS": vector([f.y.bitwidth() - f.each[layer].y.bitwidth() for layer, _ in self.frame_rows()])}
 
     @property
     def on_load_chain(self) -> bool:
@@ -314,22 +335,32 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Shapes of frames as ``vp_mvau_load`` and ``vp_mvau_drain`` have them, and where an encoder's contents begin."""
         f = self.fold()
+        frames = [(layer, f.each[layer], rows) for layer, rows in self.frame_rows()]
+
+        def firsts(words: Callable[[Fold], int]) -> list[int]:
+            return list(accumulate((words(own) for own in f.each[:-1]), initial=0))
 
         def starts(words: Callable[[Fold], int]) -> list[tuple[int, ...]]:
-            return [(start,) for start in accumulate((words(own) for own in f.each[:-1]), initial=0)]
+            first = firsts(words)
+            return [(first[layer],) for layer, _, _ in frames]
 
         def less_two(count: int) -> tuple[int, int]:
             return int(count == 1), max(0, count - 2)
 
-        constants = starts(lambda own: own.constants)
+        constants = firsts(lambda own: own.constants)
         return {
-            "load_shapes": [(*less_two(own.mw // f.in_width), *less_two(own.rows)) for own in f.each],
+            "load_shapes": [(*less_two(own.mw // f.in_width), *less_two(rows)) for _, own, rows in frames],
             "program_starts": starts(lambda own: own.program_entries),
             "weight_starts": starts(lambda own: own.weight_words),
             "drain_starts": starts(lambda own: own.drain_entries),
             "drain_shapes": [
-                (*less_two(-(-own.rows // f.rows_per_step)), (own.rows - 1) % f.rows_per_step, first, f.shift - own.shift if f.span else 0)
-                for own, (first,) in zip(f.each, constants)
+                (
+                    *less_two(-(-rows // f.rows_per_step)),
+                    (rows - 1) % f.rows_per_step,
+                    constants[layer],
+                    f.shift - own.shift if f.span else 0,
+                )
+                for layer, own, rows in frames
             ],
         }
 

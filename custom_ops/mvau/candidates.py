@@ -91,7 +91,7 @@ class Matrices:
 
     def ports(self, simd: int, pe: int, tokens: int, lanes: int, interval: int) -> tuple[int, int]:
         """The narrowest ports through which the rows of a frame pass in ``interval`` cycles, for any mask, else the widest."""
-        ins, outs = _widths(self.sides, simd, pe, self.block)
+        ins, outs = widths(self.sides, simd, pe, self.block)
         groups = self.groups(tokens)
         elements = tokens * sum(g * fold.mw for g, fold in zip(groups, self.each))
         in_width = next((width for width in ins if elements <= width * interval), ins[-1])
@@ -104,9 +104,9 @@ class Matrices:
 
         return in_width, next((width for width in outs if drains(width)), outs[-1])
 
-    def folded(self, simd: int, pe: int, tokens: int, lanes: int, interval: int) -> Fold:
+    def with_lanes(self, simd: int, pe: int, tokens: int, lanes: int, interval: int) -> Fold:
         """The unit with these lanes, and ports for the interval."""
-        return _folded(self, simd, pe, tokens, lanes, *self.ports(simd, pe, tokens, lanes, interval))
+        return folded(self, simd, pe, tokens, lanes, *self.ports(simd, pe, tokens, lanes, interval))
 
     def within(self, interval: int) -> Iterator[Fold]:
         """Folds whose lanes need at most ``interval`` cycles a frame, with room for every mask of as many blocks.
@@ -119,7 +119,7 @@ class Matrices:
                     lanes, cycles = self.lanes(simd, pe, tokens, interval)
                     wasteful = not self.shared and lanes == 1 and 2 * cycles <= interval and simd * pe > 1
                     if cycles <= interval and not wasteful:
-                        yield self.folded(simd, pe, tokens, lanes, interval)
+                        yield self.with_lanes(simd, pe, tokens, lanes, interval)
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
@@ -166,7 +166,7 @@ def _used_in_styles(fold: Fold, styles: Styles) -> np.ndarray:
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
-def _widths(sides: tuple[Sides, ...], simd: int, pe: int, block: int) -> tuple[list[int], list[int]]:
+def widths(sides: tuple[Sides, ...], simd: int, pe: int, block: int) -> tuple[list[int], list[int]]:
     """Widths that the ports of matrices with all ``sides`` can have."""
     ins = [set(Fold.in_widths(mw, simd)) for mw, _ in sides]
     outs = [set(Fold.out_widths(mh, pe, block)) for _, mh in sides]
@@ -174,7 +174,7 @@ def _widths(sides: tuple[Sides, ...], simd: int, pe: int, block: int) -> tuple[l
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
-def _folded(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, in_width: int, out_width: int) -> Fold:
+def folded(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, in_width: int, out_width: int) -> Fold:
     slots = max(-(-fold.block_columns // lanes) + 1 for fold in matrices.each)
     folds = [
         replace(

@@ -86,7 +86,7 @@ class MatrixFolding(Folding):
         return {
             "SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes,
             "in_width": f.in_width, "out_width": f.out_width, "mac_style": f.mac_style, "ram_style": f.ram_style,
-            "lane_blocks": f.room_blocks, "lane_slots": f.room_slots,
+            "lane_blocks": f.room_blocks, "lane_slots": f.room_slots, "lut_lanes": f.lut_lanes,
         }  # fmt: skip
 
     def for_interval(self, interval: int) -> MatrixFolding:
@@ -165,7 +165,7 @@ def choose(base: Fold, interval: int) -> Fold:
     steps = [(simd, pe, tokens) for tokens in matrices.tokens_choices() for simd in sides for pe in sides]
     found = [(step, *matrices.lanes(*step, interval)) for step in steps]
     goal = max(interval, min(cycles for *_, cycles in found))
-    folds = [matrices.folded(*step, lanes, goal) for step, lanes, cycles in found if cycles <= goal]
+    folds = [matrices.with_lanes(*step, lanes, goal) for step, lanes, cycles in found if cycles <= goal]
     tried: dict[int, Fold] = {}
     for _ in range(min(len(folds), MAX_TRIES)):
         best = _cheapest(folds, goal)

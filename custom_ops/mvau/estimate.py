@@ -37,6 +37,9 @@ CONTENTS = {
 SHARED_LUTS = 60
 """Of tags and of the encoders that groups hand on, in a unit that several encoders share, beside addresses of their contents."""
 
+CLIP_LUTS = 1.4
+"""Of a bit of an output that may be clipped to fewer bits (vp_clip)."""
+
 DRAIN_PLACES, OUTPUT_PLACES = 31, 16
 """Places of the FIFOs after the drain and, where rows are put in order, after that (vp_mvau_drain, vp_mvau_reorder)."""
 
@@ -59,10 +62,10 @@ def _program_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 
 
 def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
-    """Depth, width and number of the RAMs, two buffers each: X row memories, R result banks, O rows in order."""
+    """Depth, width and number of the RAMs, with their buffers: X row memories, R result banks, O rows in order."""
     return {
         "X": (*f.row_memory, f.lanes * f.tokens),
-        "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
+        "R": (f.buffers << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
         "O": f.reorder_shape,
     }
 
@@ -113,7 +116,7 @@ def _stored(f: Fold) -> dict[str, int]:
     words = {
         "P": -(-sum(own.entries for own in f.each) // f.program_per), "C": sum(own.timing.drain_row for own in f.each),
         "K": sum(own.mh // own.drain_width for own in f.each),
-        "X": 2 * f.x_words, "R": 2 * f.r_words, "O": 2 * (f.mh // f.out_width),
+        "X": f.buffers * f.x_words, "R": f.buffers * f.r_words, "O": 2 * (f.mh // f.out_width),
     }  # fmt: skip
     kept = sum(own.schedule.kept for own in f.each)
     return {"W": kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}
@@ -125,8 +128,13 @@ def resources(f: Fold) -> Estimate:
 
 
 def arrays(f: Fold) -> Estimate:
-    """The MAC arrays of all lanes."""
-    return f.lanes * _array(f.mac)
+    """The MAC arrays of all lanes, and the registers in which those of one kind wait for the other."""
+    if not f.lut_lanes:
+        return f.lanes * _array(f.mac)
+    late = f.lut_mac.latency - f.mac.latency
+    waits = (f.lanes - f.lut_lanes if late > 0 else f.lut_lanes) * max(0, abs(late) - 2)  # of two cycles they are no shift registers
+    delays = Estimate(LUT=waits and f.tokens * f.pe * f.acc_bits)
+    return (f.lanes - f.lut_lanes) * _array(f.mac) + f.lut_lanes * _array(f.lut_mac) + delays
 
 
 @lru_cache(maxsize=1 << 12)
@@ -201,7 +209,8 @@ def _drain(f: Fold) -> int:
     order = f.out_width * f.y.bitwidth() * mux_luts(f.rows_per_step)
     step = f.rows_per_step * f.drain_width
     requant = requant_luts(f.sum_bits, f.mult_bits, f.shift, f.y.bitwidth(), f.y.signed(), f.span) if f.requant else 0
-    return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant) + order
+    clip = CLIP_LUTS * f.y.bitwidth() if f.clips else 0
+    return round(step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant + clip)) + order
 
 
 def _control(f: Fold) -> int:

@@ -37,6 +37,8 @@ DRAIN_CYCLES = 3
 """From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
 REORDER_CYCLES, WIDEN_CYCLES = 4, 2
 """More where rows are put in order, and where beats are made wider."""
+CLIP_CYCLES = 2
+"""More where outputs of some encoders have fewer bits than those of others."""
 
 _schedule = lru_cache(maxsize=FOLDINGS_KEPT)(schedule)
 _steady_interval = lru_cache(maxsize=FOLDINGS_KEPT)(steady_interval)
@@ -71,12 +73,14 @@ class Room:
     Attributes:
         mw: elements of a row, most of all encoders. sub_blocks: of a block. weight_words: of all encoders.
         span: largest shift of the requantisation less the smallest.
+        fewer: bits of an output, most of all encoders, less the fewest.
     """
 
     mw: int
     sub_blocks: int
     weight_words: int
     span: int
+    fewer: int = 0
 
     @classmethod
     def of(cls, folds: Sequence[Fold], least: Capacity | None = None) -> Room:
@@ -87,7 +91,8 @@ class Room:
         if least is not None:
             mw, sub_blocks = max(mw, least.mw), least.sub_blocks
             shifts += [least.least_shift, least.most_shift] if folds[0].requant else []
-        room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts))
+        bits = [fold.y.bitwidth() for fold in folds]
+        room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts), max(bits) - min(bits))
         words = sum(replace(fold, room=room).weight_words for fold in folds)
         return replace(room, weight_words=max(words, least.weight_words) if least else words)
 
@@ -140,6 +145,8 @@ class Fold:
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
         mac_style: MAC implementation, a name of :data:`.mvau_mac.MAC_STYLES`.
+        buffers: of rows, and of results, 2 or 4.
+        lut_lanes: lanes whose products are made in LUTs, where those of the others are in DSP slices ("dsp48e2").
         ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
         column_blocks: kept blocks of each block column; all of them, where it is empty.
         room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
@@ -167,6 +174,8 @@ class Fold:
     bias_bits: int
     mac_style: str
     ram_style: str = "auto"
+    lut_lanes: int = 0
+    buffers: int = 2
     column_blocks: tuple[int, ...] = ()
     room_blocks: int = 0
     room_slots: int = 0
@@ -202,6 +211,12 @@ class Fold:
             yield self.block % value == 0, f"{what} {value} does not divide block size {self.block} {{node}}: use {use}"
         use = _choices(TOKENS_CHOICES)
         yield self.tokens in TOKENS_CHOICES, f"TOKENS {self.tokens} {{node}} is not possible: use {use}"
+        held = not self.lut_lanes or (
+            self.mac_style == "dsp48e2" and 0 < self.lut_lanes < self.lanes and self.mac.chain == self.lut_mac.chain
+        )
+        what = f"lut_lanes {self.lut_lanes} of {self.lanes} LANES {{node}} is not possible with mac_style {self.mac_style}"
+        cascades = f"; cascades are {self.mac.chain} and {self.lut_mac.chain} long" if self.lut_lanes else ""
+        yield held, f"{what}: use 0, or with dsp48e2 fewer than LANES, where the cascades of both kinds are equally long{cascades}"
         ins, outs = self.in_widths(self.mw, self.simd), self.out_widths(self.mh, self.pe, self.block)
         yield (
             self.in_width in ins,
@@ -265,6 +280,11 @@ class Fold:
     def span(self) -> int:
         """Largest shift of the encoders less the smallest (SPAN)."""
         return self.room.span if self.room else 0
+
+    @property
+    def clips(self) -> bool:
+        """Whether outputs of some encoders have fewer bits than those of others (CLIPS)."""
+        return bool(self.room and self.room.fewer)
 
     @property
     def least_entries(self) -> int:
@@ -413,14 +433,15 @@ class Fold:
     def behind(self) -> int:
         """Cycles from a drain step to the beat that it makes."""
         cycles = DRAIN_CYCLES + self.result_latency + (requant_cycles(self.sum_bits, self.mult_bits, self.span) if self.requant else 0)
+        cycles += CLIP_CYCLES if self.clips else 0
         if self.rows_per_step > 1:
             return cycles + REORDER_CYCLES
         return cycles + (WIDEN_CYCLES if self.out_width > self.drain_width else 0)
 
     @property
     def row_memory(self) -> tuple[int, int]:
-        """Words and bits of the memory of a row: two buffers."""
-        return 2 << max(1, clog2(self.x_words)), self.x_elems * self.x.bitwidth()
+        """Words and bits of the memory of a row: its buffers."""
+        return self.buffers << max(1, clog2(self.x_words)), self.x_elems * self.x.bitwidth()
 
     @property
     def drain_entries(self) -> int:
@@ -485,7 +506,7 @@ class Fold:
             load_row=self.mw // self.in_width,
             compute=self.entries * self.entry_steps,
             drain_row=max(self.least_entries, steps),
-            latency=max(self.weight_latency, self.row_latency) + self.mac.latency,
+            latency=max(self.weight_latency, self.row_latency) + self.mac_latency,
             rows_per_step=self.rows_per_step,
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )
@@ -519,10 +540,21 @@ class Fold:
         """The multiply-accumulate array of a lane."""
         return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
 
+    @cached_property
+    def lut_mac(self) -> Mac:
+        """That of a lane with products in LUTs beside lanes of DSP slices."""
+        return mac_array("lut", self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+
+    @property
+    def mac_latency(self) -> int:
+        """Cycles from the operands to sums, which are there in all lanes at once."""
+        return max(self.mac.latency, self.lut_mac.latency) if self.lut_lanes else self.mac.latency
+
 
 def shared_fold(folds: Sequence[Fold], least: Capacity | None = None) -> Fold:
     """The fold of a unit whose encoders have ``folds``, all with its :class:`Room` and what they have in common."""
     rows, mw, mh, shift = (max(getattr(f, name) for f in folds) for name in ("rows", "mw", "mh", "shift"))
     if least is not None:
         rows, mw, mh, shift = max(rows, least.rows), max(mw, least.mw), max(mh, least.mh), max(shift, least.most_shift)
-    return replace(folds[0], rows=rows, mw=mw, mh=mh, shift=shift, column_blocks=(), encoders=tuple(folds), least=least)
+    y = max((fold.y for fold in folds), key=lambda dtype: dtype.bitwidth())
+    return replace(folds[0], rows=rows, mw=mw, mh=mh, shift=shift, y=y, column_blocks=(), encoders=tuple(folds), least=least)

@@ -28,11 +28,20 @@ module vp_mvau #(
     parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,
     parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,
     parameter logic [ENCODERS*32-1:0] PROGRAM_STARTS = '0, WEIGHT_STARTS = '0, DRAIN_STARTS = '0,
+    // whether encoders have outputs of fewer bits than OUT_BITS, and by encoder how many fewer: they are clipped
+    bit          CLIPS = 1'b0,
+    parameter logic [ENCODERS*32-1:0] FEWER_BITS = '0,
+    // who feeds the unit frames of a group each has some credits, at most one for each row buffer: encoder_ready gives one back
+    bit          CREDITS = 1'b0,
     // how products are made (see vp_mac): cycles from the operands to their sum; parts of a weight word, a bank and a file each
     parameter    MAC_STYLE = "portable",
     int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    // the last LUT_LANES lanes make products in LUTs, with parts of as many elements; the faster kind waits for the other one
+    int unsigned LUT_LANES = 0, LUT_LATENCY = 6,
     // row memories: elements of a word, words of a row, cycles from a step to its elements at the arrays
     int unsigned X_ELEMS = 4, X_WORDS = 4, X_CYCLES = 3,
+    // buffers of rows, and banks of results: a power of two, of 2 or more
+    int unsigned BUFFERS = 2,
     // result banks: outputs of a word, words of a token group, cycles from an address of the drain to its values
     int unsigned R_ELEMS = 4, R_WORDS = 4, R_CYCLES = 3,
     // weights: words, one a step, and cycles of a read; program of the lanes: entries, and those of a ROM word
@@ -61,8 +70,10 @@ module vp_mvau #(
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out
 );
-    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS);
+    localparam int unsigned BUFFER_W = $clog2(BUFFERS);
+    localparam int unsigned X_ADDR_W = BUFFER_W + vp_pkg::width(X_WORDS);
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD);
+    localparam int unsigned INDEX_W = X_INDEX_W - BUFFER_W;  // in a buffer
     localparam int unsigned W_ADDR_W = vp_pkg::width(W_WORDS);
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
     localparam bit W_LOADED = LOADED || W_STYLE == "ultra";
@@ -86,26 +97,42 @@ module vp_mvau #(
         .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
     );
+    logic [vp_pkg::width(ENCODERS)-1:0] frame;
+    logic frame_valid, frame_ready;
+    if (CREDITS) begin : g_credits
+        logic room;
+        vp_fifo #(.WIDTH(vp_pkg::width(ENCODERS)), .DEPTH(BUFFERS), .STYLE("distributed")) frames (
+            .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(room),
+            .out_data(frame), .out_valid(frame_valid), .out_ready(frame_ready)
+        );
+        assign encoder_ready = |free;
+`ifdef VERILATOR
+        always_ff @(posedge clk) if (rst_n && encoder_valid && !room) $fatal(1, "vp_mvau: a frame came without a credit");
+`endif
+    end else begin : g_handshake
+        assign {frame, frame_valid, encoder_ready} = {encoder, encoder_valid, frame_ready};
+    end
     logic [TOKENS-1:0] x_we;
     logic [X_ADDR_W-1:0] x_waddr;
     logic [X_ELEMS*X_BITS-1:0] x_wdata;
-    logic [1:0] full, free, busy, claim;
+    logic [BUFFERS-1:0] full, free, busy, claim;
     vp_mvau_load #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
-        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
+        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .BUFFERS(BUFFERS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
     ) load (
-        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
+        .clk, .rst_n, .load_in, .load_out(chain[1]), .encoder(frame), .encoder_valid(frame_valid), .encoder_ready(frame_ready), .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 
     // --- lanes in lock-step ---
     logic [W_ADDR_W-1:0] w_addr;
-    logic fetch_start, fetch_end, fetch_bank;
+    logic fetch_start, fetch_end;
+    logic [BUFFER_W-1:0] fetch_bank, step_bank;
     logic [LANES-1:0] fetch_first, fetch_last;
-    logic [LANES*(X_INDEX_W-1)-1:0] fetch_word;
+    logic [LANES*INDEX_W-1:0] fetch_word;
     vp_mvau_sequence #(
         .ENCODERS(ENCODERS), .LANES(LANES), .ENTRIES(P_WORDS), .PER(P_PER), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS),
-        .BITS(X_INDEX_W - 1), .FILE(P_FILE), .STYLE(P_STYLE), .P_STARTS(PROGRAM_STARTS), .W_STARTS(WEIGHT_STARTS), .LOADED(LOADED),
+        .BITS(INDEX_W), .BUFFERS(BUFFERS), .FILE(P_FILE), .STYLE(P_STYLE), .P_STARTS(PROGRAM_STARTS), .W_STARTS(WEIGHT_STARTS), .LOADED(LOADED),
         .UNIT(UNIT)
     ) sequence_i (
         .clk, .rst_n, .load_in(chain[1]), .load_out(chain[2]), .group, .group_valid, .group_ready, .full, .busy, .claim, .claim_group, .free, .w_addr,
@@ -120,14 +147,14 @@ module vp_mvau #(
     logic [TOKENS-1:0] lane_we;
     logic [X_ADDR_W-1:0] lane_waddr;
     logic [X_ELEMS*X_BITS-1:0] lane_wdata;
-    logic step_start, step_end, step_bank;
+    logic step_start, step_end;
     logic [LANES-1:0] step_first, step_last;
-    logic [LANES*(X_INDEX_W-1)-1:0] step_word;
+    logic [LANES*INDEX_W-1:0] step_word;
     logic [W_ADDR_W-1:0] read_addr;
     vp_delay #(.WIDTH(TOKENS + X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(1)) rows_later (
         .clk, .rst_n(1'b1), .in({x_we, x_waddr, x_wdata}), .out({lane_we, lane_waddr, lane_wdata})
     );
-    vp_delay #(.WIDTH(3 + LANES * (X_INDEX_W + 1)), .LENGTH(X_WAIT)) steps_later (
+    vp_delay #(.WIDTH(2 + BUFFER_W + LANES * (INDEX_W + 2)), .LENGTH(X_WAIT)) steps_later (
         .clk, .rst_n, .in({fetch_start, fetch_end, fetch_bank, fetch_first, fetch_last, fetch_word}),
         .out({step_start, step_end, step_bank, step_first, step_last, step_word})
     );
@@ -173,8 +200,9 @@ module vp_mvau #(
         .filled()
     );
 
-    logic [LANES-1:0] done, done_bank;
-    logic [vp_pkg::width(R_WORDS):0] r_addr;
+    logic [LANES-1:0] done;
+    logic [LANES-1:0][BUFFER_W-1:0] done_bank;
+    logic [BUFFER_W+vp_pkg::width(R_WORDS)-1:0] r_addr;
     logic [vp_pkg::width(TOKENS / ROWS_PER_STEP)-1:0] r_set;
     logic [vp_pkg::width(R_ELEMS / DRAIN_WIDTH)-1:0] r_sub;
     logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value;
@@ -182,15 +210,18 @@ module vp_mvau #(
     logic [vp_pkg::width(ROWS_PER_STEP)-1:0] y_last_row;
     logic y_end, y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
+        localparam bit IN_LUTS = l >= LANES - LUT_LANES;
+        localparam int unsigned OWN_LATENCY = IN_LUTS ? LUT_LATENCY : MAC_LATENCY;
+        localparam int unsigned LATER = LUT_LANES == 0 ? 0 : (LUT_LATENCY > MAC_LATENCY ? LUT_LATENCY : MAC_LATENCY) - OWN_LATENCY;
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
             .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_CYCLES(X_CYCLES), .R_CYCLES(R_CYCLES),
-            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE), .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN),
-            .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(IN_LUTS ? "lut" : MAC_STYLE), .MAC_LATENCY(OWN_LATENCY), .MAC_CHAIN(MAC_CHAIN),
+            .MAC_TOKENS(IN_LUTS ? 1 : MAC_TOKENS), .MAC_OUTPUTS(IN_LUTS ? 1 : MAC_OUTPUTS), .BUFFERS(BUFFERS), .MAC_LATER(LATER)
         ) lane (
             .clk, .rst_n, .x_we(lane_we), .x_waddr(lane_waddr), .x_wdata(lane_wdata),
-            .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
+            .step_index({step_bank, step_word[l*INDEX_W+:INDEX_W]}),
             .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
             .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),
             .c_addr(r_addr), .c_set(r_set), .c_sub(r_sub),
@@ -201,10 +232,10 @@ module vp_mvau #(
     // --- output ---
     vp_mvau_drain #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .TOKENS(TOKENS), .ROWS_PER_STEP(ROWS_PER_STEP), .LANES(LANES), .ENTRIES(C_WORDS),
-        .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .R_CYCLES(R_CYCLES),
+        .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .R_CYCLES(R_CYCLES), .BUFFERS(BUFFERS),
         .ACC_BITS(ACC_BITS), .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
-        .STARTS(DRAIN_STARTS), .SHAPES(DRAIN_SHAPES), .LOADED(LOADED), .UNIT(UNIT),
+        .CLIPS(CLIPS), .FEWER_BITS(FEWER_BITS), .STARTS(DRAIN_STARTS), .SHAPES(DRAIN_SHAPES), .LOADED(LOADED), .UNIT(UNIT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) drain (
         .clk, .rst_n, .load_in(chain[3]), .load_out, .claim, .claim_group, .done(done[0]), .done_bank(done_bank[0]), .busy, .r_addr, .r_set, .r_sub, .r_value,

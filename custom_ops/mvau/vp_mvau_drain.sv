@@ -6,7 +6,8 @@
 // starts when a place of the FIFO at the output is free; no stage ever waits. Beside its last outputs goes out how many of the
 // ROWS_PER_STEP rows count.
 // Of several encoders, each has its program from STARTS on, and shape_t: its constants, and the shift SHIFT - left. A group
-// is known from when it takes its bank (claim, claim_group), so that its program is read ahead.
+// is known from when it takes its bank (claim, claim_group), so that its program is read ahead. Where outputs of some encoders have
+// fewer bits (CLIPS), requantised ones are clipped once more, which takes two cycles.
 `default_nettype none
 
 module vp_mvau_drain #(
@@ -15,17 +16,22 @@ module vp_mvau_drain #(
     int unsigned ENTRIES = 8, CONSTANTS = 4,                   // most of the program, most words of constants, of all encoders
     int unsigned DRAIN_WIDTH = 4, C_SUBS = 1,                  // outputs of a constant word, and of a result word by those
     int unsigned R_WORDS = 4, R_CYCLES = 3,
+    int unsigned BUFFERS = 2,                                  // result banks, a power of two
     int unsigned ACC_BITS = 24, BIAS_BITS = 24, OUT_BITS = 8, MULT_BITS = 17,
     bit          OUT_SIGNED = 1'b1, REQUANT = 1'b1,
     int unsigned SHIFT = 16, SPAN = 0,                         // largest left
     parameter logic [ENCODERS*32-1:0] STARTS = '0,             // by encoder
     parameter logic [ENCODERS*160-1:0] SHAPES = '0,            // likewise, see shape_t
+    bit          CLIPS = 1'b0,
+    parameter logic [ENCODERS*32-1:0] FEWER_BITS = '0,         // likewise: than OUT_BITS
     bit          LOADED = 1'b0,                                // both programs, constants, STARTS and SHAPES come through the load chain
     parameter    UNIT = "",                                    // of files from which simulations fill STARTS and SHAPES
     parameter    PROGRAM_FILE = "", PROGRAM_STYLE = "auto", CONSTANT_FILE = "", CONSTANT_STYLE = "auto",
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
     localparam int unsigned ROW_W = vp_pkg::width(ROWS_PER_STEP),
-    localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
+    localparam int unsigned BANK_W = $clog2(BUFFERS),
+    localparam int unsigned WORD_W = vp_pkg::width(R_WORDS),
+    localparam int unsigned R_ADDR_W = BANK_W + WORD_W,
     localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
     localparam int unsigned SET_W = vp_pkg::width(SETS),
     localparam int unsigned SUB_W = vp_pkg::width(C_SUBS)
@@ -33,11 +39,11 @@ module vp_mvau_drain #(
     input  wire logic                         clk, rst_n,
     input  wire logic [33:0]                  load_in,
     output      logic [33:0]                  load_out,
-    input  wire logic [1:0]                   claim,     // a group starts to fill this bank
+    input  wire logic [BUFFERS-1:0]           claim,     // a group starts to fill this bank
     input  wire logic [TAG_W-1:0]             claim_group, // its encoder
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
-    input  wire logic                         done_bank,
-    output      logic [1:0]                   busy,
+    input  wire logic [BANK_W-1:0]            done_bank,
+    output      logic [BUFFERS-1:0]           busy,
     output      logic [R_ADDR_W-1:0]          r_addr,
     output      logic [SET_W-1:0]             r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
     output      logic [SUB_W-1:0]             r_sub,     // beside r_set
@@ -53,10 +59,11 @@ module vp_mvau_drain #(
     localparam int unsigned FRAME_SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;
     localparam int unsigned FRAME_SET_W = vp_pkg::width(FRAME_SETS);
     localparam int unsigned N = ROWS_PER_STEP * DRAIN_WIDTH;  // outputs of a step
-    localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + R_ADDR_W - 1;
+    localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + WORD_W;
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
     localparam int unsigned LEFT_W = vp_pkg::width(SPAN + 1);
+    localparam int unsigned FEWER_W = CLIPS ? vp_pkg::width(OUT_BITS) : 1;
     localparam int unsigned C_ADDR_W = vp_pkg::width(ENTRIES);
     localparam bit SEVERAL = ENCODERS > 1;
 
@@ -73,15 +80,25 @@ module vp_mvau_drain #(
     } shape_t;
     shape_t shape;
     logic [2:0][33:0] load;
-    logic [TAG_W-1:0] claimed;
+    logic [TAG_W-1:0] claimed, drains;
     logic [31:0] start;
     logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
+    logic [TAG_W-1:0] starts;
+    logic starts_valid, starts_ready;
+    if (BUFFERS > 2) begin : g_starts
+        vp_fifo #(.WIDTH(TAG_W), .DEPTH(BUFFERS), .STYLE("distributed")) waiting (
+            .clk, .rst_n, .in_data(claim_group), .in_valid(|claim), .in_ready(start_room),
+            .out_data(starts), .out_valid(starts_valid), .out_ready(starts_ready)
+        );
+    end else begin : g_start
+        assign {starts, starts_valid, start_room} = {claim_group, |claim, starts_ready};
+    end
     vp_engine_table #(.ENCODERS(ENCODERS), .VALUES(STARTS), .LOADED(LOADED), .FILE({UNIT, "_drain_starts.fill"})) read_next (
-        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
+        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(starts), .encoder_valid(starts_valid), .encoder_ready(starts_ready),
         .value(start), .of(), .value_valid(start_valid), .value_ready(start_ready)
     );
     if (SEVERAL) begin : g_groups
-        vp_skid #(.WIDTH(TAG_W)) groups (
+        vp_fifo #(.WIDTH(TAG_W), .DEPTH(BUFFERS), .STYLE("distributed")) groups (
             .clk, .rst_n, .in_data(claim_group), .in_valid(|claim), .in_ready(claimed_room),
             .out_data(claimed), .out_valid(claimed_valid), .out_ready(claimed_ready)
         );
@@ -91,8 +108,9 @@ module vp_mvau_drain #(
 
     // --- program ---
     logic [WIDTH-1:0] entry;
-    logic entry_valid, bank_q, can_take;
-    logic [1:0] busy_q, full_q;
+    logic entry_valid, can_take;
+    logic [BANK_W-1:0] bank_q;
+    logic [BUFFERS-1:0] busy_q, full_q;
     logic [FRAME_SET_W-1:0] row_q;    // in units of ROWS_PER_STEP, as token_q
     logic [SET_W-1:0] token_q;
     logic last_row_q;
@@ -102,14 +120,14 @@ module vp_mvau_drain #(
     wire logic frame_end = shape.one_set[0] || last_row_q;
     wire logic last_set = frame_end || token_q == SET_W'(SETS - 1);  // of the group
     wire logic group_end = row_end && last_set;
-    wire logic [1:0] release_now = {bank_q, !bank_q} & {2{step && group_end}};
+    wire logic [BUFFERS-1:0] release_now = (BUFFERS'(1) << bank_q) & {BUFFERS{step && group_end}};
 
     vp_engine_table #(
         .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_drain_shapes.fill"})
     ) drained (
         .clk, .rst_n, .load_in(load[0]), .load_out(load[1]),
         .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
-        .value(shape), .of(), .value_valid(known), .value_ready(step && group_end)
+        .value(shape), .of(drains), .value_valid(known), .value_ready(step && group_end)
     );
     vp_mvau_program #(
         .ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .LOADED(LOADED), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)
@@ -128,18 +146,18 @@ module vp_mvau_drain #(
         if (!rst_n) begin
             busy_q     <= '0;
             full_q     <= '0;
-            bank_q     <= 1'b0;
+            bank_q     <= '0;
             row_q      <= '0;
             last_row_q <= 1'b0;
             token_q    <= '0;
         end else begin
             busy_q <= (busy_q | claim) & ~release_now;
-            full_q <= (full_q | ({done_bank, !done_bank} & {2{done}})) & ~release_now;
+            full_q <= (full_q | ((BUFFERS'(1) << done_bank) & {BUFFERS{done}})) & ~release_now;
             if (step && row_end) begin
                 row_q      <= frame_end ? '0 : row_q + 1'b1;
                 last_row_q <= !frame_end && row_q == FRAME_SET_W'(shape.next_to_last_set);
                 token_q    <= group_end ? '0 : token_q + 1'b1;
-                bank_q     <= bank_q ^ group_end;
+                bank_q     <= bank_q + BANK_W'(group_end);
             end
         end
     end
@@ -157,13 +175,13 @@ module vp_mvau_drain #(
         else valid_q <= {valid_q[VALUES-1:1], step};
     end
     always_ff @(posedge clk) begin
-        r_addr         <= {bank_q, entry[R_ADDR_W-2:0]};
+        r_addr         <= {bank_q, entry[WORD_W-1:0]};
         token_1_q      <= token_q;
-        sub_1_q        <= entry[R_ADDR_W-1+LANE_INDEX_W+:SUB_W];
+        sub_1_q        <= entry[WORD_W+LANE_INDEX_W+:SUB_W];
         {r_sub, r_set} <= {sub_1_q, token_1_q};
         last_q         <= {last_q[VALUES-1:1], part_last};
         none_q         <= {none_q[VALUES-1:1], entry[WIDTH-3]};
-        lane_q         <= {lane_q[VALUES-1:1], entry[R_ADDR_W-1+:LANE_INDEX_W]};
+        lane_q         <= {lane_q[VALUES-1:1], entry[WORD_W+:LANE_INDEX_W]};
     end
 
     // --- constants: read in two stages, for the one after VALUES ---
@@ -232,32 +250,49 @@ module vp_mvau_drain #(
         end
     end
 
-    // Beside the sums of a step: its shift, whether they end a row, and the last row that counts.
+    // Beside the sums of a step: its shift, whether they end a row, the last row that counts, and bits that its outputs have less.
     localparam int unsigned MARK_W = 1 + ROW_W;
-    logic [N*OUT_BITS-1:0] y;
+    logic [N*OUT_BITS-1:0] made, y;
     logic [LEFT_W-1:0] left;
-    logic [MARK_W-1:0] mark, y_mark;
-    logic y_valid;
+    logic [FEWER_W-1:0] fewer, made_fewer;
+    logic [MARK_W-1:0] mark, made_mark, y_mark;
+    logic made_valid, y_valid;
     vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(VALUES + 2)) beside (
         .clk, .rst_n(1'b1), .in({LEFT_W'(shape.left), row_end, frame_end ? ROW_W'(shape.last_row) : ROW_W'(ROWS_PER_STEP - 1)}),
         .out({left, mark})
     );
+    if (CLIPS) begin : g_fewer
+        logic [31:0] number;
+        vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(FEWER_BITS)) bits_of (
+            .clk, .rst_n, .load_in('0), .load_out(), .encoder(drains), .value(number)
+        );
+        vp_delay #(.WIDTH(FEWER_W), .LENGTH(VALUES + 2)) fewer_then (.clk, .rst_n(1'b1), .in(number[FEWER_W-1:0]), .out(fewer));
+    end else begin : g_all_bits
+        assign fewer = '0;
+    end
     if (REQUANT) begin : g_requant
         logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_q;
         always_ff @(posedge clk) mult_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
         vp_requant #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
-            .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(1 + MARK_W)
+            .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(FEWER_W + 1 + MARK_W)
         ) requant (
-            .clk, .rst_n, .acc(sums_q), .mult({ROWS_PER_STEP{mult_q}}), .left(left), .tag({mark, sum_valid_q}),
-            .out(y), .out_tag({y_mark, y_valid})
+            .clk, .rst_n, .acc(sums_q), .mult({ROWS_PER_STEP{mult_q}}), .left(left), .tag({fewer, mark, sum_valid_q}),
+            .out(made), .out_tag({made_fewer, made_mark, made_valid})
         );
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend
             wire logic signed [SUM_BITS-1:0] sum = sums_q[i*SUM_BITS+:SUM_BITS];
-            assign y[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
+            assign made[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end
-        assign {y_mark, y_valid} = {mark, sum_valid_q};
+        assign {made_fewer, made_mark, made_valid} = {fewer, mark, sum_valid_q};
+    end
+    if (CLIPS) begin : g_clip
+        vp_clip #(.N(N), .BITS(OUT_BITS), .TAG_BITS(1 + MARK_W)) clip (
+            .clk, .rst_n, .in(made), .fewer(made_fewer), .tag({made_mark, made_valid}), .out(y), .out_tag({y_mark, y_valid})
+        );
+    end else begin : g_whole
+        assign {y, y_mark, y_valid} = {made, made_mark, made_valid};
     end
     localparam int unsigned PLACE_W = N * OUT_BITS + (ROWS_PER_STEP > 1 ? MARK_W : 0);
     logic [PLACE_W-1:0] place;

@@ -1,7 +1,7 @@
 // One lane of the sparse-block matrix unit: its copy of the row group, its multiply-accumulate array
 // and its bank of results. Rows are written on the left, read at one address for all TOKENS rows; the
 // sums of a finished column part go to the next places of the result bank, and the drain reads
-// DRAIN_WIDTH elements of ROWS_PER_STEP tokens from it. Both memories are double-buffered by the top address bit. The lane
+// DRAIN_WIDTH elements of ROWS_PER_STEP tokens from it. Both memories have BUFFERS parts by the top address bits. The lane
 // only follows its sequencer: it never waits, and it does not know which block it works on.
 `default_nettype none
 
@@ -15,9 +15,13 @@ module vp_mvau_lane #(
     int unsigned DRAIN_WIDTH = 4, ROWS_PER_STEP = 1,  // outputs that the drain reads, of so many tokens
     parameter    X_STYLE = "auto", R_STYLE = "auto", MAC_STYLE = "portable",
     int unsigned MAC_LATENCY = 6, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
-    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS),
+    int unsigned BUFFERS = 2,    // row buffers and result banks
+    int unsigned MAC_LATER = 0,  // cycles that sums wait for those of other lanes
+    localparam int unsigned BANK_W = $clog2(BUFFERS),
+    localparam int unsigned X_ADDR_W = BANK_W + vp_pkg::width(X_WORDS),
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD),
-    localparam int unsigned R_ADDR_W = 1 + vp_pkg::width(R_WORDS),
+    localparam int unsigned WORD_W = vp_pkg::width(R_WORDS),
+    localparam int unsigned R_ADDR_W = BANK_W + WORD_W,
     localparam int unsigned SETS = TOKENS / ROWS_PER_STEP
 ) (
     input  wire logic                      clk, rst_n,
@@ -31,10 +35,10 @@ module vp_mvau_lane #(
     input  wire logic                      step_last,   // last step of a column part
     input  wire logic                      step_start,  // first step of a token group
     input  wire logic                      step_end,    // last step of a token group
-    input  wire logic                      step_bank,   // result bank of the group
+    input  wire logic [BANK_W-1:0]         step_bank,   // result bank of the group
     input  wire logic [PE*SIMD*W_BITS-1:0] weights,
     output      logic                      done,        // the group's last sum is written in the next cycle
-    output      logic                      done_bank,
+    output      logic [BANK_W-1:0]         done_bank,
     // result bank, read side: value comes after R_CYCLES
     input  wire logic [R_ADDR_W-1:0]       c_addr,
     input  wire logic [vp_pkg::width(SETS)-1:0] c_set,       // with c_sub, one cycle after c_addr
@@ -78,26 +82,30 @@ module vp_mvau_lane #(
     end
 
     // --- multiply and accumulate ---
-    logic [4:0] step;
-    vp_delay #(.WIDTH(5), .LENGTH(X_CYCLES)) steps (
+    localparam int unsigned TAG_W = 3 + BANK_W;
+    logic [TAG_W:0] step;
+    vp_delay #(.WIDTH(1 + TAG_W), .LENGTH(X_CYCLES)) steps (
         .clk, .rst_n, .in({step_first, step_last, step_start, step_end, step_bank}), .out(step)
     );
 
-    logic [TOKENS*PE*ACC_BITS-1:0] acc;
-    logic last, start, group_end, bank;  // a cycle before the sums
+    logic [TOKENS*PE*ACC_BITS-1:0] made, acc;
+    logic [TAG_W-1:0] made_tag;
+    logic last, start, group_end;  // a cycle before the sums
+    logic [BANK_W-1:0] bank;
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
-        .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
+        .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(TAG_W),
         .MAC_STYLE(MAC_STYLE), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
-        .clk, .rst_n, .x, .w(weights), .first(step[4]), .tag(step[3:0]), .acc,
-        .tag_out({last, start, group_end, bank})
+        .clk, .rst_n, .x, .w(weights), .first(step[TAG_W]), .tag(step[TAG_W-1:0]), .acc(made), .tag_out(made_tag)
     );
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(MAC_LATER)) tags_later (.clk, .rst_n, .in(made_tag), .out({last, start, group_end, bank}));
+    vp_delay #(.WIDTH(TOKENS * PE * ACC_BITS), .LENGTH(MAC_LATER)) sums_later (.clk, .rst_n(1'b1), .in(made), .out(acc));
 
     // --- result bank: its addresses are made a cycle ahead, and in LUTRAM each row has its own ---
     localparam int unsigned ROWS = R_STYLE == "block" ? TOKENS : 1;  // of a RAM
-    logic [R_ADDR_W-2:0] word_q;
-    wire logic [R_ADDR_W-2:0] word = start ? '0 : word_q;
+    logic [WORD_W-1:0] word_q;
+    wire logic [WORD_W-1:0] word = start ? '0 : word_q;
     logic [R_SUBS-1:0] write_sub;
     logic word_done;
     if (R_SUBS > 1) begin : g_write_sub
@@ -110,7 +118,7 @@ module vp_mvau_lane #(
         assign write_sub = 1'b1;
         assign word_done = 1'b1;
     end
-    always_ff @(posedge clk) word_q <= word + (R_ADDR_W - 1)'(last && word_done);
+    always_ff @(posedge clk) word_q <= word + WORD_W'(last && word_done);
 
     assign done = group_end;
     assign done_bank = bank;

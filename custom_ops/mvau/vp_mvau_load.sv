@@ -1,6 +1,6 @@
 // Input stage of the sparse-block matrix unit: takes frames of as many rows and elements as their encoder has,
 // IN_WIDTH elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
-// elements a word. A group never spans frames: the last one of a frame is closed when the frame ends,
+// elements a word, or as many as there are BUFFERS. A group never spans frames: the last one of a frame is closed when the frame ends,
 // its missing rows keep old contents. full[b] says that buffer b holds a group, whose
 // last word is written a cycle later; free empties it. The memories themselves are elsewhere (one copy a lane).
 // The encoder of each group goes out at group, once, as soon as the group before has come whole and the encoder is known.
@@ -15,11 +15,13 @@ module vp_mvau_load #(
     int unsigned X_BITS    = 8,
     int unsigned X_ELEMS   = 4,
     int unsigned X_WORDS   = 4,
+    int unsigned BUFFERS   = 2,   // of row groups, a power of two
     parameter logic [ENCODERS*128-1:0] SHAPES = '0,  // by encoder, see shape_t
     bit          LOADED    = 1'b0,  // SHAPES come through the load chain
     parameter    FILE      = "",
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
-    localparam int unsigned X_ADDR_W = 1 + vp_pkg::width(X_WORDS)
+    localparam int unsigned BANK_W = $clog2(BUFFERS),
+    localparam int unsigned X_ADDR_W = BANK_W + vp_pkg::width(X_WORDS)
 ) (
     input  wire logic                       clk, rst_n,
     input  wire logic [33:0]                load_in,
@@ -36,8 +38,8 @@ module vp_mvau_load #(
     output      logic [TOKENS-1:0]          we,
     output      logic [X_ADDR_W-1:0]        waddr,
     output      logic [X_ELEMS*X_BITS-1:0]  wdata,
-    output      logic [1:0]                 full,
-    input  wire logic [1:0]                 free
+    output      logic [BUFFERS-1:0]         full,
+    input  wire logic [BUFFERS-1:0]         free
 );
     localparam int unsigned BEATS = ROW_ELEMS / IN_WIDTH;    // beats of a row
     localparam int unsigned GATHER = X_ELEMS / IN_WIDTH;     // beats of a memory word
@@ -59,9 +61,9 @@ module vp_mvau_load #(
     logic [ROW_W-1:0] row_q;
     logic [TOKENS-1:0] token_q;  // one hot
     logic [GATHER_W-1:0] gather_q;
-    logic [X_ADDR_W-2:0] word_q;
-    logic bank_q;
-    logic [1:0] full_q;
+    logic [X_ADDR_W-BANK_W-1:0] word_q;
+    logic [BANK_W-1:0] bank_q;
+    logic [BUFFERS-1:0] full_q;
     logic last_beat_q, last_row_q;
     logic said_q;  // the encoder of the group that comes has gone out
 
@@ -87,7 +89,7 @@ module vp_mvau_load #(
             token_q     <= TOKENS'(1);
             gather_q    <= '0;
             word_q      <= '0;
-            bank_q      <= 1'b0;
+            bank_q      <= '0;
             full_q      <= '0;
             said_q      <= 1'b0;
         end else begin
@@ -105,7 +107,7 @@ module vp_mvau_load #(
                 end
                 if (group_end) begin
                     full_q[bank_q] <= 1'b1;
-                    bank_q         <= !bank_q;
+                    bank_q         <= bank_q + 1'b1;
                 end
             end
         end

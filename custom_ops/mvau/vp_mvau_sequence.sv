@@ -15,11 +15,13 @@ module vp_mvau_sequence #(
     int unsigned STEPS   = 4,   // steps an entry
     int unsigned W_WORDS = 64,  // most weight words, one a step, of all encoders
     int unsigned BITS    = 4,   // bits of a lane's first word
+    int unsigned BUFFERS = 2,   // row buffers and result banks, a power of two
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
     parameter logic [ENCODERS*32-1:0] P_STARTS = '0, W_STARTS = '0,  // by encoder
     bit          LOADED  = 1'b0,  // the program and STARTS come through the load chain
     parameter    UNIT    = "",    // of files from which simulations fill STARTS
+    localparam int unsigned BANK_W = $clog2(BUFFERS),
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
     localparam int unsigned W_ADDR_W = vp_pkg::width(W_WORDS)
 ) (
@@ -29,15 +31,15 @@ module vp_mvau_sequence #(
     input  wire logic [TAG_W-1:0]          group,      // encoder of the next group
     input  wire logic                      group_valid,
     output      logic                      group_ready,
-    input  wire logic [1:0]                full,       // row buffers that hold a group
-    input  wire logic [1:0]                busy,       // result banks that are in use
-    output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
+    input  wire logic [BUFFERS-1:0]        full,       // row buffers that hold a group
+    input  wire logic [BUFFERS-1:0]        busy,       // result banks that are in use
+    output      logic [BUFFERS-1:0]        claim,      // takes a result bank (in the cycle of the first step)
     output      logic [TAG_W-1:0]          claim_group, // encoder of the group that does
-    output      logic [1:0]                free,       // gives a row buffer back (in the cycle of the last step)
+    output      logic [BUFFERS-1:0]        free,       // gives a row buffer back (in the cycle of the last step)
     output      logic [W_ADDR_W-1:0]       w_addr,
     output      logic                      step_start, // first step of a group
     output      logic                      step_end,   // last step of a group
-    output      logic                      step_bank,  // row buffer and result bank of the group
+    output      logic [BANK_W-1:0]         step_bank,  // row buffer and result bank of the group
     output      logic [LANES-1:0]          step_first, // first step of a column part
     output      logic [LANES-1:0]          step_last,  // last step of a column part
     output      logic [LANES*BITS-1:0]     step_word
@@ -47,16 +49,17 @@ module vp_mvau_sequence #(
     localparam int unsigned WIDTH = 1 + LANES * (1 + BITS);
 
     logic [WIDTH-1:0] entry;
-    logic entry_valid, entry_coming, go_q, start_q, bank_q;  // start_q: the next step is a group's first
+    logic entry_valid, entry_coming, go_q, start_q;  // start_q: the next step is a group's first
+    logic [BANK_W-1:0] bank_q;
     logic [STEP_W-1:0] step_q;
     logic entry_first_q, entry_done_q;         // the next step is the entry's first, its last
 
     wire logic group_done = go_q && entry_done_q && entry[WIDTH-1];
-    wire logic [1:0] bank = {bank_q, !bank_q};
-    wire logic [1:0] next_bank = group_done ? ~bank : bank;
+    wire logic [BUFFERS-1:0] bank = BUFFERS'(1) << bank_q;
+    wire logic [BUFFERS-1:0] next_bank = group_done ? {bank[BUFFERS-2:0], bank[BUFFERS-1]} : bank;
     wire logic next_valid = SEVERAL && group_done ? entry_coming : entry_valid;
-    assign claim = bank & {2{go_q && start_q}};
-    assign free  = bank & {2{group_done}};
+    assign claim = bank & {BUFFERS{go_q && start_q}};
+    assign free  = bank & {BUFFERS{group_done}};
 
     // Groups that come, the one whose program is read next, the one that starts next.
     localparam int unsigned P_WORDS = (ENTRIES + PER - 1) / PER;
@@ -107,7 +110,7 @@ module vp_mvau_sequence #(
             step_q        <= '0;
             entry_first_q <= 1'b1;
             entry_done_q  <= STEPS == 1;
-            bank_q        <= 1'b0;
+            bank_q        <= '0;
             step_start    <= 1'b0;
             step_end      <= 1'b0;
         end else begin
@@ -118,7 +121,7 @@ module vp_mvau_sequence #(
                 entry_first_q <= entry_done_q;
                 entry_done_q  <= STEPS == 1 || (!entry_done_q && step_q == STEP_W'(STEPS - 2));
             end
-            bank_q     <= bank_q ^ group_done;
+            bank_q     <= bank_q + BANK_W'(group_done);
             step_start <= go_q && start_q;
             step_end   <= group_done;
         end

@@ -92,7 +92,7 @@ class Beside:
     def text(self) -> str:
         """The wires and the instance."""
         wires = "".join(f"    wire [{bits - 1}:0] {name};\n" for name, bits in self.wires.items())
-        parameters = ", ".join(f".{name}({value})" for name, value in self.parameters.items())
+        parameters = ", ".join(f".{name}({_literal(value)})" for name, value in self.parameters.items())
         return f"{wires}    {self.module} #({parameters}) {self.name} (\n{_listed(8, self.pins)}\n    );\n"
 
 
@@ -212,29 +212,17 @@ class VitRTLBackend(RTLBackend):
     def wrapper_text(self) -> str:
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         pins = [".clk(ap_clk)", ".rst_n(rst_n)"]
-        tags_in, tags_out = self.tag_ports()
-        queue = self.tag_queue()
-        for i in range(len(self.out_streams()) - tags_out, 0 if "out" in self.PACKED else self.RTL_OUTPUTS):
-            pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
+        pins += self.stream_pins()
         ports, buses = [], []
-        for kind, streams, tags, forth, back in (
-            ("in", self.in_streams(), tags_in, "input ", "output"),
-            ("out", self.out_streams(), tags_out, "output", "input "),
-        ):
+        for kind, streams, forth, back in (("in", self.in_streams(), "input ", "output"), ("out", self.out_streams(), "output", "input ")):
             for i, stream in enumerate(streams):
                 name = f"{kind}{i}_V"
-                top = f"{kind}{i}" if i < len(streams) - tags else f"tags_{kind}"
                 buses.append(name)
                 ports += [
                     f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata",
                     f"{forth} wire {name}_tvalid",
                     f"{back} wire {name}_tready",
                 ]
-                if (i < len(streams) - tags and kind not in self.PACKED) or (i >= len(streams) - tags and queue is None):
-                    pins += [f".{top}_{signal}({name}_{signal})" for signal in SIGNALS]
-            if kind in self.PACKED:
-                names = [f"{kind}{i}_V" for i in reversed(range(len(streams) - tags))]
-                pins += [f".{kind}_{signal}({{{', '.join(f'{name}_{signal}' for name in names)}}})" for signal in SIGNALS]
         if bits := self.axilite_bits():
             buses.append(axilite.AXILITE)
             ports += axilite.ports(axilite.AXILITE, bits)
@@ -242,10 +230,7 @@ class VitRTLBackend(RTLBackend):
         for pin in self.side_pins():
             ports.append(f"{pin.way} wire [{pin.bits - 1}:0] {pin.name}")
             pins.append(f".{pin.name}({self.top_net(pin)})")
-        if queue is not None:
-            nets = TAG_PINS if queue[0] > 1 else ("1'b0", "1'b1", "")
-            pins += [f".{pin}({net})" for pin, net in zip(TAG_PINS, nets)]
-        pins += self.tied_pins()
+        pins += [*self.tag_pins(), *self.tied_pins()]
         clocks = (
             f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET ap_rst_n" *)\n'
             '    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)\n    input  wire ap_clk',
@@ -261,6 +246,29 @@ class VitRTLBackend(RTLBackend):
             f"{''.join(instance.text() for instance in (reset, *self.beside()))}"
             f"    {self.RTL_TOP} #(\n{_listed(8, parameters)}\n    ) {UNIT} (\n{_listed(8, pins)}\n    );\nendmodule\n"
         )
+
+    def stream_pins(self) -> list[str]:
+        """Connections of the top's streams: with the wrapper's, unless something beside the top stands between."""
+        tags_in, tags_out = self.tag_ports()
+        queue, pins = self.tag_queue(), []
+        for i in range(len(self.out_streams()) - tags_out, 0 if "out" in self.PACKED else self.RTL_OUTPUTS):
+            pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
+        for kind, streams, tags in (("in", self.in_streams(), tags_in), ("out", self.out_streams(), tags_out)):
+            for i in range(len(streams)):
+                top = f"{kind}{i}" if i < len(streams) - tags else f"tags_{kind}"
+                if (i < len(streams) - tags and kind not in self.PACKED) or (i >= len(streams) - tags and queue is None):
+                    pins += [f".{top}_{signal}({kind}{i}_V_{signal})" for signal in SIGNALS]
+            if kind in self.PACKED:
+                names = [f"{kind}{i}_V" for i in reversed(range(len(streams) - tags))]
+                pins += [f".{kind}_{signal}({{{', '.join(f'{name}_{signal}' for name in names)}}})" for signal in SIGNALS]
+        return pins
+
+    def tag_pins(self) -> list[str]:
+        """Connections of the top with the queue of tags, where it asks for encoders."""
+        if (queue := self.tag_queue()) is None:
+            return []
+        nets = TAG_PINS if queue[0] > 1 else ("1'b0", "1'b1", "")
+        return [f".{pin}({net})" for pin, net in zip(TAG_PINS, nets)]
 
     def top_net(self, pin: Pin) -> str:
         """What a pin of the top is at that has the name of a pin of the wrapper."""
@@ -318,10 +326,15 @@ def _listed(indent: int, items: list[str]) -> str:
     return ",\n".join(" " * indent + item for item in items)
 
 
+MOST_DECIMAL = 1 << 13
+"""Bits of a parameter that is written in decimal; Python writes no more than 4,300 digits so."""
+
+
 def _literal(value: int | str) -> str:
     """A Verilog literal wide enough for any parameter of this project."""
     if isinstance(value, str):
         return f'"{value}"'
     if -(1 << 31) <= value < 1 << 31:
         return str(int(value))
-    return f"{max(64, int(value).bit_length())}'d{int(value)}"
+    bits = max(64, int(value).bit_length())
+    return f"{bits}'d{int(value)}" if bits <= MOST_DECIMAL else f"{bits}'h{int(value):x}"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LATE = 1e12
+"""A cycle of which nothing is known yet, but that it comes, and so all later ones: no unit lets a token out before one that it needs."""
+
 
 @dataclass(frozen=True)
 class TokenTimes:
-    """Cycles in which the first and the last beat of each token of a frame pass a stream."""
+    """Cycles in which the first and the last beat of each token of a frame pass a stream; of tokens of which it is not known
+    :data:`LATE` or more."""
 
     first: tuple[float, ...]
     last: tuple[float, ...]
@@ -30,6 +34,8 @@ class TokenTimes:
     @classmethod
     def joined(cls, streams: Sequence[TokenTimes]) -> TokenTimes:
         """When tokens of streams that are read together are there."""
+        if len(streams) == 1:
+            return streams[0]
         return cls(
             tuple(map(max, zip(*(s.first for s in streams), strict=True))), tuple(map(max, zip(*(s.last for s in streams), strict=True)))
         )
@@ -46,6 +52,9 @@ class TokenTimes:
         last: list[float] = []
         free = start
         for head, tail in zip(self.first, self.last):
+            if head >= LATE:
+                unknown = [LATE] * (self.tokens - len(first))
+                return TokenTimes((*first, *unknown), (*last, *unknown))
             first.append(max(head + latency, free))
             last.append(max(tail + latency, first[-1] + beats - 1))
             free = last[-1] + 1

@@ -218,7 +218,7 @@ def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tup
     kept = [sum(f.column_blocks) for f in unfolded]
     lanes = [fold[name] for name in LANE_FOLD]
     each = [Matrices.of(replace(f, ram_style="auto")) for f in unfolded]
-    folds = [matrices.folded(*lanes, matrices.cycles(*lanes)) for matrices in each]
+    folds = [matrices.with_lanes(*lanes, matrices.cycles(*lanes)) for matrices in each]
     ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
     for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits

@@ -513,6 +513,22 @@ ENGINE_ALONE = replace(
     faults=ENGINE_PROGRESS.faults[:1],
 )
 
+ARRAY = Proof(
+    "vp_engine_array of two ports",
+    "proof_array",
+    (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_arbiter", "vp_engine_array"),
+    cycles=20,
+    reach=20,
+    faults=(
+        Fault("vp_engine_arbiter", "there_q >= group_beats[p]", "there_q != '0", "rows.p_progress"),
+        Fault("vp_engine_arbiter", " && free_q >= group_results[p]", "", "p_place"),
+        Fault("vp_engine_arbiter", "held_q < HELD_W'(HELD) && ", "", "p_credit"),
+        Fault("vp_engine_arbiter", "may_q & ~(may_q - 1'b1)", "may_q", "p_invent"),
+        Fault("vp_engine_arbiter", "held_q + HELD_W'(pick) - HELD_W'(freed)", "held_q + HELD_W'(pick)", "choice.p_progress"),
+        Fault("vp_engine_array", ".in_data({port, results})", ".in_data({port[0], port[1], results})", "p_invent"),
+    ),
+)
+
 EMBEDDING_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_merge", "vp_engine_tag_fork", "vp_engine_entry", "vp_engine_exit")
 EMBEDDING = replace(
     ENGINE,
@@ -632,6 +648,7 @@ BLOCKS = (
     ENGINE_PROGRESS,
     ENGINE_ALONE,
     EMBEDDING,
+    ARRAY,
     ENGINE_FRAME,
     SHARED_SELECT,
     SHARED_SPLIT,

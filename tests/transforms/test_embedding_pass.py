@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,9 @@ from finn_vitprune.transforms.engines.bind import bind, no_embedding
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
 from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.planning import partition
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
-from finn_vitprune.transforms.planning.partition import embeds_in, partitions, plan_partition
+from finn_vitprune.transforms.planning.partition import PlannedPartition, partitions, plan_partition, shared_in
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
 from finn_vitprune.transforms.planning.plan_problem import When
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
@@ -38,6 +41,7 @@ from tests.vit_models import random_vit
 
 PART = "xczu7ev-ffvc1156-2-e"
 ROLE = "MLP 2"
+SHARES = f"{ROLE} and patch embedding"
 UNIT = "VitEngine_rtl_0_MLP_2_and_patch_embedding"
 BUDGET = Budget(LUT=0.12, DSP=0.15, BRAM=0.3, URAM=0.5)
 """A part so small that the multipliers of the patch embedding are missed elsewhere."""
@@ -72,7 +76,7 @@ def test_the_partition_does_not_change_a_bit(depth):
     stream = getCustomOp(model.graph.node[0]).in_streams()[0]
     x = np.random.default_rng(depth).integers(0, 256, (5, stream.tokens, stream.channels))
     x[0], x[1] = 0, 255
-    dealt = model.transform(DealEncoders(1, embeds=ROLE))
+    dealt = model.transform(DealEncoders(1, shares=SHARES))
     (engine,) = engines_of(dealt)
     assert list(engine.get_nodeattr("encoders")) == [*range(1, depth + 1), 0] and not dealt.get_nodes_by_op_type("VitTokenEmbed_rtl")
     assert np.array_equal(logits(dealt, x), logits(model, x)) and np.array_equal(
@@ -91,16 +95,16 @@ def test_what_cannot_share_is_refused_with_the_reason(engines, role, options, re
     model = flat(**options)
     assert no_embedding(model, bind(model, engines), role).startswith(reason)
     with pytest.raises(UserError, match=f"the patch embedding cannot run on {role}: {reason}"):
-        model.transform(DealEncoders(engines, embeds=role))
+        model.transform(DealEncoders(engines, shares=f"{role} and patch embedding"))
     if role == ROLE:
-        assert partitions(model, engines, PlanOptions(goal="latency")) == [""]
+        assert partitions(model, engines, PlanOptions(goal="latency")) == ([""] if engines != 1 else ["", "array"])
 
 
 def test_only_plans_for_a_short_latency_try_it(hardware):
-    assert partitions(hardware, 1, PlanOptions(goal="latency")) == ["", ROLE]
+    assert partitions(hardware, 1, PlanOptions(goal="latency")) == ["", SHARES, "array and patch embedding"]
     for options in (PlanOptions(), PlanOptions(goal="latency", interval=5000), PlanOptions(goal="latency", share_embedding=False)):
         assert partitions(hardware, 1, options) == [""]
-    assert embeds_in(["VitEngine_rtl_0", UNIT]) == ROLE and embeds_in(["VitEngine_rtl_0_MLP_2"]) == ""
+    assert shared_in(["VitEngine_rtl_0", UNIT]) == SHARES and shared_in(["VitEngine_rtl_0_MLP_2"]) == ""
 
 
 def test_an_engine_without_that_pass_has_no_trace_of_it(hardware, tmp_path):
@@ -114,7 +118,7 @@ def test_an_engine_without_that_pass_has_no_trace_of_it(hardware, tmp_path):
 
 
 def test_that_pass_is_in_the_wave_of_the_first_queries(hardware):
-    graph = EngineGraph(hardware.transform(DealEncoders(1, embeds=ROLE)))
+    graph = EngineGraph(hardware.transform(DealEncoders(1, shares=SHARES)))
     waves, units = graph.waves, graph.units
     worked = [step for wave in waves for step in wave.works]
     assert len(set(worked)) == len(worked) == sum(len(unit.folding.each) for unit in units)
@@ -125,14 +129,27 @@ def test_that_pass_is_in_the_wave_of_the_first_queries(hardware):
     assert {units[number].when for number, _ in waves[0].works} == {When.BEFORE, When.REST}
 
 
+def plan_of(model: ModelWrapper, shares: str) -> PlannedPartition:
+    """The plan with that partition alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partition, "partitions", lambda *_: [shares])
+        options = PlanOptions(goal="latency", budget=BUDGET, explain=False)
+        return plan_partition(model, 1, 1, get_part(PART), options, lambda _: None)
+
+
 def test_a_plan_takes_the_partition_that_is_sooner(hardware):
     said: list[str] = []
     best = plan_partition(hardware, 1, 1, get_part(PART), PlanOptions(goal="latency", budget=BUDGET, explain=False), said.append)
-    assert best.embeds == ROLE and best.plan.fits
-    own, shared = (line for line in said if line.startswith("patch embedding on "))
-    assert shared.startswith("patch embedding on the unit of MLP 2: ") and own.startswith("patch embedding on a unit of its own: ")
-    sooner = [int(line.rpartition(" ")[2].replace(",", "")) for line in (shared, own)]
-    assert sooner[0] == best.latency < sooner[1]
+    assert best.plan.fits
+    plans = (
+        re.fullmatch(r"(.* unit.*): an image each [\d,]+ cycles, through in ([\d,]+)(, more than the part has)?", line) for line in said
+    )
+    found = {plan[1]: math.inf if plan[3] else int(plan[2].replace(",", "")) for plan in plans if plan and " cycles a unit" not in plan[0]}
+    own, shared, array = (found[what] for what in (
+        "patch embedding on a unit of its own", "patch embedding on the unit of MLP 2", "all matrices and patch embedding on one unit",
+    ))  # fmt: skip
+    assert best.latency == min(own, shared, array) and shared < own
+    best = plan_of(hardware, SHARES)
     (engine,) = engines_of(best.model)
     passes = engine.passes(1)
     order = [p.encoder for p in passes if p.unit == UNIT]
@@ -145,7 +162,9 @@ def built_of(folder: Path, **more: object) -> Path:
     model.save(str(folder / "model.onnx"))
     np.savez(folder / "model.npz", images=images)
     common = {"model": folder / "model.onnx", "fpga_part": PART, "synth": "none", "engines": 1, "max_images": IMAGES}
-    return build(BuildOptions(output_dir=folder / "b", **(common | more)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partition, "partitions", lambda *_: [SHARES])
+        return build(BuildOptions(output_dir=folder / "b", **(common | more)))
 
 
 @pytest.fixture(scope="module")
@@ -220,5 +239,5 @@ def test_a_folding_file_keeps_the_partition(sooner, tmp_path):
     again = built_of(tmp_path, folding=file, estimate_only=True)
     same, first = (Summary.load(folder).nodes for folder in (again, sooner))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
-    with pytest.raises(UserError, match="a design that is loaded has a unit of its own for the patch embedding"):
+    with pytest.raises(UserError, match="a design that is loaded has a unit of its own for each layer, the patch embedding, too"):
         built_of(tmp_path, folding=file, estimate_only=True, loadable=True)

@@ -15,6 +15,7 @@ from itertools import accumulate
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.mvau.fold import Fold
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
@@ -27,6 +28,8 @@ BEFORE = ("patch embedding", "token embedding")
 """Layers before the encoders: what a patch embedding that runs on a unit of an engine needs there, and nothing else."""
 EMBEDS = " and patch embedding"
 """Behind the role of a unit that does the patch embedding, too."""
+ARRAY = "array"
+"""The role of a unit that does all matrices of all encoders, group of tokens by group of tokens."""
 BEFORE_ENCODERS = 0
 """The number of the pass before encoder 1 among the encoders of an engine, where it stands last."""
 CODE_BITS = 8
@@ -49,10 +52,13 @@ class Engine:
 
     Where the patch embedding runs on one of the units, it is a pass before encoder 1: the last of ``encoders``
     (:data:`BEFORE_ENCODERS`), for which nodes of a unit stand last, too.
+
+    The roles in ``array`` share one unit, ``array_role``: those of the matrices, the one that goes first in front.
     """
 
     encoders: tuple[int, ...]
     units: tuple[BoundUnit, ...]
+    array: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,16 @@ class EngineBinding:
     outside: tuple[str, ...]
 
 
-def bind(model: ModelWrapper, engines: int | Sequence[int], embeds: str = "") -> EngineBinding:
+def bind(model: ModelWrapper, engines: int | Sequence[int], shares: str = "") -> EngineBinding:
     """Bind the nodes of a flat hardware graph, without FIFOs and converters, to the units of engines.
 
     Args:
         engines: their number, to deal the encoders by products (:func:`deal`), or the encoders of each.
-        embeds: the role whose unit does the patch embedding; "": that has a unit of its own, outside.
+        shares: the partition, by the role of the unit that does several layers: "" where each has its own; a role with :data:`EMBEDS`
+            where its unit does the patch embedding, too; :data:`ARRAY`, with it or without.
     Raises:
-        UserError: the encoders cannot be dealt so, or several have to share what only one can have (rotary position embedding), or that
-            unit cannot do the patch embedding.
+        UserError: the encoders cannot be dealt so, or several have to share what only one can have (rotary position embedding), or layers
+            cannot be on one unit.
     """
     layers, outside = _layers(model)
     sizes = _sizes(model, layers, engines)
@@ -88,7 +95,57 @@ def bind(model: ModelWrapper, engines: int | Sequence[int], embeds: str = "") ->
     ends = list(accumulate(sizes))
     dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
     found = EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
-    return _embedding(model, found, embeds) if embeds else found
+    role = shares.removesuffix(EMBEDS)
+    if role == ARRAY:
+        found = _array(model, found, role != shares)
+    return _embedding(model, found, role) if role not in (ARRAY, shares) else found
+
+
+def _array(model: ModelWrapper, binding: EngineBinding, embeds: bool) -> EngineBinding:
+    """The binding with all matrices on one unit, the patch embedding, too, where it ``embeds``."""
+    if reason := no_array(model, binding) or (no_embedding(model, binding, ARRAY) if embeds else ""):
+        raise UserError(f"the matrices cannot run on one array: {reason}")
+    (engine,) = binding.engines
+    roles = tuple(reversed(_matrix_roles(model, engine)))
+    if not embeds:
+        return replace(binding, engines=(replace(engine, array=roles),))
+    names = _named(model, BEFORE)
+    units = [replace(unit, nodes=(*unit.nodes, ())) for unit in engine.units]
+    units += [BoundUnit(layer, (*(() for _ in engine.encoders), (name,))) for layer, name in zip(BEFORE, names)]
+    outside = tuple(name for name in binding.outside if name not in names)
+    return EngineBinding((Engine((*engine.encoders, BEFORE_ENCODERS), tuple(units), (*roles, BEFORE[0])),), outside)
+
+
+def no_array(model: ModelWrapper, binding: EngineBinding) -> str:
+    """Why the matrices of all encoders cannot share one unit; "" where they can."""
+    if len(binding.engines) != 1 or len(binding.engines[0].encoders) < 2:
+        return "it needs one engine of all encoders, and two of them at least"
+    (engine,) = binding.engines
+    ops = {node.name: getCustomOp(node) for node in model.graph.node}
+    roles = _matrix_roles(model, engine)
+    units = [unit for unit in engine.units if unit.role in roles]
+    if lacking := [unit.role for unit in units if not all(unit.nodes)]:
+        return f"an encoder has no {lacking[0]}"
+    found = [(unit.role, ops[name].own_fold()) for unit in units for names in unit.nodes for name in names]
+    (first, own), *others = found
+    for role, fold in others:
+        for what, mine, other in (("inputs", own.x.name, fold.x.name), *_unlike(own, fold)):
+            if mine != other:
+                return f"{what} of {first} are {mine}, of {role} {other}"
+    if wrong := next((f"outputs of {role} are {fold.y.name}, not signed" for role, fold in found if not fold.y.signed()), ""):
+        return wrong
+    return "" if own.requant else "its sums are not requantised"
+
+
+def _matrix_roles(model: ModelWrapper, engine: Engine) -> tuple[str, ...]:
+    """Roles of matrix units, in the order of the encoder."""
+    kinds = {node.name: kind_of(node) for node in model.graph.node}
+    return tuple(unit.role for unit in engine.units if {kinds[name] for names in unit.nodes for name in names} == {"BlockSparseMVAU"})
+
+
+def _unlike(own: Fold, other: Fold) -> tuple[tuple[str, object, object], ...]:
+    """What two matrices of one unit must have in common, beside the types of their codes."""
+    return ("blocks", own.block, other.block), ("requantisation", (own.requant, own.mult_bits), (other.requant, other.mult_bits))
 
 
 def _embedding(model: ModelWrapper, binding: EngineBinding, role: str) -> EngineBinding:
@@ -113,18 +170,20 @@ def no_embedding(model: ModelWrapper, binding: EngineBinding, role: str) -> str:
     ahead = [node.name for node in model.graph.node if node.name in binding.outside and _before(model, node.name)]
     if [_layer_of(model, name) for name in ahead] != list(BEFORE):
         return "another layer than these stands before encoder 1: " + ", ".join(BEFORE)
-    unit = next((unit for unit in binding.engines[0].units if unit.role == role), None)
+    array = role == ARRAY
+    of_unit = _matrix_roles(model, binding.engines[0])[0] if array else role
+    unit = next((unit for unit in binding.engines[0].units if unit.role == of_unit), None)
     ops = {node.name: getCustomOp(node) for node in model.graph.node}
-    if unit is None or not all(len(names) == 1 and kind_of(ops[names[0]].onnx_node) == "BlockSparseMVAU" for names in unit.nodes):
+    if unit is None or (
+        not array and not all(len(names) == 1 and kind_of(ops[names[0]].onnx_node) == "BlockSparseMVAU" for names in unit.nodes)
+    ):
         return "it is no matrix of every encoder"
     own, other = ops[unit.nodes[0][0]].own_fold(), ops[ahead[0]].own_fold()
     pixels, codes = other.x, own.x
     if not codes.signed() or pixels.bitwidth() != codes.bitwidth() or pixels.bitwidth() > CODE_BITS:
         return f"its inputs are {codes.name}, pixels {pixels.name}"
-    for what, mine, others in (
-        ("blocks", own.block, other.block), ("outputs", own.y.name, other.y.name), ("columns", own.mh, other.mh),
-        ("requantisation", (own.requant, own.mult_bits), (other.requant, other.mult_bits)),
-    ):  # fmt: skip
+    results = () if array else (("outputs", own.y.name, other.y.name), ("columns", own.mh, other.mh))
+    for what, mine, others in (*_unlike(own, other), *results):
         if mine != others:
             return f"its {what} are {mine}, those of the patch embedding {others}"
     return ""

@@ -4,7 +4,9 @@ The body of an engine is the flat graph of its encoders. Where a role is in some
 selection selects all tokens; token drops are units of their own, one an encoder, between a switch and a merge of the streams.
 The last encoder's Q, for the class token alone, and its KV become one QKV, of whose queries the split passes the first.
 
-Where the patch embedding is a pass of one of the units, a merge before that unit takes patches from the entry, and a switch behind it
+All matrices may be on one unit, an array, which then has a port for each role; in the graph they go round in circles through it.
+
+Where the patch embedding is a pass of one of the other units, a merge before that unit takes patches from the entry, and a switch behind it
 gives what it makes of them to the token embedding, from which a frame goes to encoder 0 by the way back.
 """
 
@@ -14,6 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
@@ -21,13 +24,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.block_mask import BlockMask
+from finn_vitprune.custom_ops.engine.array import VitArray
 from finn_vitprune.custom_ops.engine.engine import SINK, SOURCE, VitEngine, rename_tensors
 from finn_vitprune.custom_ops.engine.times import engine_cycles
 from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.tokens.select_token import REST
-from finn_vitprune.transforms.engines.bind import BEFORE, EMBEDS, SAME_UNIT, BoundUnit
+from finn_vitprune.transforms.engines.bind import ARRAY, BEFORE, EMBEDS, SAME_UNIT, BoundUnit
 from finn_vitprune.transforms.streams.edges import stream_edges
 from finn_vitprune.transforms.streams.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.streams.insert_width_converters import InsertWidthConverters
@@ -77,10 +81,22 @@ def role_depths(engine: VitEngine) -> dict[str, list[int]]:
 
 
 def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[VitOp]]]:
-    """The roles of an engine, and the ops of ``body``, its flat graph, that work as each."""
+    """The roles of the units of an engine, and the ops of ``body``, its flat graph, that work as each: those on an array have one."""
     nodes = {node.name: node for node in body.graph.node}
+    array, on_array = engine.get_nodeattr("array"), []
     for role, encoders in json.loads(engine.get_nodeattr("roles")):
-        yield role, [getCustomOp(nodes[name]) for names in encoders for name in names]
+        ops = [getCustomOp(nodes[name]) for names in encoders for name in names]
+        if role in array:
+            on_array += ops
+        else:
+            yield role, ops
+    if on_array:
+        yield array_role(engine), on_array
+
+
+def array_role(engine: VitEngine) -> str:
+    """The role of the unit of all matrices."""
+    return ARRAY + EMBEDS * (BEFORE[0] in engine.get_nodeattr("array"))
 
 
 def unit_name(engine: VitEngine, role: str) -> str:
@@ -115,6 +131,7 @@ class _Units:
         """Without the pass before them, whose column in the roles is the last."""
         self.least_depths: dict[str, list[int]] = json.loads(engine.get_nodeattr("least_depths") or "{}")
         self.frames = engine.batch
+        self.array: list[str] = engine.get_nodeattr("array")
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
@@ -256,6 +273,10 @@ class _Units:
             if role.name.endswith(EMBEDS):
                 self._embedding(role, inputs[role.name, 0], tensors[role.name, 0])
                 continue
+            if role.name in self.array:
+                if role.name == next(other.name for other in self._sorted() if other.name in self.array):
+                    self._array(inputs, tensors)
+                continue
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
             (self._drops if role.kind == DROP else self._unit)(role, ins, outs)
@@ -295,6 +316,33 @@ class _Units:
         self.all_tags, self.tags, self.held = self.tags, others, 2 * self.frames
         self._unit(self.roles[BEFORE[1]], [embedded], [f"{engine}_frame"])
 
+    # --- all matrices on one unit ---
+
+    def _array(self, inputs: dict[End, str], tensors: dict[End, str]) -> None:
+        """The array, in the chain of tags that the patch embedding is in, where it is on the array; then the token embedding."""
+        engine, embeds = self.engine.onnx_node.name, self.engine.embeds
+        passes = self.encoders + embeds
+        layers: list[list[Any]] = []
+        ins, outs = [], []
+        for name in self.array:
+            role, outside = self.roles[name], name == BEFORE[0]
+            layers.append([None] * (passes - 1) + list(role.ops) if outside else list(role.ops) + [None] * embeds)
+            ins.append(f"{engine}_patches" if outside else inputs[name, 0])
+            outs.append(f"{engine}_embedded" if outside else tensors[name, 0])
+        others = self.tags
+        if embeds:
+            self.tags, self.held = self.all_tags, 3 * self.frames
+        faces = [unit_name(self.engine, name) for name in self.array]
+        tags = self.tags
+        node = VitArray.of(
+            unit_name(self.engine, array_role(self.engine)), layers, faces, [*ins, tags], [*outs, self._next_tags()], self.held
+        )  # fmt: skip
+        getCustomOp(node).set_nodeattr("inFIFODepths", [*(self.roles[name].depths[0] for name in self.array), 2])
+        self._add(node)
+        if embeds:
+            self.all_tags, self.tags, self.held = self.tags, others, 2 * self.frames
+            self._unit(self.roles[BEFORE[1]], [f"{engine}_embedded"], [f"{engine}_frame"])
+
     def _return(self, name: str) -> None:
         """Frames for encoder 0 from the token embedding, for all others from the exit, on one way back."""
         ends, starts = self.made[-1], self.roles[BEFORE[1]].ops[0]
@@ -312,7 +360,7 @@ class _Units:
 
     def _sorted(self) -> list[_Role]:
         """Roles, each behind those that feed it."""
-        done, waiting = {ENTRY}, {name: role for name, role in self.roles.items() if name != BEFORE[1]}
+        done, waiting = {ENTRY}, {name: role for name, role in self.roles.items() if name not in BEFORE}
         found = []
         while waiting:
             ready = [name for name in waiting if all(source[0] in done for source, sink in self.edges if sink[0] == name)]
@@ -427,7 +475,8 @@ class _Units:
                     model.set_tensor_shape(tensor, list(stream.shape))
                     model.set_tensor_datatype(tensor, stream.dtype)
         units = {node.name for node in model.graph.node}
-        model = model.transform(InsertFifos()).transform(InsertWidthConverters())
+        for inserted in (InsertFifos(), InsertWidthConverters()):
+            model = model.transform(inserted, cleanup=not self.array)  # qonnx sorts nodes, which go in circles through an array
         entry = next(node for node in model.graph.node if node.op_type == "VitEngineEntry_rtl")
         port = getCustomOp(entry)
         circles = [
@@ -441,17 +490,17 @@ class _Units:
                 ("batch", "outside", "waiting", port.outside, self.batch_beats),
             )
         ]  # fmt: skip
-        inserted = [node for node in model.graph.node if node.name not in units]
+        between = [node for node in model.graph.node if node.name not in units]
         model.graph.node.extend(circles)
-        for node in inserted:
+        for node in between:
             behind, tensor = model.find_consumer(node.output[0]), node.output[0]
-            while behind in inserted:
+            while behind in between:
                 behind, tensor = model.find_consumer(behind.output[0]), behind.output[0]
             slot = list(behind.input).index(tensor)
             node.name = f"{behind.name}_{kind_of(node)}_{slot}"
             word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
             node.doc_string = f"{behind.doc_string} input {slot} {word}"
-        graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
+        graph, tensors = model.graph, {t for node in between for t in (*node.input, *node.output)}
         rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})
         graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in self.constants.items())
         return graph

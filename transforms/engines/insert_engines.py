@@ -25,17 +25,17 @@ class DealEncoders(Transformation):
 
     Args:
         engines: their number, or the encoders of each (:func:`.bind`). frames: of each engine, in flight.
-        embeds: the role whose unit does the patch embedding, or "".
+        shares: the partition, as :func:`.bind` has it.
     Raises:
         UserError: the encoders cannot be dealt so.
     """
 
-    def __init__(self, engines: int | Sequence[int], frames: int = 1, embeds: str = "") -> None:
+    def __init__(self, engines: int | Sequence[int], frames: int = 1, shares: str = "") -> None:
         super().__init__()
-        self.engines, self.frames, self.embeds = engines, frames, embeds
+        self.engines, self.frames, self.shares = engines, frames, shares
 
     def apply(self, model: ModelWrapper):
-        return InsertEngines(bind(model, self.engines, self.embeds), self.frames).apply(model)
+        return InsertEngines(bind(model, self.engines, self.shares), self.frames).apply(model)
 
 
 class InsertEngines(Transformation):
@@ -54,8 +54,9 @@ class InsertEngines(Transformation):
     def apply(self, model: ModelWrapper):
         shared = [engine for engine in self.binding.engines if len(engine.encoders) > 1]
         for i, engine in enumerate(shared):
-            for unit in engine.units:
-                _widen(model, {name for names in unit.nodes for name in names})
+            units = [[unit] for unit in engine.units if unit.role not in engine.array]
+            for together in (*units, [unit for unit in engine.units if unit.role in engine.array]):
+                _widen(model, {name for unit in together for names in unit.nodes for name in names})
             widen_scores(model, {name for unit in engine.units for names in unit.nodes for name in names})
             self._insert(model, engine, f"VitEngine_rtl_{i}", sign_pixels(model, engine))
         return model.transform(GiveUniqueNodeNames()), False
@@ -71,10 +72,11 @@ class InsertEngines(Transformation):
         first = getCustomOp(next(node for node in nodes if source in node.input)).in_streams()[0]
         last = getCustomOp(next(node for node in nodes if sink in node.output)).out_streams()[0]
         body = _graph(model, nodes, name, source, sink)
-        patches = {"patch_channels": first.channels, "patchDataType": first.dtype.name} if BEFORE_ENCODERS in engine.encoders else {}
+        more = {"patch_channels": first.channels, "patchDataType": first.dtype.name} if BEFORE_ENCODERS in engine.encoders else {}
+        more |= {"array": list(engine.array)} if engine.array else {}
         node = make_node(
             "VitEngine_rtl", [source], [sink], name=name, tokens_in=first.tokens, tokens_out=last.tokens, channels=last.channels,
-            SIMD=last.simd, inputDataType=last.dtype.name, encoders=list(engine.encoders), **patches,
+            SIMD=last.simd, inputDataType=last.dtype.name, encoders=list(engine.encoders), **more,
             roles=json.dumps([[unit.role, unit.nodes] for unit in engine.units]), frames_in_flight=self.frames_in_flight,
         )  # fmt: skip
         names = {tensor.name for tensor in body.initializer}

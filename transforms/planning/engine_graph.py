@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -12,11 +13,13 @@ from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.op.folding import STREAM_SLACK, Styles
 from finn_vitprune.errors import UserError
-from finn_vitprune.transforms.engines.engine_units import bind_units, engine_units, role_ops, unit_name
+from finn_vitprune.transforms.engines.engine_units import array_role, bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.engines.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.planning.plan_problem import PlanUnit, Problem, Solved, When
 from finn_vitprune.transforms.planning.soonest import Wave, Works
 
+ARRAY_PACE = 0.4
+"""Of the pace of units without products: an array does a layer in a share of its time, and each group at once."""
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
 
@@ -42,11 +45,14 @@ class EngineGraph:
         self.streams: list[StreamFolds] = []
         self.engine_of: dict[str, str] = {}
         """The engine of each unit that is in one."""
+        self.layer_waves: dict[str, list[int]] = {}
+        """The waves of an engine in which the layers of such a unit work, from 0."""
         inside: list[PlanUnit] = []
         for engine in engines_of(self.model):
             engine.set_graph("units", engine_units(engine))
             self.streams.append(StreamFolds(engine))
             own = list(_units(engine))
+            self.layer_waves |= _layer_waves(engine)
             self.engine_of |= dict.fromkeys((unit.name for unit in own), engine.onnx_node.name)
             inside += own
         ops = [op for op in map(getCustomOp, self.model.graph.node) if not isinstance(op, VitEngine)]
@@ -68,7 +74,7 @@ class EngineGraph:
         """What works at once while an image is alone, wave by wave (:mod:`.soonest`).
 
         Nodes before the first engine work while its first queries, keys and values are made, and so does a patch embedding on a unit of
-        the engine; those behind it have a wave each.
+        the engine; those behind it have a wave each. A unit may do several layers in one.
         """
         numbers = {unit.name: number for number, unit in enumerate(self.units)}
         found: list[Wave] = []
@@ -78,13 +84,13 @@ class EngineGraph:
                 step: Works = ((numbers[node.name], 0),)
                 before, found = (before, [*found, Wave(step)]) if found else (before + step, found)
                 continue
-            own = [(number, unit) for number, unit in enumerate(self.units) if self.engine_of.get(unit.name) == node.name]
-            encoders = min(len(unit.folding.each) for _, unit in own)
-            embeds: Works = tuple((number, encoders) for number, unit in own if len(unit.folding.each) > encoders)
-            before += embeds
-            for wave in range(encoders + 1):
-                layers = [(number, wave if unit.when is When.BEFORE else wave - 1, encoders) for number, unit in own]
-                works = before + tuple((number, layer) for number, layer, count in layers if 0 <= layer < count)
+            own = [
+                (number, self.layer_waves[unit.name])
+                for number, unit in enumerate(self.units)
+                if self.engine_of.get(unit.name) == node.name
+            ]
+            for wave in range(1 + max(max(waves) for _, waves in own)):
+                works = before + tuple((number, layer) for number, waves in own for layer, at in enumerate(waves) if at == wave)
                 found.append(Wave(works, node.name))
                 before = ()
         return tuple(found)
@@ -101,8 +107,9 @@ class EngineGraph:
         for node in model.graph.node:
             op = getCustomOp(node)
             if isinstance(op, VitEngine):
-                own: dict[str, Mapping[str, int | str]] = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
-                write_folds(op, {**next(streams).within(int(pace)), **inside, **own})
+                own_pace = pace * (ARRAY_PACE if op.get_nodeattr("array") else 1)
+                own: dict[str, Mapping[str, int | str]] = {node.name: {"SIMD": _port_width(op, int(own_pace * STREAM_SLACK))}}
+                write_folds(op, {**next(streams).within(int(own_pace)), **inside, **own})
                 bind_units(op)
             else:
                 set_fold(op, folds[node.name])
@@ -128,6 +135,28 @@ def _units(engine: VitEngine) -> Iterator[PlanUnit]:
         if ops[0].macs():
             name = unit_name(engine, role)
             yield PlanUnit(name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), when)
+
+
+def _layer_waves(engine: VitEngine) -> dict[str, list[int]]:
+    """Of each unit with products by its name the waves in which its layers work: layers before the attention in that of their encoder,
+    which is over when the attention can begin, all others in the one after it; the pass before the encoders is in the first."""
+    roles, nodes = json.loads(engine.get_nodeattr("roles")), {node.name: getCustomOp(node) for node in engine.body.graph.node}
+    encoders = len(engine.get_nodeattr("encoders")) - engine.embeds
+    array, late = engine.get_nodeattr("array"), 0
+    found: dict[str, list[int]] = {}
+    together: dict[str, list[int]] = {}
+    for role, names in roles:
+        ops = [[nodes[name] for name in own] for own in names]
+        if any(isinstance(op, PrunedAttention) for own in ops for op in own):
+            late = 1
+        if not any(op.macs() for own in ops for op in own):
+            continue
+        waves = [0 if tag == encoders else tag + late for tag, own in enumerate(ops) if own]
+        (together if role in array else found)[role] = waves
+    found = {unit_name(engine, role): waves for role, waves in found.items()}
+    if array:
+        found[unit_name(engine, array_role(engine))] = [wave for role in array for wave in together[role]]
+    return found
 
 
 def _port_width(engine: VitEngine, interval: int) -> int:

@@ -1,6 +1,6 @@
-"""Which layers share a unit: the patch embedding has a unit of its own, or is a pass of a unit of the only engine.
+"""Which layers share a unit: each layer has its own, or the patch embedding is a pass of another one's, or all matrices are on one array.
 
-Both are planned where an image is to be through soon, and the better one is taken. A folding file fixes it by the name of the unit.
+These are planned where an image is to be through soon, and the best one is taken. A folding file fixes it by the name of the unit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.engines.bind import EMBEDS, bind, no_embedding
+from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS, bind, no_array, no_embedding
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
 from finn_vitprune.transforms.planning.plan import plan
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
@@ -23,25 +23,28 @@ from finn_vitprune.transforms.streams.latency import latency_cycles
 
 ROLES = ("MLP 2",)
 """Units that the patch embedding is tried on: what they give is added to the residual, as what it gives is."""
-_UNIT = re.compile(rf"VitEngine_rtl_\d+_(\w+){EMBEDS.replace(' ', '_')}")
+_UNIT = re.compile(rf"VitEngine_rtl_\d+_({ARRAY}|\w+{EMBEDS.replace(' ', '_')})")
 
 
 @dataclass(frozen=True)
 class PlannedPartition:
-    """A graph with its folds, its plan, and what is said of it; ``embeds``: the role whose unit does the patch embedding, or ""."""
+    """A graph with its folds, its plan, and what is said of it; ``shares``: the partition, as :func:`.bind` has it."""
 
     model: ModelWrapper
     plan: Plan
     said: Planned
     latency: int
-    embeds: str
+    shares: str
 
     @property
     def text(self) -> str:
-        """Where the patch embedding is done, and what comes of it."""
-        where = f"on the unit of {self.embeds}" if self.embeds else "on a unit of its own"
+        """What is on one unit, and what comes of it."""
+        role = self.shares.removesuffix(EMBEDS)
+        where = f"patch embedding {f'on the unit of {role}' if role else 'on a unit of its own'}"
+        if role == ARRAY:
+            where = f"all matrices{EMBEDS if role != self.shares else ''} on one unit"
         late = "" if self.plan.fits else ", more than the part has"
-        return f"patch embedding {where}: an image each {self.plan.interval:,} cycles, through in {self.latency:,}{late}"
+        return f"{where}: an image each {self.plan.interval:,} cycles, through in {self.latency:,}{late}"
 
 
 def plan_partition(
@@ -54,7 +57,7 @@ def plan_partition(
     Raises:
         UserError: the encoders cannot be dealt so.
     """
-    found = [_planned(model, engines, frames, part, options, embeds, report) for embeds in partitions(model, engines, options)]
+    found = [_planned(model, engines, frames, part, options, shares, report) for shares in partitions(model, engines, options)]
     if len(found) > 1:
         for each in found:
             report(each.text)
@@ -62,25 +65,28 @@ def plan_partition(
 
 
 def partitions(model: ModelWrapper, engines: int | Sequence[int], options: PlanOptions) -> list[str]:
-    """Where the patch embedding may be done: "", a unit of its own, and for a short latency the roles whose units can do it."""
+    """The partitions to plan, as :func:`.bind` has them: a unit for each layer, and for a short latency those with layers on one unit
+    that are possible."""
     found = [""]
     if options.goal == "latency" and options.interval is None and options.share_embedding:
         binding = bind(model, engines)
-        found += [role for role in ROLES if not no_embedding(model, binding, role)]
+        found += [f"{role}{EMBEDS}" for role in ROLES if not no_embedding(model, binding, role)]
+        if not no_array(model, binding):
+            found.append(ARRAY if no_embedding(model, binding, ARRAY) else f"{ARRAY}{EMBEDS}")
     return found
 
 
-def embeds_in(folds: Iterable[str]) -> str:
-    """The role whose unit does the patch embedding, by the names of a folding file; "" where it has a unit of its own."""
+def shared_in(folds: Iterable[str]) -> str:
+    """The partition by the names of a folding file; "" where each layer has a unit of its own."""
     found = [match[1].replace("_", " ") for name in folds if (match := _UNIT.fullmatch(name))]
     return found[0] if found else ""
 
 
 def _planned(
-    model: ModelWrapper, engines: int | Sequence[int], frames: int, part: Part, options: PlanOptions, embeds: str,
+    model: ModelWrapper, engines: int | Sequence[int], frames: int, part: Part, options: PlanOptions, shares: str,
     report: Callable[[str], None],
 ) -> PlannedPartition:  # fmt: skip
-    folded = model.transform(DealEncoders(engines, frames, embeds))
+    folded = model.transform(DealEncoders(engines, frames, shares))
     found, said = plan(folded, part, options, report)
     found.write(folded)
-    return PlannedPartition(folded, found, said, latency_cycles(folded.transform(InsertStreams())), embeds)
+    return PlannedPartition(folded, found, said, latency_cycles(folded.transform(InsertStreams())), shares)

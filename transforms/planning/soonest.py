@@ -135,10 +135,13 @@ def _program(
     """
     sizes = [len(option.folds) for option in options]
     owner, starts, size = np.repeat(np.arange(len(options)), sizes), np.cumsum([0, *sizes]), sum(sizes)
-    works = [(number_of_wave, number, layer) for number_of_wave, wave in enumerate(waves) for number, layer in wave.works]
-    busy = lil_matrix((len(works), size + len(waves)))  # a wave less the cycles of what works in it
-    for row, (wave, number, layer) in enumerate(works):
-        busy[row, starts[number] : starts[number + 1]] = -options[number].cycles[:, layer] / scale
+    works: dict[tuple[int, int], list[int]] = {}  # layers, by the numbers of a wave and of a unit
+    for number_of_wave, of_wave in enumerate(waves):
+        for number, layer in of_wave.works:
+            works.setdefault((number_of_wave, number), []).append(layer)
+    busy = lil_matrix((len(works), size + len(waves)))  # a wave less the cycles of a unit that works in it
+    for row, ((wave, number), layers) in enumerate(works.items()):
+        busy[row, starts[number] : starts[number + 1]] = -options[number].cycles[:, layers].sum(1) / scale
         busy[row, size + wave] = 1
     one = csr_matrix((np.ones(size), (owner, np.arange(size))), (len(options), size + len(waves)))
     used = np.concatenate([option.used for option in options])

@@ -1,5 +1,6 @@
 """The units whose mutants are judged, and the checks that judge them."""
 
+from tests.mutation.units.array import ARRAY
 from tests.mutation.units.attention import ATTENTION, SHARED_ATTENTION
 from tests.mutation.units.engine import ENGINE
 from tests.mutation.units.layernorm import LAYERNORM, SHARED_LAYERNORM
@@ -21,6 +22,7 @@ UNITS = {
         SHARED_LAYERNORM,
         LOAD,
         ENGINE,
+        ARRAY,
         LINK,
         *STREAM_UNITS,
     )
