@@ -318,13 +318,13 @@ class BuildOptions(BuildSettings, BuildRequest):
         """That the part has what the other options ask for."""
         family = part.planned_as
         shares_for(part, self.budget)
-        if self.places:
-            Ground.of(part)
         if family == ULTRASCALE:
+            if self.places:
+                Ground.of(part)
             return
         if self.mac_style is not None and self.mac_style not in family.mac:
             raise UserError(f"--mac-style {self.mac_style} is not possible on {part.name}: use {' or '.join(family.mac)}")
-        asked = {"--loadable": self.loadable, "--reserve": self.reserve, "--frame-check": self.frame_check, "--export": self.export}
+        asked = {"--loadable": self.loadable, "--reserve": self.reserve, "--frame-check": self.frame_check, "--places": self.places, "--export": self.export}
         for flag in (flag for flag, value in asked.items() if value):
             raise UserError(f"{flag} is not possible on {part.name}, an {family.name}: leave it out, or give a part of AMD")
 

@@ -28,7 +28,7 @@ KINDS = {"BlockSparseMVAU": "matrix units", "PrunedAttention": "attention", "Vit
          "VitFIFO": "FIFOs"}  # fmt: skip
 """Kinds by op, without its ending; of the others :data:`OTHERS`."""
 OTHERS = "other units"
-EMPTY, SHELL = "#f4f6f8", "#55606b"
+EMPTY, BARE, SHELL = "#f4f6f8", "#d5dae0", "#55606b"
 MACROS = {"DSP48E2": "#e8d9bf", "RAMB36": "#cfe0d3", "URAM288": "#e3cfe0"}
 """Columns of these sites where no unit has them."""
 ROW, GAP = 0.52, 10
@@ -64,6 +64,14 @@ def blocks(node: PlacedNode, ground: Ground) -> Iterator[Block]:
         yield Block(node.slr, area.kind, (int(columns[area.x0]), int(columns[area.x1]) + 1), (area.y0 * per_row, (area.y1 + 1) * per_row))
 
 
+def bare_blocks(ground: Ground) -> Iterator[Block]:
+    """Where columns lack their sites, as at a processor or at the ends of wires between SLRs."""
+    for slr, die in enumerate(ground.dies):
+        for column in np.flatnonzero((die.kind >= 0) & (die.sites == 0).any(1)):
+            for band in np.flatnonzero(die.sites[column] == 0):
+                yield Block(slr, int(die.kind[column]), (int(column), int(column) + 1), (float(band) * BAND, float(band + 1) * BAND))
+
+
 def shell_blocks(ground: Ground) -> Iterator[Block]:
     """What the shell takes, bands of a column together."""
     for slr, (die, room) in enumerate(zip(ground.dies, ground.room)):
@@ -92,6 +100,7 @@ def place_figure(s: Summary) -> Figure | None:
     present = {kind_of(node.op_type) for node in s.places.nodes}
     handles = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in present]
     handles += [Patch(color=colour, label=f"{site}, free") for site, colour in MACROS.items()]
+    handles += [Patch(color=BARE, label="no sites")] * (next(bare_blocks(ground), None) is not None)
     handles += [Patch(color=SHELL, label=f"taken by the shell {s.places.shell}")] * (next(shell_blocks(ground), None) is not None)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axis.set_xlabel(
@@ -117,6 +126,8 @@ def _image(places: PlacedDesign, ground: Ground) -> np.ndarray:
         image[ground.bottom[slr] : ground.bottom[slr] + die.rows, : len(die.columns)] = to_rgb(EMPTY)
         for kind, site in enumerate(SITES[1:], start=1):
             paint(Block(slr, kind, (0, len(die.columns)), (0, die.rows)), MACROS[site])
+    for block in bare_blocks(ground):
+        paint(block, BARE)
     for block in shell_blocks(ground):
         paint(block, SHELL)
     of_units = [(block, node) for node in places.nodes for block in blocks(node, ground)]

@@ -195,7 +195,10 @@ class _Placer:
         return Places(self.ground, self.units, self.links, found, self._bit_ns(np.array([r.middle for r in found]).reshape(-1, 2)))
 
     def _snake(self, strips: int) -> np.ndarray:
-        """Middles along a line that goes to and fro in each SLR, from the bottom to the top, units in their order."""
+        """Middles along a line that goes to and fro in each SLR, from the bottom to the top, units in their order.
+
+        Of an SLR that is not full the line takes a part as full as a unit's region, in its middle.
+        """
         middles = np.zeros((len(self.units), 2))
         right = True
         for slr, own in enumerate(self.members):
@@ -205,8 +208,9 @@ class _Placer:
             strip = np.minimum(at.astype(int), strips - 1)
             along = at - strip
             forward = (strip % 2 == 0) == right
-            middles[own, 0] = np.where(forward, along, 1 - along) * die.x_ns[-1]
-            middles[own, 1] = wires().row * (self.ground.bottom[slr] + (strip + 0.5) / strips * die.rows)
+            part = min(1.0, float(self.share[own].sum(0).max(initial=0)) ** 0.5)
+            middles[own, 0] = (0.5 + part * (np.where(forward, along, 1 - along) - 0.5)) * die.x_ns[-1]
+            middles[own, 1] = wires().row * (self.ground.bottom[slr] + (0.5 + part * ((strip + 0.5) / strips - 0.5)) * die.rows)
             right = right == (strips % 2 == 0)
         return middles
 
