@@ -16,7 +16,7 @@ from finn_vitprune.report.figures import INK, LABEL, QUIET, RULE, TITLE, bare
 from finn_vitprune.report.part_picture import LOOKS, group_of
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.grid import BAND, PER_BAND, SITES, Ground
-from finn_vitprune.synth.parts import get_part
+from finn_vitprune.synth.parts import NO_SHELL, get_part
 from finn_vitprune.synth.placed import PlacedDesign, PlacedNode
 
 COLOURS = {
@@ -29,6 +29,8 @@ KINDS = {"BlockSparseMVAU": "matrix units", "PrunedAttention": "attention", "Vit
 """Kinds by op, without its ending; of the others :data:`OTHERS`."""
 OTHERS = "other units"
 EMPTY, BARE, SHELL = "#f4f6f8", "#d5dae0", "#55606b"
+PALE = (0.0, 0.12, 0.24)
+"""How far units in turn are paler than their kind, so that neighbours differ."""
 MACROS = {"DSP48E2": "#e8d9bf", "RAMB36": "#cfe0d3", "URAM288": "#e3cfe0"}
 """Columns of these sites where no unit has them."""
 ROW, GAP = 0.52, 10
@@ -106,7 +108,7 @@ def place_figure(s: Summary) -> Figure | None:
     axis.set_xlabel(
         f"{image.shape[1]} columns x {sum(heights)} rows; DSP, block RAM and UltraRAM of a unit are darker", fontsize=8, color=QUIET
     )
-    figure.suptitle(f"Places on {s.places.part} (estimated, not routed)", **TITLE)
+    figure.suptitle(f"Places on {_where(s.places)} (estimated, not routed)", **TITLE)
     return figure
 
 
@@ -115,12 +117,12 @@ def _image(places: PlacedDesign, ground: Ground) -> np.ndarray:
     width = max(len(die.columns) for die in ground.dies)
     image = np.full((sum(die.rows for die in ground.dies), width, 3), to_rgb("white"))
 
-    def paint(block: Block, colour: str, shade: float = 1.0) -> None:
+    def paint(block: Block, colour: str, shade: float = 1.0, pale: float = 0.0) -> None:
         first, last = (ground.bottom[block.slr] + round(row) for row in block.rows)
         columns = np.arange(*block.columns)
         if block.kind:
             columns = columns[ground.dies[block.slr].kind[columns] == block.kind]
-        image[first : max(last, first + 1), columns] = np.array(to_rgb(colour)) * shade
+        image[first : max(last, first + 1), columns] = (np.array(to_rgb(colour)) * (1 - pale) + pale) * shade
 
     for slr, die in enumerate(ground.dies):
         image[ground.bottom[slr] : ground.bottom[slr] + die.rows, : len(die.columns)] = to_rgb(EMPTY)
@@ -130,9 +132,9 @@ def _image(places: PlacedDesign, ground: Ground) -> np.ndarray:
         paint(block, BARE)
     for block in shell_blocks(ground):
         paint(block, SHELL)
-    of_units = [(block, node) for node in places.nodes for block in blocks(node, ground)]
-    for block, node in sorted(of_units, key=lambda pair: pair[0].kind > 0):
-        paint(block, COLOURS[kind_of(node.op_type)], 0.72 if block.kind else 1.0)
+    of_units = [(block, node.op_type, PALE[i % len(PALE)]) for i, node in enumerate(places.nodes) for block in blocks(node, ground)]
+    for block, op_type, pale in sorted(of_units, key=lambda drawn: drawn[0].kind > 0):
+        paint(block, COLOURS[kind_of(op_type)], 0.72 if block.kind else 1.0, pale)
     return image
 
 
@@ -143,7 +145,7 @@ def place_picture(s: Summary, name: str) -> Markup | None:
     ground = ground_of(s.places)
     step = WIDTH / max(len(die.columns) for die in ground.dies)
     layers = {node.node: node for node in s.nodes}
-    drawing = Drawing(name, f"Places on {s.places.part}", f"{s.places.text}.")
+    drawing = Drawing(name, f"Places on {_where(s.places)}", f"{s.places.text}.")
     top = [GAP * (len(ground.dies) - 1 - i) + 18 + ROW * sum(d.rows for d in ground.dies[i + 1 :]) for i in range(len(ground.dies))]
 
     def rect(block: Block, look: str, tip: str, opacity: float) -> None:
@@ -175,6 +177,11 @@ def place_picture(s: Summary, name: str) -> Markup | None:
     drawing.text(0, y + 8, "SLR0 is at the bottom; DSP, block RAM and UltraRAM are darker; grey: the shell", "quiet")
     drawing.legend(LOOKS, y + 16)
     return drawing.markup()
+
+
+def _where(places: PlacedDesign) -> str:
+    """The part, with its shell."""
+    return places.part if places.shell == NO_SHELL else f"{places.part} beside the shell {places.shell}"
 
 
 def _runs(block: Block, ground: Ground) -> Iterator[tuple[int, int]]:

@@ -24,10 +24,12 @@ COARSE = 2
 """Tiles of a side that are one while middles move."""
 STRIPS = (1, 2, 3, 4)
 """Units begin in graph order along a line that goes to and fro in so many strips of an SLR; the best number is kept."""
-FIRST_MOVES, MOVES = 3, 14
+FIRST_MOVES, MOVES = 3, 24
 """Moves from each beginning, and from the best of them."""
 PULL = 0.7
 """Share of the way to its neighbours that a unit moves at first; it falls to a tenth of that."""
+SMALL, MOST = 0.3, 100.0
+"""Sites of a unit of less than this share of an SLR count by the root of how much less, up to MOST times: it is not pushed away by large ones."""
 URGE = 1.5
 """By so much a link that is too long pulls more with each move."""
 
@@ -141,6 +143,10 @@ class _Tiles:
         return cls(middles, found.reshape(len(SITES), -1), group * bands, bands)
 
 
+EXCESS = 10.0
+"""So much worse is a link's length beyond the limit than a length below."""
+
+
 def place(units: Sequence[Unit], links: Sequence[Link], ground: Ground, limit_ns: float = np.inf) -> Places:
     """A region for every unit.
 
@@ -167,6 +173,8 @@ class _Placer:
             self._check(slr, own, room)
             self.takes[own] = _grown(self.uses[own], room)
             self.share[own] = self.takes[own] / np.maximum(room, 1)
+        size = self.share.max(1, initial=0)
+        self.weight = np.clip((SMALL / np.maximum(size, 1e-9)) ** 0.5, 1.0, MOST)
         self.ends = np.array([(n.source, n.target) for n in links], int).reshape(-1, 2)
         self.bits = np.array([n.bits for n in links], float)
 
@@ -182,7 +190,7 @@ class _Placer:
         """The best of all beginnings, moved on, and dealt site by site."""
         coarse = [_Tiles.of(self.ground, slr, COARSE) for slr in range(len(self.ground.dies))]
         begun = [self._moved(self._snake(strips), np.full(FIRST_MOVES, PULL), coarse) for strips in STRIPS]
-        best = min(begun, key=self._bit_ns)
+        best = min(begun, key=self._cost)
         best = self._moved(best, np.geomspace(PULL, PULL / 10, MOVES), coarse)
         fine = [_Tiles.of(self.ground, slr, 1) for slr in range(len(self.ground.dies))]
         dealt = [self._dealt(best, slr, fine[slr]) for slr in range(len(fine))]
@@ -225,7 +233,7 @@ class _Placer:
                 if len(own):
                     middles[own] = self._centres(own, tiles[slr], self._dealt(wanted, slr, tiles[slr]), wanted[own])
             urge[self._distance(middles) > self.limit_ns] *= URGE
-            if (now := self._bit_ns(middles)) < least:
+            if (now := self._cost(middles)) < least:
                 best, least = middles, now
         return best
 
@@ -253,12 +261,17 @@ class _Placer:
             rows, columns = np.flatnonzero(self.takes[own, kind]), np.flatnonzero(tiles.room[kind])
             if len(rows):
                 cost = squared[np.ix_(rows, columns)]
-                found[kind][np.ix_(rows, columns)] = transport(cost, self.takes[own[rows], kind], tiles.room[kind, columns])
+                found[kind][np.ix_(rows, columns)] = transport(cost * self.weight[own[rows], None], self.takes[own[rows], kind], tiles.room[kind, columns])
         return found
 
     def _distance(self, middles: np.ndarray) -> np.ndarray:
         """ns of every link from middle to middle."""
         return np.abs(middles[self.ends[:, 0]] - middles[self.ends[:, 1]]).sum(-1)
+
+    def _cost(self, middles: np.ndarray) -> float:
+        """Bits times ns, and for what is too long of each link as much as for the mean bits of a link, EXCESS times."""
+        over = np.maximum(self._distance(middles) - self.limit_ns, 0).sum() if len(self.links) and np.isfinite(self.limit_ns) else 0.0
+        return self._bit_ns(middles) + EXCESS * float(self.bits.mean() if len(self.bits) else 0) * float(over)
 
     def _bit_ns(self, middles: np.ndarray) -> float:
         return float(self.bits @ self._distance(middles))
