@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from onnx import NodeProto
+import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.records.timing import reset_path
+from finn_vitprune.custom_ops.op.load_chain import CHAIN_BITS
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.grid import Ground, wires
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.placed import NsSets, PlacedDesign, PlacedLink, PlacedNode
 from finn_vitprune.synth.places import Link, Places, Unit, place
 from finn_vitprune.synth.resources import Resources
-from finn_vitprune.synth.timing import Timing
+from finn_vitprune.synth.timing import Timing, broadcast_ns
 from finn_vitprune.transforms.streams.edges import StreamEdge, slr_of, stream_edges
 
 WithDistance = Callable[[str, float], Timing]
@@ -35,20 +37,23 @@ def design_places(
         found: timing of every node by name without distance; empty where nothing was mapped.
         with_distance: asked for every node where ``found`` is not empty.
     Raises:
-        UserError: the columns of the part are not known, a node has no SLR on a part of several, or an SLR has too little for its units.
+        UserError: the columns of the part are not known, some nodes have no SLR, or an SLR has too little for its units.
     """
     ground = Ground.of(part)
     nodes = [node for node in model.graph.node if not getCustomOp(node).is_crossing]
-    units = [Unit.of(node.name, _slr(node, ground), used[node.name]) for node in nodes]
-    streams = links_of(model, {unit.name: place for place, unit in enumerate(units)})
+    units = _in_slrs([Unit.of(node.name, slr_of(node), used[node.name]) for node in nodes], ground)
+    numbers = {unit.name: number for number, unit in enumerate(units)}
+    streams = [*links_of(model, numbers), *((link, []) for link in load_links(model, numbers))]
     w = wires()
-    places = place(units, [link for link, _ in streams], ground, clk_ns - w.uncertainty - w.unmapped_link)
-    timings, without = {}, [w.unmapped_link] * len(streams)
+    without = [w.unmapped_link if edges else broadcast_ns(1) for _, edges in streams]
+    if found:
+        without = [max((_border_ns(edge, found) for edge in edges), default=base) for (_, edges), base in zip(streams, without)]
+    places = place(units, [link for link, _ in streams], ground, clk_ns - w.uncertainty - np.array(without))
+    timings: dict[str, tuple[float, Sequence[float]]] = {}
     if found and with_distance is not None:
         for unit, region in zip(units, places.regions):
             far = with_distance(unit.name, region.corner_ns)
             timings[unit.name] = found[unit.name].taken, (far.low, far.taken, far.high)
-        without = [max(_border_ns(edge, found) for edge in edges) for _, edges in streams]
     ops = {node.name: node.op_type for node in nodes}
     return _placed_design(places, ops, method, clk_ns, timings, without, _reset(model, places))
 
@@ -92,11 +97,18 @@ def _placed_design(
     )  # fmt: skip
 
 
-def _slr(node: NodeProto, ground: Ground) -> int:
-    slr = slr_of(node)
-    if slr < 0 and len(ground.dies) > 1:
-        raise UserError(f"{node.name} cannot be placed: it is in no SLR; a plan gives every node one, a folding file by its `slr`")
-    return max(slr, 0)
+def _in_slrs(units: Sequence[Unit], ground: Ground) -> list[Unit]:
+    """The units in their SLRs; where the plan leaves that open (-1), all in the SLR that they fill least."""
+    unplaced = [unit.name for unit in units if unit.slr < 0]
+    if not unplaced:
+        return list(units)
+    if len(unplaced) < len(units):
+        raise UserError(
+            f"{unplaced[0]} cannot be placed: it is in no SLR, and others are in one; a folding file gives all of them one by `slr`"
+        )
+    total = np.array([unit.uses for unit in units]).sum(0)
+    fullest = [float(np.max(total / np.maximum(ground.amount(slr), 1e-9))) for slr in range(len(ground.dies))]
+    return [replace(unit, slr=int(np.argmin(fullest))) for unit in units]
 
 
 def links_of(model: ModelWrapper, places: Mapping[str, int]) -> list[tuple[Link, list[StreamEdge]]]:
@@ -122,6 +134,24 @@ def links_of(model: ModelWrapper, places: Mapping[str, int]) -> list[tuple[Link,
         if way[-1].consumer.name in places:
             bits = getCustomOp(edge.producer).out_streams()[edge.output].width
             found.append((Link(places[edge.producer.name], places[way[-1].consumer.name], bits, stages, ", ".join(names)), way))
+    return found
+
+
+def load_links(model: ModelWrapper, places: Mapping[str, int]) -> list[Link]:
+    """The load chain from unit to unit and back to the port, with the registers before each unit; none of a design that is not loaded.
+
+    Args:
+        places: of units, by the names of their nodes.
+    """
+    found = []
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        ends = {"load_from": (None, node.name), "load_to": (node.name, None)}
+        for attribute, (source, target) in ends.items():
+            if attribute in op.get_nodeattr_types() and (other := op.get_nodeattr(attribute)) in places:
+                one, two = source or other, target or other
+                stages = getCustomOp(model.get_node_from_name(two)).get_nodeattr("load_stages")
+                found.append(Link(places[one], places[two], CHAIN_BITS, stages, "load chain"))
     return found
 
 

@@ -17,10 +17,12 @@ from finn_vitprune.synth.placed import PlacedDesign
 
 PLACES = "finn_places.xdc"
 """The name of the file in an export."""
+ON_THE_WAY = "load"
+"""The cell of a wrapper that has registers before the unit on the load chain."""
 HEAD = """\
 # Places of the units, found by finn-vitprune on the columns of {part}. They were not tried in Vivado.
 # Cells are named as in the module {top}: read_xdc -ref {top} {file}
-# No site is in two of these pblocks. Crossings and the registers of the resets are in none.
+# No site is in two of these pblocks. Crossings, the registers of the resets, and those before a unit on the load chain are in none.
 """
 
 
@@ -46,11 +48,11 @@ def place_constraints(model: ModelWrapper, places: PlacedDesign, top: str) -> st
 
 
 def unit_cells(model: ModelWrapper) -> Iterator[tuple[str, list[str]]]:
-    """The cells of every unit but crossings, those in engines apart, by the name of its node."""
+    """The cells of every unit but crossings, those in engines apart, by the name of its node; without registers on the way to it."""
     for node in model.graph.node:
         op = getCustomOp(node)
         if isinstance(op, VitEngine):
             for name, cells in unit_cells(op.hardware):
                 yield name, [f"{instance(node.name)}/{cell}" for cell in cells]
         elif not op.is_crossing:
-            yield node.name, [f"{instance(node.name)}/{cell}" for cell in op.unit_cells()]
+            yield node.name, [f"{instance(node.name)}/{cell}" for cell in op.unit_cells() if cell != ON_THE_WAY]

@@ -166,7 +166,7 @@ def _write(
     np.save(new / "vectors" / "logits.npy", logits.astype(np.int32))
     values = {
         "top": TOP, "version": __version__, "target": target, "sources": sources, "contents": contents, "host": described,
-        "verification": verification, "pblocks": pblocks, "images": len(pixels),
+        "verification": verification, "pblocks": pblocks, "placed": places is not None, "images": len(pixels),
         "axilite": [name for _, name, _ in axilite.SIGNALS], "reset_cycles": RESET_CYCLES,
     }  # fmt: skip
     for name in SCRIPTS:

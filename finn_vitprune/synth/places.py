@@ -30,8 +30,10 @@ PULL = 0.7
 """Share of the way to its neighbours that a unit moves at first; it falls to a tenth of that."""
 SMALL, MOST = 0.3, 100.0
 """Sites of a unit of less than this share of an SLR count by the root of how much less, up to MOST times: it is not pushed away by large ones."""
-URGE = 1.5
-"""By so much a link that is too long pulls more with each move."""
+FEW = 16
+"""Of fewer sites whole ones are no measure of how full a region is."""
+URGE, EXCESS = 1.5, 10.0
+"""By so much a link that is too long pulls more with each move; so much worse is a length beyond the limit than one below."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Region:
     Attributes:
         areas: its sites; no site is in two of them, or in those of another unit.
         middle: ns of wires from the lower left corner of the part to its middle, to the right and up.
-        corner_ns: ns of wires from the middle to the farthest tile, as if the unit used no more than ``fill`` of its ground.
+        corner_ns: ns of wires from the middle to the far corner of the farthest tile, as if the unit used no more than ``fill`` of its ground.
         tiles: the middles of its tiles, ``[tiles, 2]`` ns.
     """
 
@@ -89,7 +91,8 @@ class Places:
     def wire_ns(self, link: Link) -> tuple[float, ...]:
         """ns of the longest piece of a link between two of its registers, by sets of constants; crossing a border is not in it.
 
-        A link that crosses borders goes to each of them; its way to the side is where it adds least to the longest piece.
+        Registers of a link are evenly on its way. Those of one that crosses borders are at each of them; its way to the side is where it adds
+        least to the longest piece.
         """
         a, b = self.regions[link.source], self.regions[link.target]
         near = np.abs(a.tiles[:, None] - b.tiles[None]).sum(-1)
@@ -105,8 +108,8 @@ class Places:
         across = abs(here[0] - there[0])
         low, high = sorted((here[1], there[1]))
         borders = [wires().row * row for row in self.ground.bottom[1:]]
-        if not link.stages:
-            return across + high - low
+        if not (link.stages and self.borders(link)):
+            return (across + high - low) / (link.stages + 1)
         points = [low, *(y for y in borders if low < y < high), high]
         up = np.sort(np.diff(points))[::-1]
         # The way to the side fills the shorter pieces up to a level.
@@ -124,7 +127,6 @@ class _Tiles:
     middles: np.ndarray
     room: np.ndarray
     of_column: np.ndarray
-    bands: int
 
     @classmethod
     def of(cls, ground: Ground, slr: int, coarse: int) -> _Tiles:
@@ -140,29 +142,25 @@ class _Tiles:
         x = np.array([die.x_ns[group == g].mean() if (group == g).any() else (g + 0.5) * TILE_NS * coarse for g in range(groups)])
         y = w.row * (ground.bottom[slr] + BAND * coarse * (np.arange(bands) + 0.5))
         middles = np.stack(np.broadcast_arrays(x[:, None], y[None]), -1).reshape(-1, 2)
-        return cls(middles, found.reshape(len(SITES), -1), group * bands, bands)
+        return cls(middles, found.reshape(len(SITES), -1), group * bands)
 
 
-EXCESS = 10.0
-"""So much worse is a link's length beyond the limit than a length below."""
-
-
-def place(units: Sequence[Unit], links: Sequence[Link], ground: Ground, limit_ns: float = np.inf) -> Places:
+def place(units: Sequence[Unit], links: Sequence[Link], ground: Ground, limit_ns: float | np.ndarray = np.inf) -> Places:
     """A region for every unit.
 
     Args:
         units: in graph order, each with an SLR of the ground.
-        links: between them. limit_ns: a link whose wires take longer than this pulls its units more.
+        links: between them. limit_ns: a link whose wires take longer than this pulls its units more; of all, or of each.
     Raises:
         UserError: units of an SLR use more sites of a kind than it has; the text names what binds.
     """
-    return _Placer(tuple(units), tuple(links), ground, limit_ns).places()
+    return _Placer(tuple(units), tuple(links), ground, np.broadcast_to(limit_ns, len(links))).places()
 
 
 class _Placer:
     """The state of a search: middles ``[units, 2]`` in ns, and pulls of links."""
 
-    def __init__(self, units: tuple[Unit, ...], links: tuple[Link, ...], ground: Ground, limit_ns: float) -> None:
+    def __init__(self, units: tuple[Unit, ...], links: tuple[Link, ...], ground: Ground, limit_ns: np.ndarray) -> None:
         self.units, self.links, self.ground, self.limit_ns = units, links, ground, limit_ns
         self.members = [np.flatnonzero([u.slr == s for u in units]) for s in range(len(ground.dies))]
         self.uses = np.array([u.uses for u in units], int).reshape(len(units), len(SITES))
@@ -261,7 +259,9 @@ class _Placer:
             rows, columns = np.flatnonzero(self.takes[own, kind]), np.flatnonzero(tiles.room[kind])
             if len(rows):
                 cost = squared[np.ix_(rows, columns)]
-                found[kind][np.ix_(rows, columns)] = transport(cost * self.weight[own[rows], None], self.takes[own[rows], kind], tiles.room[kind, columns])
+                found[kind][np.ix_(rows, columns)] = transport(
+                    cost * self.weight[own[rows], None], self.takes[own[rows], kind], tiles.room[kind, columns]
+                )
         return found
 
     def _distance(self, middles: np.ndarray) -> np.ndarray:
@@ -270,8 +270,8 @@ class _Placer:
 
     def _cost(self, middles: np.ndarray) -> float:
         """Bits times ns, and for what is too long of each link as much as for the mean bits of a link, EXCESS times."""
-        over = np.maximum(self._distance(middles) - self.limit_ns, 0).sum() if len(self.links) and np.isfinite(self.limit_ns) else 0.0
-        return self._bit_ns(middles) + EXCESS * float(self.bits.mean() if len(self.bits) else 0) * float(over)
+        over = np.maximum(self._distance(middles) - self.limit_ns, 0).sum()
+        return self._bit_ns(middles) + EXCESS * self.bits.sum() / max(len(self.bits), 1) * float(over)
 
     def _bit_ns(self, middles: np.ndarray) -> float:
         return float(self.bits @ self._distance(middles))
@@ -305,9 +305,11 @@ class _Placer:
             taken = np.arange(len(tiles.middles)) == ((tiles.middles - tiles.middles.mean(0)) ** 2).sum(1).argmin()
         own = np.array([unit])
         [middle] = self._centres(own, tiles, amounts[:, None], tiles.middles[taken][:1])
-        far = float(np.abs(tiles.middles[taken] - middle).sum(-1).max())
+        # To the corner of the farthest tile, or of the part of a tile that a small unit takes.
+        part = min(1.0, float(self.share[unit].max()) * len(tiles.middles)) ** 0.5
+        far = float(np.abs(tiles.middles[taken] - middle).sum(-1).max()) + part * (TILE_NS + BAND * wires().row) / 2
         used = self.uses[unit] / np.maximum(self.takes[unit], 1)
-        fuller = max(1.0, float(used.max()) / wires().fill) if far > TILE_NS else 1.0
+        fuller = max(1.0, float(used[self.takes[unit] >= FEW].max(initial=0)) / wires().fill)
         return Region(areas, (float(middle[0]), float(middle[1])), far * fuller**0.5, tiles.middles[taken])
 
 

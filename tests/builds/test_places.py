@@ -1,5 +1,6 @@
 """A graph is placed with its streams, timed with distance, drawn, and its Pblocks hold every unit and no site twice."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -18,6 +19,7 @@ from finn_vitprune.builds.stitched.place_constraints import PLACES, place_constr
 from finn_vitprune.custom_ops.op.netlist import instance
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.build_pictures import build_picture
+from finn_vitprune.report.build_verdict import faults
 from finn_vitprune.report.builds import build_tables
 from finn_vitprune.report.place_picture import COLOURS, blocks, ground_of, kind_of, place_picture
 from finn_vitprune.report.places import place_tables
@@ -86,10 +88,12 @@ def test_distance_is_added_to_what_a_path_takes_without_it(model, mapped):
         assert node.without == 2.0 and node.ns.taken == pytest.approx(2.0 + node.corner_ns, abs=2e-3)
     for link in mapped.links[:-1]:
         ports = [link.source, *filter(None, link.via.split(", ")), link.target]
-        base = max(max(timing[a].to_ports, timing[b].to_ports) + 0.5 for a, b in zip(ports, ports[1:]))
+        base = max(max(timing[a].to_ports, timing[b].to_ports) + 0.5 for a, b in itertools.pairwise(ports))
         assert link.without == pytest.approx(base, abs=1e-3)
         for by in ("low", "taken", "high"):
-            assert getattr(link.ns, by) == pytest.approx(max(base + getattr(link.wire, by), wires().border if link.borders else 0), abs=2e-3)
+            assert getattr(link.ns, by) == pytest.approx(
+                max(base + getattr(link.wire, by), wires().border if link.borders else 0), abs=2e-3
+            )
         assert link.wire.low <= link.wire.taken + 2e-3 and link.wire.taken <= link.wire.high + 2e-3
     reset = mapped.links[-1]
     assert (reset.source, reset.stages) == ("ap_rst_n", reset_path(model).stages)
@@ -109,6 +113,12 @@ def test_what_is_over_the_clock_is_counted_and_the_worst_are_named(mapped):
     assert ns == sorted(ns, reverse=True) and len(place_tables(slow, whole=True)[2].rows) == len(slow.links)
 
 
+def test_what_is_over_the_clock_is_a_fault_of_the_verdict(model, mapped):
+    assert not [text for text in faults(summary_of(model, mapped), {}) if text.startswith("Placed on the part")]
+    slow = mapped.model_copy(update={"clk_ns": 1.0})
+    assert f"Placed on the part, {slow.text}." in list(faults(summary_of(model, slow), {}))
+
+
 def test_without_synthesis_links_alone_are_judged_and_that_is_said(unmapped):
     assert not unmapped.mapped and not unmapped.slow_nodes() and all(node.ns is None for node in unmapped.nodes)
     assert {link.without for link in unmapped.links[:-1]} == {wires().unmapped_link}
@@ -117,20 +127,23 @@ def test_without_synthesis_links_alone_are_judged_and_that_is_said(unmapped):
     assert [table.title for table in place_tables(unmapped)] == ["Places: over the clock", "Links with distance: the slowest"]
 
 
-def test_a_node_without_an_slr_is_refused_on_a_part_of_several(model):
+def test_what_is_in_no_slr_is_all_in_one(model):
+    """In the one that it fills least: of a U200 beside its shell SLR1 has half as much as the others."""
     open_ = placed(cut_at())
     for node in open_.graph.node:
         getCustomOp(node).set_nodeattr("slr", -1)
-    with pytest.raises(UserError, match="cannot be placed: it is in no SLR; a plan gives every node one"):
+    places = design_places(open_, get_part("U200").with_shell("xdma"), estimated(open_), ESTIMATE, CLK_NS, {})
+    assert {node.slr for node in places.nodes} == {0} and places.nodes
+    getCustomOp(open_.graph.node[0]).set_nodeattr("slr", 1)
+    with pytest.raises(UserError, match="cannot be placed: it is in no SLR, and others are in one"):
         design_places(open_, get_part(U250), estimated(open_), ESTIMATE, CLK_NS, {})
-    assert design_places(open_, get_part("xczu7ev"), estimated(open_), ESTIMATE, CLK_NS, {}).nodes
 
 
 def test_links_of_a_crossing_have_all_of_their_edges(model):
     units = {n.name: i for i, n in enumerate(n for n in model.graph.node if not getCustomOp(n).is_crossing)}
     for link, edges in links_of(model, units):
         assert len(edges) == 1 + (len(link.name.split(", ")) if link.name else 0)
-        assert all(a.consumer.name == b.producer.name for a, b in zip(edges, edges[1:]))
+        assert all(a.consumer.name == b.producer.name for a, b in itertools.pairwise(edges))
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -218,7 +231,9 @@ def test_pblocks_hold_every_unit_in_sites_of_its_slr_and_no_site_twice(model, ma
     for name in slrs:
         own = [kind for kind, *_ in (site for site, of in sites.items() if of == name)]
         assert 8 * own.count("SLICE") >= used[name].LUT
-        assert own.count("RAMB36") >= used[name].BRAM36 and own.count("DSP48E2") >= used[name].DSP and own.count("URAM288") >= used[name].URAM
+        assert (
+            own.count("RAMB36") >= used[name].BRAM36 and own.count("DSP48E2") >= used[name].DSP and own.count("URAM288") >= used[name].URAM
+        )
     crossings = {instance(n.name) for n in model.graph.node if getCustomOp(n).is_crossing}
     assert holds == {cell: cell.split("/")[0].removeprefix(instance("")) for cell in cells if cell.split("/")[0] not in crossings}
 
