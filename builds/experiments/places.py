@@ -50,7 +50,7 @@ def main(
             raise UserError(f"{name} was built without places: build it with --places")
         figures.save(build_picture(summary, "places"), output / f"{name}.png", dpi=80)
     places = {name: summary.places for name, summary in found.items() if summary.places is not None}
-    write_json(output / "results.json", {name: _kept(own) for name, own in places.items()}, indent=1)
+    write_json(output / "results.json", {name: _kept(own) for name, own in places.items()}, indent=None)
     tables = [_sums(found), *(_fills(name, own) for name, own in places.items())]
     for name, own in places.items():
         tables += [TextTable(f"{table.title}, {name}", table.columns, table.rows, "", table.marks) for table in place_tables(own)[1:]]

@@ -109,10 +109,14 @@ class PlacedDesign(_PlacesSection):
     def text(self) -> str:
         """How many units and links are over the clock, in a sentence."""
         links = f"{len(self.slow_links())} of {len(self.links)} links"
-        high = f"{len(self.slow_links('high'))} links"
+        high = _counted(len(self.slow_links("high")), "link")
         if self.mapped:
             links = f"{len(self.slow_nodes())} of {len(self.nodes)} nodes and {links}"
-            high = f"{len(self.slow_nodes('high'))} nodes and {high}"
+            high = f"{_counted(len(self.slow_nodes('high')), 'node')} and {high}"
         alone = "" if self.mapped else "; paths inside of units are not judged, as Yosys did not map them"
         clock = f"{self.clk_ns:g} ns less {self.uncertainty_ns:g} ns of uncertainty"
         return f"with distance {links} take longer than {clock} ({high} by the high constants){alone}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -24,15 +24,15 @@ COARSE = 2
 """Tiles of a side that are one while middles move."""
 STRIPS = (1, 2, 3, 4)
 """Units begin in graph order along a line that goes to and fro in so many strips of an SLR; the best number is kept."""
-FIRST_MOVES, MOVES = 3, 24
-"""Moves from each beginning, and from the best of them."""
-PULL = 0.7
-"""Share of the way to its neighbours that a unit moves at first; it falls to a tenth of that."""
+FIRST_MOVES, MOVES, LAST_MOVES = 3, 24, 6
+"""Moves from each beginning, from the best of them, and in tiles as they are."""
+PULL, LEAST_PULL = 0.7, 0.2
+"""Share of the way to its neighbours that a unit moves at first, and to what share of that it falls."""
 SMALL, MOST = 0.3, 100.0
 """Sites of a unit of less than this share of an SLR count by the root of how much less, up to MOST times: it is not pushed away by large ones."""
 FEW = 16
 """Of fewer sites whole ones are no measure of how full a region is."""
-URGE, EXCESS = 1.5, 10.0
+URGE, EXCESS = 1.5, 40.0
 """By so much a link that is too long pulls more with each move; so much worse is a length beyond the limit than one below."""
 
 
@@ -175,6 +175,8 @@ class _Placer:
         self.weight = np.clip((SMALL / np.maximum(size, 1e-9)) ** 0.5, 1.0, MOST)
         self.ends = np.array([(n.source, n.target) for n in links], int).reshape(-1, 2)
         self.bits = np.array([n.bits for n in links], float)
+        self.urge = np.ones(len(links))
+        self.pieces = np.array([1 + (abs(units[n.source].slr - units[n.target].slr) or n.stages) for n in links], float)
 
     def _check(self, slr: int, own: np.ndarray, room: np.ndarray) -> None:
         for kind, (used, has) in enumerate(zip(self.uses[own].sum(0), room)):
@@ -189,8 +191,10 @@ class _Placer:
         coarse = [_Tiles.of(self.ground, slr, COARSE) for slr in range(len(self.ground.dies))]
         begun = [self._moved(self._snake(strips), np.full(FIRST_MOVES, PULL), coarse) for strips in STRIPS]
         best = min(begun, key=self._cost)
-        best = self._moved(best, np.geomspace(PULL, PULL / 10, MOVES), coarse)
+        self.urge[:] = 1
+        best = self._moved(best, np.geomspace(PULL, PULL * LEAST_PULL, MOVES), coarse)
         fine = [_Tiles.of(self.ground, slr, 1) for slr in range(len(self.ground.dies))]
+        best = self._moved(best, np.full(LAST_MOVES, PULL * LEAST_PULL), fine)
         dealt = [self._dealt(best, slr, fine[slr]) for slr in range(len(fine))]
         regions: list[Region | None] = [None] * len(self.units)
         for slr, amounts in enumerate(dealt):
@@ -222,15 +226,14 @@ class _Placer:
 
     def _moved(self, middles: np.ndarray, pulls: np.ndarray, tiles: list[_Tiles]) -> np.ndarray:
         """The best middles on a way of moves, each towards the neighbours and apart again."""
-        urge = np.ones(len(self.links))
         best, least = middles, np.inf
         for pull in pulls:
-            wanted = middles + pull * (self._neighbours(middles, self.bits * urge) - middles)
+            wanted = middles + pull * (self._neighbours(middles, self.bits * self.urge) - middles)
             middles = wanted.copy()
             for slr, own in enumerate(self.members):
                 if len(own):
                     middles[own] = self._centres(own, tiles[slr], self._dealt(wanted, slr, tiles[slr]), wanted[own])
-            urge[self._distance(middles) > self.limit_ns] *= URGE
+            self.urge[self._distance(middles) > self.limit_ns * self.pieces] *= URGE
             if (now := self._cost(middles)) < least:
                 best, least = middles, now
         return best
@@ -270,7 +273,7 @@ class _Placer:
 
     def _cost(self, middles: np.ndarray) -> float:
         """Bits times ns, and for what is too long of each link as much as for the mean bits of a link, EXCESS times."""
-        over = np.maximum(self._distance(middles) - self.limit_ns, 0).sum()
+        over = np.maximum(self._distance(middles) - self.limit_ns * self.pieces, 0).sum()
         return self._bit_ns(middles) + EXCESS * self.bits.sum() / max(len(self.bits), 1) * float(over)
 
     def _bit_ns(self, middles: np.ndarray) -> float:
