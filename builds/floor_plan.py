@@ -12,15 +12,11 @@ from matplotlib.patches import Patch
 
 from finn_vitprune.boards.units import LINK, Tile
 from finn_vitprune.report.figures import QUIET, RULE, TITLE, bare
+from finn_vitprune.report.place_picture import COLOURS as UNIT_COLOURS
+from finn_vitprune.report.place_picture import EMPTY, kind_of
 
-COLOURS = {
-    "matrix units": "#2f5d8c", "attention": "#8a8d3f", "LayerNorm": "#5b9a8b", "token drop": "#a8577e", "other units": "#b9c3cd",
-    "FIFOs": "#7d6cab", "serial link": "#d98f3d",
-}  # fmt: skip
+COLOURS = {**UNIT_COLOURS, "serial link": "#d98f3d"}
 """Kinds of units, and their colours."""
-KINDS = {"BlockSparseMVAU": "matrix units", "PrunedAttention": "attention", "VitLayerNorm": "LayerNorm", "VitTokenDrop": "token drop",
-         "VitFIFO": "FIFOs", LINK: "serial link"}  # fmt: skip
-EMPTY = "#f4f6f8"
 
 
 def floor_plan(tiles: Mapping[str, Mapping[Tile, int]], title: str) -> Figure:
@@ -31,7 +27,7 @@ def floor_plan(tiles: Mapping[str, Mapping[Tile, int]], title: str) -> Figure:
     """
     cells: dict[Tile, Counter[str]] = {}
     for unit, of in tiles.items():
-        kind = KINDS.get(unit.partition("_")[0], "other units")
+        kind = "serial link" if unit == LINK else kind_of(unit)
         for tile, count in of.items():
             cells.setdefault(tile, Counter())[kind] += count
     columns, rows = (max(tile[axis] for tile in cells) + 1 for axis in (0, 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,11 +37,13 @@ from finn_vitprune.builds.records.folding_file import (
     inserted,
     read_folding_file,
 )
+from finn_vitprune.builds.records.places import design_places
 from finn_vitprune.builds.records.summarise import planned_fit, summarise
 from finn_vitprune.builds.records.timing import design_timing
 from finn_vitprune.builds.records.tokens import KEPT_IMAGES, TokenSample
 from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
-from finn_vitprune.builds.stitched.stitch import StitchedDesign, annotate, stitch
+from finn_vitprune.builds.stitched.place_constraints import place_constraints
+from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign, annotate, stitch
 from finn_vitprune.builds.stitched.units import simulated_by_units
 from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of, flattened
@@ -54,7 +56,8 @@ from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.budget import shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
-from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
+from finn_vitprune.synth.resources import ESTIMATE, Resources
+from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.engines.engine_units import bind_units
 from finn_vitprune.transforms.engines.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
@@ -62,7 +65,7 @@ from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.lowering.tidy_source import TidySource
 from finn_vitprune.transforms.planning.choose_engines import choose_engines
-from finn_vitprune.transforms.planning.part_fit import cannot_fit
+from finn_vitprune.transforms.planning.part_fit import cannot_fit, estimated
 from finn_vitprune.transforms.planning.partition import plan_partition, shared_in
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
@@ -284,6 +287,7 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     With Yosys to come, only estimates without doubt do the first: then Yosys decides.
     """
     build.folder.forget(build.folder.verification.path, build.folder.synthesis.path)
+    build.folder.places.path.unlink(missing_ok=True)
     summary = summarise(model, build)
     summary.save(build.folder.path)
     fit = planned_fit(model, build)
@@ -291,8 +295,25 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         raise DoesNotFit(f"the design {fit.text}")
     if fit.short:
         progress.line(f"by estimate the design {fit.text}; Yosys will decide")
+    elif build.settings.places:
+        units = flattened(model)
+        _place(units, build, estimated(units, build.part.planned_as), ESTIMATE)
+        summarise(model, build).save(build.folder.path)
     _refuse_missed(summary)
     return model
+
+
+def _place(
+    units: ModelWrapper, build: BuildContext, used: dict[str, Resources], method: str, found: Mapping[str, Netlist] | None = None
+) -> None:
+    """Place the units of a graph, by their resources and what Yosys ``found`` of them, and say what came of it."""
+    progress.begin("placing the units")
+    timing = {name: netlist.timing for name, netlist in (found or {}).items()}
+    with_distance = None if found is None else lambda name, corner_ns: found[name].timing_within(corner_ns)
+    placed = design_places(units, build.part, used, method, build.cfg.synth_clk_period_ns, timing, with_distance)
+    build.folder.places.save(placed)
+    slow = placed.slow_nodes() or placed.slow_links()
+    progress.line(f"{'warning: ' if slow else ''}{len(placed.nodes)} units are placed; {placed.text}")
 
 
 def _refuse_missed(summary: Summary) -> None:
@@ -387,9 +408,12 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     jobs = [node_job(getCustomOp(node)) for node in units.graph.node]
     found = dict(map_many(jobs, build.settings.jobs))
     timing = {job.top: found[job].timing for job in jobs}
-    build.folder.synthesis.save(Synthesis(yosys_version(), {job.top: found[job].resources for job in jobs}, timing))
+    used = {job.top: found[job].resources for job in jobs}
+    build.folder.synthesis.save(Synthesis(yosys_version(), used, timing))
     whole = design_timing(units, timing, build.cfg.synth_clk_period_ns)
     progress.line(whole.text if whole.holds else f"warning: {whole.text}")
+    if build.settings.places:
+        _place(units, build, used, yosys_version(), {job.top: found[job] for job in jobs})
     return model
 
 
@@ -419,7 +443,8 @@ def step_export_vivado(model: ModelWrapper, build: BuildContext) -> ModelWrapper
         raise DoesNotFit(f"nothing is exported: the design {summary.no_text}")
     target = VivadoTarget(build.part, build.cfg.synth_clk_period_ns, summary.model and summary.model.logit_scale)
     simulated = build.images(build.parent).only(np.load(folder.rtl_images)).pixels
-    export_vivado(StitchedDesign.load(folder.stitched), folder.vivado, target, verification, simulated, np.load(folder.rtl_logits))
+    pblocks = place_constraints(model, summary.places, TOP) if summary.places else None
+    export_vivado(StitchedDesign.load(folder.stitched), folder.vivado, target, verification, simulated, np.load(folder.rtl_logits), pblocks)
     progress.line(f"exported for Vivado to {folder.vivado}; nothing of it was run in Vivado")
     return model
 

@@ -130,7 +130,8 @@ vivado::document get_ports {UG835 by quotation} {[-regexp] [-nocase] [-filter <a
 vivado::document get_cells {UG835 by quotation} {[-hsc <arg>] [-hierarchical] [-regexp] [-nocase] [-filter <arg>] [-of_objects <args>] [-match_style <arg>] [-include_replicated_objects] [-quiet] [-verbose] [<patterns>]}
 vivado::document create_pblock {UG835 2022.1} {[-quiet] [-verbose] <name>}
 vivado::document get_pblocks {UG835 by quotation} {[-regexp] [-nocase] [-filter <arg>] [-of_objects <args>] [-include_nested_pblocks] [-quiet] [-verbose] [<patterns>]}
-# The page names SLICE, DSP48, RAMB18, RAMB36 and CLOCKREGION as ranges. SLR0 as a range is the habit of public designs for large parts.
+# The page names SLICE, DSP48, RAMB18, RAMB36 and CLOCKREGION as ranges. SLR0, DSP48E2 and URAM288 as ranges are the habit of public designs for
+# large parts.
 vivado::document resize_pblock {UG835 2022.2} {[-add <args>] [-remove <args>] [-from <args>] [-to <args>] [-replace] [-locs <arg>] [-quiet] [-verbose] <pblock>}
 vivado::document add_cells_to_pblock {UG835 2023.1} {[-top] [-add_primitives] [-clear_locs] [-quiet] [-verbose] <pblock> [<cells>...]}
 
@@ -285,6 +286,11 @@ proc vivado::do_create_pblock {given rest} {
 }
 
 proc vivado::do_resize_pblock {given rest} {
+    foreach range [dict get $given -add] {
+        if {![regexp {^SLR\d+$|^(SLICE|DSP48E2|RAMB36|URAM288)_X\d+Y\d+:\1_X\d+Y\d+$} $range]} {
+            error "resize_pblock: $range is no range"
+        }
+    }
     if {![llength [lindex $rest 0]]} {
         error "resize_pblock: no such Pblock"
     }

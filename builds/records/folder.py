@@ -14,6 +14,7 @@ from finn_vitprune.built.record import STITCHED
 from finn_vitprune.built.result_file import ResultFile
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import FILE as SUMMARY
+from finn_vitprune.synth.placed import PlacedDesign
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.synth.timing import Timing
@@ -65,6 +66,7 @@ class BuildFolder:
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
         self.simulation_seconds = ResultFile(reports / "simulation_seconds.json", SimulationSeconds)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
+        self.places = ResultFile(reports / "places.json", PlacedDesign)
         self.evaluation = evaluation_file(path)
 
     def forget(self, *results: Path) -> None:

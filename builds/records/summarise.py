@@ -73,6 +73,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
         resources=_resources(units, used, fit),
         part=_part(fit),
         timing=design_timing(units, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
+        places=build.folder.places.load() if build.settings.places else None,
         time_s=build.folder.step_times.load() or {},
         target_fps=build.cfg.target_fps,
         clk_ns=build.cfg.synth_clk_period_ns,

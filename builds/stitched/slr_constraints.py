@@ -1,6 +1,8 @@
-"""The constraint file that keeps each unit in its SLR."""
+"""The constraint file that keeps each unit in its SLR, and how Pblocks are written."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -13,6 +15,16 @@ HEAD = """\
 # Cells are named as in the module {top}: read_xdc -ref {top} finn_slr.xdc
 # Crossings are in no pblock: their registers stand on both sides of a border. So do the registers of the resets of all units.
 """
+
+
+def pblock(name: str, ranges: Sequence[str], cells: Sequence[str]) -> list[str]:
+    """The lines of a pblock of ranges with cells in it, after an empty one."""
+    return [
+        "",
+        f"create_pblock {name}",
+        f"resize_pblock [get_pblocks {name}] -add {{{' '.join(ranges)}}}",
+        *(f"add_cells_to_pblock [get_pblocks {name}] [get_cells {cell}]" for cell in cells),
+    ]
 
 
 def slr_constraints(model: ModelWrapper, top: str) -> str:
@@ -31,11 +43,5 @@ def slr_constraints(model: ModelWrapper, top: str) -> str:
         return ""
     blocks = []
     for slr, names in sorted(cells.items()):
-        pblock = f"{top}_slr{slr}"
-        blocks += [
-            "",
-            f"create_pblock {pblock}",
-            f"resize_pblock [get_pblocks {pblock}] -add {{SLR{slr}}}",
-            *(f"add_cells_to_pblock [get_pblocks {pblock}] [get_cells {name}]" for name in names),
-        ]
+        blocks += pblock(f"{top}_slr{slr}", [f"SLR{slr}"], names)
     return HEAD.format(top=top) + "\n".join(blocks) + "\n"

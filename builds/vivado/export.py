@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from finn_vitprune import __version__, load_port
 from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.stitched.host_side import HostSide
+from finn_vitprune.builds.stitched.place_constraints import PLACES
 from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign
 from finn_vitprune.builds.vivado.finn_driver import SETTINGS, driver_settings
 from finn_vitprune.custom_ops.op import axilite
@@ -98,13 +99,20 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def export_vivado(
-    design: StitchedDesign, folder: Path, target: VivadoTarget, verification: Verification, pixels: np.ndarray, logits: np.ndarray
+    design: StitchedDesign,
+    folder: Path,
+    target: VivadoTarget,
+    verification: Verification,
+    pixels: np.ndarray,
+    logits: np.ndarray,
+    places: str | None = None,
 ) -> None:
     """Write ``folder``, whole or not at all; an earlier export there is replaced.
 
     Args:
         verification: what the simulation of the design showed.
         pixels: uint8 ``[F, H, W, C]`` images, ``logits``: ``[F, classes]`` what the RTL gave for them. Some go with the export.
+        places: constraints that give every unit its place (:func:`.place_constraints`); they stand in for Pblocks of SLRs.
     Raises:
         UserError: the folder holds files of others, or an exported file that has changed.
     """
@@ -113,7 +121,7 @@ def export_vivado(
         if (folder / name).is_file() and sha256(folder / name) != digest:
             raise UserError(f"{folder / name} has changed since its export: move it, or the folder, to another place")
     with whole_folder(folder) as new:
-        _write(design, new, target, verification, pixels[:VECTORS], logits[:VECTORS])
+        _write(design, new, target, verification, pixels[:VECTORS], logits[:VECTORS], places)
         files = sorted(str(path.relative_to(new)) for path in new.rglob("*") if path.is_file())
         write_text(new / SUMS, "".join(f"{sha256(new / name)}  {name}\n" for name in files))
 
@@ -126,7 +134,13 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _write(
-    design: StitchedDesign, new: Path, target: VivadoTarget, verification: Verification, pixels: np.ndarray, logits: np.ndarray
+    design: StitchedDesign,
+    new: Path,
+    target: VivadoTarget,
+    verification: Verification,
+    pixels: np.ndarray,
+    logits: np.ndarray,
+    places: str | None,
 ) -> None:
     for part in ("rtl", "host", "vectors"):
         (new / part).mkdir()
@@ -142,15 +156,17 @@ def _write(
         for name in (CONTENTS, INDEX):
             shutil.copyfile(design.folder / name, new / "weights" / name)
         shutil.copyfile(load_port.__file__, new / "host" / "load_port.py")
-    placed = CONSTRAINTS in design.digests
-    if placed:
+    pblocks = PLACES if places is not None else CONSTRAINTS if CONSTRAINTS in design.digests else None
+    if places is not None:
+        write_text(new / PLACES, places)
+    elif pblocks is not None:
         shutil.copyfile(design.folder / CONSTRAINTS, new / CONSTRAINTS)
     described = _describe(design, new / "host", target)
     np.save(new / "vectors" / "images.npy", pixels)
     np.save(new / "vectors" / "logits.npy", logits.astype(np.int32))
     values = {
         "top": TOP, "version": __version__, "target": target, "sources": sources, "contents": contents, "host": described,
-        "verification": verification, "pblocks": CONSTRAINTS if placed else None, "images": len(pixels),
+        "verification": verification, "pblocks": pblocks, "placed": places is not None, "images": len(pixels),
         "axilite": [name for _, name, _ in axilite.SIGNALS], "reset_cycles": RESET_CYCLES,
     }  # fmt: skip
     for name in SCRIPTS:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLE = "finn-vitprune picture runs/digits -o tokens.png --what tokens --max-images 6"
-OF_RUNS, OF_BUILDS = ("masks", "scores", "history"), ("cycles", "resources", "fifos", "memory")
+OF_RUNS, OF_BUILDS = ("masks", "scores", "history"), ("cycles", "resources", "fifos", "memory", "places")
 """Pictures of training runs alone, and of builds alone; ``tokens`` is of both, and of models."""
 
 
@@ -25,10 +25,10 @@ def command(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write: .png, .svg or .pdf.")],
     what: Annotated[
-        Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos", "layers"],
+        Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos", "places", "layers"],
         typer.Option(
             metavar="WHAT",
-            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources or fifos, of a build; layers, of what an import measured.",
+            help="The picture. tokens, of all; masks, scores or history, of a run; memory, cycles, resources, fifos or places, of a build; layers, of what an import measured.",
         ),
     ],
     max_images: Annotated[
@@ -41,7 +41,8 @@ def command(
     tokens: the patches of images that each token drop leaves, with class and prediction; dropped ones are hatched. masks: the kept
     blocks of every matrix, live heads and neurons. scores: the learned score of every block. history: accuracy and keep
     rates over the epochs. memory: what fills the block RAMs and UltraRAMs of each encoder. cycles: cycles of
-    the units against the interval. resources: of the part. fifos: the deepest fill of each FIFO in simulation. layers: what
+    the units against the interval. resources: of the part. fifos: the deepest fill of each FIFO in simulation. places: the floor plan of a
+    build with --places. layers: what
     each layer loses by pruning, and what it keeps.
     """
     from finn_vitprune.report import figures

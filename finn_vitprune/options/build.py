@@ -19,6 +19,7 @@ from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, Shel
 from finn_vitprune.synth.boards import DEFAULT_NS, board_named, boards
 from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
+from finn_vitprune.synth.grid import Ground
 from finn_vitprune.synth.parts import NO_SHELL, Part, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
@@ -231,6 +232,13 @@ class BuildSettings(Options):
         Synth, Option(first="step_check_part"),
         Field(description="Yosys synthesises every node, or nothing. For an ECP5 it is nothing: `bitstream` maps the design."),
     ] = "nodes"  # fmt: skip
+    places: Annotated[
+        bool,
+        Option(first="step_check_part"),
+        Field(
+            description="Every unit gets a place on the columns of the part (docs/places.md): timing with distance, a floor plan, and Pblocks with --export."
+        ),
+    ] = False
     part_resources: PartResources = None
     jobs: Jobs = 2
     seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="The seed of random and drawn images, pauses and stalls.")] = 0
@@ -278,7 +286,7 @@ class BuildOptions(BuildSettings, BuildRequest):
         "What is built, and for what": "model to part board config part_resources shell",
         "The plan": "target_fps clk_ns engines encoders_per_engine frames_in_flight goal budget mac_style folding",
         "Other networks on the same design": "loadable reserve frame_check",
-        "Images and checks": "images max_images seed simulation synth",
+        "Images and checks": "images max_images seed simulation synth places",
         "How far": "estimate_only stop_step start_step export jobs",
     }
 
@@ -311,10 +319,18 @@ class BuildOptions(BuildSettings, BuildRequest):
         family = part.planned_as
         shares_for(part, self.budget)
         if family == ULTRASCALE:
+            if self.places:
+                Ground.of(part)
             return
         if self.mac_style is not None and self.mac_style not in family.mac:
             raise UserError(f"--mac-style {self.mac_style} is not possible on {part.name}: use {' or '.join(family.mac)}")
-        asked = {"--loadable": self.loadable, "--reserve": self.reserve, "--frame-check": self.frame_check, "--export": self.export}
+        asked = {
+            "--loadable": self.loadable,
+            "--reserve": self.reserve,
+            "--frame-check": self.frame_check,
+            "--places": self.places,
+            "--export": self.export,
+        }
         for flag in (flag for flag, value in asked.items() if value):
             raise UserError(f"{flag} is not possible on {part.name}, an {family.name}: leave it out, or give a part of AMD")
 

@@ -56,6 +56,8 @@ class BuildKeywords(TypedDict, total=False):
     """Simulates the design in one piece (whole), unit by unit (units), or as its size says (auto)."""
     synth: Literal["nodes", "none"]
     """Yosys synthesises every node, or nothing. For an ECP5 it is nothing: `bitstream` maps the design."""
+    places: bool
+    """Every unit gets a place on the columns of the part (docs/places.md): timing with distance, a floor plan, and Pblocks with --export."""
     part_resources: str | Path | None
     """A JSON or YAML file has the resources of other parts."""
     jobs: int

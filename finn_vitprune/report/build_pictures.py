@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.figures import INK, LABEL, NOTE, QUIET, RULE, TITLE, quiet
 from finn_vitprune.report.layers import BLOCK_RAMS, BRAM18_IN_36, LOST, MemorySum, by_place, memories_of, memory_sum
+from finn_vitprune.report.place_picture import place_figure
 from finn_vitprune.report.summary import NodeRow, Summary
 from finn_vitprune.report.tables import mark_of
 from finn_vitprune.synth.parts import KINDS
@@ -207,5 +208,6 @@ def _filled(summary: Summary) -> list[NodeRow]:
 
 BUILD_PICTURES: dict[str, Callable[[Summary], Figure | None]] = {
     "cycles": cycles_figure, "resources": resources_figure, "fifos": fifos_figure, "memory": memory_figure,
+    "places": place_figure,
 }  # fmt: skip
 """Pictures of a build by name; None where the summary does not tell it."""

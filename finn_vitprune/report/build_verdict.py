@@ -63,6 +63,8 @@ def faults(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
     if s.timing is not None and not s.timing.holds:
         slow = f"a path in {_slowest_layer(s)} takes {s.timing.taken:.2f} ns of {s.timing.clk_ns:g}"
         yield f"The clock does not hold by estimate: {slow}."
+    if s.places is not None and (s.places.slow_nodes() or s.places.slow_links()):
+        yield f"Placed on the part, {s.places.text}."
     if (stopped := facts.get("stopped")) and not (stopped.startswith("after") and s.rtlsim is None):  # what only estimates say
         yield f"Stopped {stopped}: what comes later is not known."
 

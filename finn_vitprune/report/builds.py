@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
+from finn_vitprune.report.places import place_tables
 from finn_vitprune.report.quantities import clock_text, images_per_second, milliseconds, ms_text, rate_text
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
@@ -21,7 +22,7 @@ FINN_TOTAL = "total_build_time"
 
 
 NODE_BY_NODE = "Node by node"
-FIFOS, MODEL, CYCLES, RESOURCES, MEMORIES = "FIFOs", "Model", "Cycles and lanes", "Resources", "Memories"
+FIFOS, MODEL, CYCLES, RESOURCES, MEMORIES, PLACED = "FIFOs", "Model", "Cycles and lanes", "Resources", "Memories", "Places"
 
 
 def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
@@ -37,9 +38,9 @@ def grouped_tables(s: Summary) -> dict[str, list[TextTable]]:
     every = timing_tables(s.timing, nodes=True)[:1] if slowest else []
     groups = {
         MODEL: [_model(s), encoders], "Checks": [_verify(s)], "Speed": [_speed(s), _plan(s)],
-        RESOURCES: [_resources(s), *resource_tables(s)], "Energy": [_energy(s)], "Timing": slowest, CYCLES: [balance_table(s), use_table(s)],
+        RESOURCES: [_resources(s), *resource_tables(s)], "Energy": [_energy(s)], "Timing": slowest, PLACED: place_tables(s.places), CYCLES: [balance_table(s), use_table(s)],
         FIFOS: [fifo_table(s)], MEMORIES: memory_tables(s),
-        NODE_BY_NODE: [cycles_table(s), memory_map(s), _nodes(s), *every], "Time": [_times(s)],
+        NODE_BY_NODE: [cycles_table(s), memory_map(s), _nodes(s), *every, *place_tables(s.places, whole=True)[1:]], "Time": [_times(s)],
     }  # fmt: skip
     found = {title: [table for table in tables if table is not None] for title, tables in groups.items()}
     return {title: tables for title, tables in found.items() if tables}

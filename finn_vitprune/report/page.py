@@ -14,6 +14,7 @@ from finn_vitprune.report.builds import CYCLES, FIFOS, MODEL, NODE_BY_NODE, grou
 from finn_vitprune.report.compare import ARROW, comparison, differences, facts_compared, pair_verdict
 from finn_vitprune.report.html import Bar, Card, PageSection, ReportPage, Tile
 from finn_vitprune.report.part_picture import part_picture
+from finn_vitprune.report.place_picture import place_picture
 from finn_vitprune.report.quantities import clock_text, ms_text, rate_text, share_text
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, TextTable, mark_of
@@ -28,8 +29,9 @@ PLACES = (
     "is that of the graph, of the HDL and of folding files."
 )
 EQUAL, DIFFERS = "equals the integer network in every bit", "DIFFERS from the integer network"
-TIME, PART, TOKENS = "Where the time goes", "Where the part goes", "Tokens that stay"
+TIME, PART, TOKENS, FLOOR = "Where the time goes", "Where the part goes", "Tokens that stay", "Where the units are"
 TIME_NOTE = "Percent of the time between two images in which a unit works. A click finds it in the table."
+FLOOR_NOTE = "Places by estimate, not routed. What it says of the clock is in the tables under Places."
 IN_TREE = ("Cycles by node", "Resources by node")
 """Tables that the tree table of a page replaces."""
 
@@ -82,6 +84,7 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
             _tokens(story),
             _picture(TIME, time_picture(summary, "time"), TIME_NOTE, ESTIMATED),
             _picture(PART, part_picture(summary, "part"), "", _counted_by(summary)),
+            *_floor_plan(summary),
         ],
         build_tree(summary),
         [*_stopped(story), *_sections(summary, story), *_built(story, False), _graph(story)],
@@ -186,6 +189,11 @@ def _picture(title: str, picture: Markup | None, note: str, mark: str) -> Card:
     )
 
 
+def _floor_plan(s: Summary) -> list[Card]:
+    """The places of a design that has some."""
+    return [] if s.places is None else [_picture(FLOOR, place_picture(s, "places"), FLOOR_NOTE, ESTIMATED)]
+
+
 def _counted_by(s: Summary) -> str:
     return mark_of(s.resources.tool) if s.resources else ""
 
@@ -201,11 +209,12 @@ def _tokens(story: BuildStory) -> Card:
 
 def _pair_cards(names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> Iterator[Card]:
     """Each picture of both builds."""
-    found: dict[str, list[tuple[str, Markup | None]]] = {TOKENS: [], TIME: [], PART: []}
+    found: dict[str, list[tuple[str, Markup | None]]] = {TOKENS: [], TIME: [], PART: [], FLOOR: []}
     for i, (name, s, story) in enumerate(zip(names, summaries, stories)):
         found[TOKENS].append((name, Markup(str(story.tokens[0][1]).replace("tokens-0", f"tokens-{i}-0")) if story.tokens else None))
         found[TIME].append((name, time_picture(s, f"time-{i}")))
         found[PART].append((name, part_picture(s, f"part-{i}")))
+        found[FLOOR].append((name, place_picture(s, f"places-{i}")))
     for title, pictures in found.items():
         shown = tuple((name, picture) for name, picture in pictures if picture is not None)
         if shown:

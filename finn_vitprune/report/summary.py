@@ -19,6 +19,7 @@ from finn_vitprune.recorded import check_recorded
 from finn_vitprune.report.quantities import images_per_second, milliseconds
 from finn_vitprune.synth.lost import LostCycles
 from finn_vitprune.synth.parts import KINDS, Shortfall, no_text
+from finn_vitprune.synth.placed import PlacedDesign
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
 from finn_vitprune.synth.timed import DesignTiming
@@ -344,6 +345,7 @@ class Summary(_SummarySection):
     part: PartSummary | None = None
     plan: Planned | None = None
     timing: DesignTiming | None = None
+    places: PlacedDesign | None = None
     time_s: dict[str, float] = {}
     target_fps: Annotated[float, Field(gt=0)] | None = None
     clk_ns: Annotated[float, Field(gt=0)] | None = None
@@ -419,6 +421,8 @@ class Summary(_SummarySection):
             found["plan"] = ESTIMATE
         if self.timing is not None:
             found["timing"] = ESTIMATE
+        if self.places is not None:
+            found["places"] = ESTIMATE
         if self.resources is not None:
             missing = {k: NOT_ESTIMATED for k in KINDS if getattr(self.resources, k) is None}
             found |= {f"resources.{k}": missing.get(k, self.resources.tool) for k in KINDS}

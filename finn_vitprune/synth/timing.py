@@ -106,13 +106,15 @@ class Timing:
         return {kind: n for kind, n in slow.items() if n}
 
 
-def estimate(wiring: Wiring) -> Timing:
+def estimate(wiring: Wiring, corner_ns: float = 0.0) -> Timing:
     """The timing of a netlist for UltraScale+.
 
+    Args:
+        corner_ns: ns of wires from the middle of its region to the far corner; 0 where it has no place.
     Raises:
         CombinationalLoopError: logic goes in a circle; the text names a net of it.
     """
-    return timing_of(Graph(pack(wiring), ULTRASCALE_PLUS))
+    return timing_of(Graph(pack(wiring), ULTRASCALE_PLUS, corner_ns))
 
 
 def timing_of(graph: Graph) -> Timing:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from finn_vitprune.synth.grid import wires
 from finn_vitprune.synth.timing_cells import SETS, Driver, Family, Sink
 from finn_vitprune.synth.wiring import Wiring
 
@@ -26,6 +27,9 @@ class CombinationalLoopError(ValueError):
 class Graph:
     """What paths of a netlist run along.
 
+    Args:
+        corner_ns: ns of wires from the middle of the netlist's region to its far corner, which its widest nets reach; 0 where that is not known.
+
     Attributes:
         source, target, weights: nets before and behind every way through a cell, and what the net before it and the cell add,
             ``[arcs, COLUMNS]``. loads, driver, reset: of every net its pins, its :class:`Driver`, whether resets alone move it.
@@ -38,8 +42,8 @@ class Graph:
         CombinationalLoopError: logic goes in a circle; the text names a net of it.
     """
 
-    def __init__(self, wiring: Wiring, family: Family) -> None:
-        self.wiring, self.family = wiring, family
+    def __init__(self, wiring: Wiring, family: Family, corner_ns: float = 0.0) -> None:
+        self.wiring, self.family, self.corner_ns = wiring, family, corner_ns
         self.timings = [family.cell(g.kind) for g in wiring.cells]
         self.loads = family.loads(wiring)
         self.reset = reset_nets(wiring, family)
@@ -89,7 +93,10 @@ class Graph:
         slope, macro = np.array(c.slope), np.array(c.macro)
         at_macro = (driver == Driver.MACRO) | (sink == Sink.MACRO) | (sink == Sink.OPERAND)
         doublings = np.log2(np.maximum(self.loads[net], 1))
-        ns = c.ns["net"] + doublings[:, None] * slope + at_macro[:, None] * macro
+        wide = doublings[:, None] * slope
+        if self.corner_ns:
+            wide = np.maximum(wide, self.corner_ns * np.sqrt(np.minimum(self.loads[net][:, None] / np.array(wires().spread), 1.0)))
+        ns = c.ns["net"] + wide + at_macro[:, None] * macro
         extra = np.zeros(len(net))
         for end, name in ((Driver.CARRY, "carry_out"), (Driver.CARRY_CO, "carry_co_out"), (Driver.MUX, "mux_out")):
             extra[driver == end] += c.ns[name]

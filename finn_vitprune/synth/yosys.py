@@ -23,13 +23,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from inspect import getfile
+from math import ceil
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from finn_vitprune import cache, files, jobs
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth import hierarchy, library, timing, timing_cells, timing_graph, timing_names, timing_packing, wiring
+from finn_vitprune.synth import grid, hierarchy, library, timing, timing_cells, timing_graph, timing_names, timing_packing, wiring
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.timing_graph import CombinationalLoopError
@@ -83,6 +84,13 @@ class Netlist:
     def wiring(self) -> Wiring:
         """Its cells and nets."""
         return Wiring.load(self.folder / WIRING)
+
+    def timing_within(self, corner_ns: float) -> Timing:
+        """Its timing in a region whose far corner is ``corner_ns`` of wires from the middle, rounded up to .01, from the cache or made now."""
+        steps = ceil(100 * corner_ns - 1e-6)
+        constants = Path(str(grid.__file__)).with_name("wires.json").read_bytes()
+        key = hashlib.sha256(f"{_timing_key(self.folder.name)} {steps}".encode() + constants).hexdigest()[:32]
+        return _timed(self.folder, key, steps / 100)
 
 
 def yosys_version() -> str:
@@ -205,17 +213,21 @@ def _stored(job: NodeJob) -> Netlist | None:
 
 def _load(job: NodeJob, folder: Path) -> Netlist:
     """The netlist in a folder of the cache, with its timing, which is made where the cache has none by these rules."""
+    try:
+        timed = _timed(folder, _timing_key(folder.name))
+    except CombinationalLoopError as error:
+        raise SynthesisError(f"timing of {job.top}: {error}") from error
+    cells = json.loads((folder / NETLIST).read_text())["cells"]
+    return Netlist(_counted(job, cells), timed, folder)
+
+
+def _timed(folder: Path, key: str, corner_ns: float = 0.0) -> Timing:
+    """The timing of a netlist in a folder of the cache, from the entry of a key, which is made where there is none."""
 
     def time_it(entry: Path) -> None:
-        try:
-            found = timing.estimate(Wiring.load(folder / WIRING))
-        except CombinationalLoopError as error:
-            raise SynthesisError(f"timing of {job.top}: {error}") from error
-        files.write_json(entry / TIMING, _TIMINGS.dump_python(found, mode="json"))
+        files.write_json(entry / TIMING, _TIMINGS.dump_python(timing.estimate(Wiring.load(folder / WIRING), corner_ns), mode="json"))
 
-    timed = cache.entry(f"timing/{_timing_key(folder.name)}", time_it)
-    cells = json.loads((folder / NETLIST).read_text())["cells"]
-    return Netlist(_counted(job, cells), _TIMINGS.validate_json((timed / TIMING).read_bytes()), folder)
+    return _TIMINGS.validate_json((cache.entry(f"timing/{key}", time_it) / TIMING).read_bytes())
 
 
 _TIMINGS = TypeAdapter(Timing)

@@ -20,6 +20,8 @@ from finn_vitprune.builds.build import EXPORT_STEPS, BuildOptions, _with_export,
 from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.records.folder import BuildFolder, ResultFile
+from finn_vitprune.builds.records.places import design_places
+from finn_vitprune.builds.stitched.place_constraints import PLACES, place_constraints
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.builds.vivado import export
 from finn_vitprune.builds.vivado.export import SUMS, VivadoTarget, export_vivado, refuse_foreign
@@ -33,6 +35,8 @@ from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.compile import SILENT
 from finn_vitprune.sim.loads import read_loads
 from finn_vitprune.synth.parts import get_part
+from finn_vitprune.synth.resources import ESTIMATE
+from finn_vitprune.transforms.planning.part_fit import estimated
 from tests.conftest import PART
 from tests.elaborated import READERS, Elaborated, elaborate
 from tests.vivado_mock import Call, Netlist, ScriptError, run_script
@@ -444,6 +448,27 @@ def test_every_unit_is_in_the_pblock_of_its_slr(divided, divided_folder, tmp_pat
     assert any(call.options.get("-slr") for call in calls if call.name == "report_utilization")
     readme = (folder / "README.md").read_text()
     assert "by formula" in readme and "at least 16 cycles long" in readme
+
+
+def test_every_unit_is_in_the_pblock_of_its_place(divided, small_build, tmp_path):
+    """In place of those of SLRs; nothing else of the folder changes but what speaks of them."""
+    model = ModelWrapper(str(divided.folder.parent / "intermediate_models" / "step_stitch.onnx"))
+    places = design_places(model, get_part(PART), estimated(model), ESTIMATE, 4.0, {})
+    ops = {node.name: getCustomOp(node) for node in model.graph.node}
+    chain = {(link.source, link.target) for link in places.links if link.via == "load chain"}
+    followers = {(op.get_nodeattr("load_from"), name) for name, op in ops.items() if "load_from" in op.get_nodeattr_types()}
+    assert chain == {pair for pair in followers if pair[0]} | {("VitLoadEnd_rtl_0", "VitLoadPort_rtl_0")} and len(chain) >= 3
+    folder, logits = tmp_path / "v", np.zeros((IMAGES, 1), np.int32)
+    export_vivado(divided, folder, TARGET, VERIFIED, small_build.images[:IMAGES], logits, place_constraints(model, places, TOP))
+    assert (folder / PLACES).is_file() and not (folder / "finn_slr.xdc").exists() and f"`{PLACES}`" in (folder / "README.md").read_text()
+    found = netlist(folder)
+    calls = run_all(folder, tmp_path, found)["implement.tcl"]
+    held = [(call.arguments[0], cell) for call in calls if call.name == "add_cells_to_pblock" for cell in call.arguments[1:]]
+    expected = {
+        f"{instance(name)}/{cell}": f"{TOP}_{name}" for name, op in ops.items() if not op.is_crossing for cell in op.unit_cells() if cell != "load"
+    }  # fmt: skip
+    assert len(held) == len(expected) and {cell: pblock for pblock, cell in held} == expected
+    assert {call.arguments[0] for call in calls if call.name == "resize_pblock"} == set(expected.values())
 
 
 def test_a_pblock_of_a_cell_that_is_not_in_the_netlist_is_found(divided_folder, tmp_path):
