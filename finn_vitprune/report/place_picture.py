@@ -98,7 +98,9 @@ def place_figure(s: Summary) -> Figure | None:
     for slr, bottom in enumerate(ground.bottom):
         if slr:
             axis.axhline(bottom - 0.5, color=INK, linewidth=1.6)
-    axis.set_yticks([b + h / 2 for b, h in zip(ground.bottom, heights)], [f"SLR{i}" for i in range(len(heights))], **LABEL)
+    axis.set_yticks([b + h / 2 for b, h in zip(ground.bottom, heights)], [f"SLR{i}" for i in range(len(heights))])
+    for text in axis.get_yticklabels():
+        text.set(**LABEL)
     present = {kind_of(node.op_type) for node in s.places.nodes}
     handles = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in present]
     handles += [Patch(color=colour, label=f"{site}, free") for site, colour in MACROS.items()]
