@@ -15,7 +15,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.synth.grid import Ground, wires
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.placed import NsSets, PlacedDesign, PlacedLink, PlacedNode
-from finn_vitprune.synth.places import Link, Places, Unit, place
+from finn_vitprune.synth.places import Link, Places, UnitSites, place
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.synth.timing import Timing, broadcast_ns
 from finn_vitprune.transforms.streams.edges import StreamEdge, slr_of, stream_edges
@@ -41,7 +41,7 @@ def design_places(
     """
     ground = Ground.of(part)
     nodes = [node for node in model.graph.node if not getCustomOp(node).is_crossing]
-    units = _in_slrs([Unit.of(node.name, slr_of(node), used[node.name]) for node in nodes], ground)
+    units = _in_slrs([UnitSites.of(node.name, slr_of(node), used[node.name]) for node in nodes], ground)
     numbers = {unit.name: number for number, unit in enumerate(units)}
     streams = [*links_of(model, numbers), *((link, []) for link in load_links(model, numbers))]
     w = wires()
@@ -97,7 +97,7 @@ def _placed_design(
     )  # fmt: skip
 
 
-def _in_slrs(units: Sequence[Unit], ground: Ground) -> list[Unit]:
+def _in_slrs(units: Sequence[UnitSites], ground: Ground) -> list[UnitSites]:
     """The units in their SLRs; where the plan leaves that open (-1), all in the SLR that they fill least."""
     unplaced = [unit.name for unit in units if unit.slr < 0]
     if not unplaced:

@@ -37,7 +37,7 @@ URGE, EXCESS = 1.5, 40.0
 
 
 @dataclass(frozen=True)
-class Unit:
+class UnitSites:
     """A unit, its SLR and the sites that it uses, by :data:`.SITES`."""
 
     name: str
@@ -45,7 +45,7 @@ class Unit:
     uses: tuple[int, ...]
 
     @classmethod
-    def of(cls, name: str, slr: int, used: Resources) -> Unit:
+    def of(cls, name: str, slr: int, used: Resources) -> UnitSites:
         """By its resources; half a block RAM takes a whole one, eight LUTs a slice."""
         return cls(name, slr, (-(-used.LUT // LUTS), used.DSP, int(np.ceil(used.BRAM36)), used.URAM))
 
@@ -62,7 +62,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Region:
+class PlacedRegion:
     """The ground of a unit.
 
     Attributes:
@@ -83,9 +83,9 @@ class Places:
     """The regions of units, in their order. ``bit_ns``: the sum over the links of bits times ns of wires from middle to middle."""
 
     ground: Ground
-    units: tuple[Unit, ...]
+    units: tuple[UnitSites, ...]
     links: tuple[Link, ...]
-    regions: tuple[Region, ...]
+    regions: tuple[PlacedRegion, ...]
     bit_ns: float
 
     def wire_ns(self, link: Link) -> tuple[float, ...]:
@@ -145,7 +145,7 @@ class _Tiles:
         return cls(middles, found.reshape(len(SITES), -1), group * bands)
 
 
-def place(units: Sequence[Unit], links: Sequence[Link], ground: Ground, limit_ns: float | np.ndarray = np.inf) -> Places:
+def place(units: Sequence[UnitSites], links: Sequence[Link], ground: Ground, limit_ns: float | np.ndarray = np.inf) -> Places:
     """A region for every unit.
 
     Args:
@@ -160,7 +160,7 @@ def place(units: Sequence[Unit], links: Sequence[Link], ground: Ground, limit_ns
 class _Placer:
     """The state of a search: middles ``[units, 2]`` in ns, and pulls of links."""
 
-    def __init__(self, units: tuple[Unit, ...], links: tuple[Link, ...], ground: Ground, limit_ns: np.ndarray) -> None:
+    def __init__(self, units: tuple[UnitSites, ...], links: tuple[Link, ...], ground: Ground, limit_ns: np.ndarray) -> None:
         self.units, self.links, self.ground, self.limit_ns = units, links, ground, limit_ns
         self.members = [np.flatnonzero([u.slr == s for u in units]) for s in range(len(ground.dies))]
         self.uses = np.array([u.uses for u in units], int).reshape(len(units), len(SITES))
@@ -196,7 +196,7 @@ class _Placer:
         fine = [_Tiles.of(self.ground, slr, 1) for slr in range(len(self.ground.dies))]
         best = self._moved(best, np.full(LAST_MOVES, PULL * LEAST_PULL), fine)
         dealt = [self._dealt(best, slr, fine[slr]) for slr in range(len(fine))]
-        regions: list[Region | None] = [None] * len(self.units)
+        regions: list[PlacedRegion | None] = [None] * len(self.units)
         for slr, amounts in enumerate(dealt):
             areas = self._areas(slr, fine[slr], amounts, best)
             for place, unit in enumerate(self.members[slr]):
@@ -302,7 +302,7 @@ class _Placer:
                 areas.extend(Area(kind, *corners) for corners in rectangles(owner == place))
         return found
 
-    def _region(self, unit: int, tiles: _Tiles, amounts: np.ndarray, areas: tuple[Area, ...]) -> Region:
+    def _region(self, unit: int, tiles: _Tiles, amounts: np.ndarray, areas: tuple[Area, ...]) -> PlacedRegion:
         taken = amounts.sum(0) > 0
         if not taken.any():
             taken = np.arange(len(tiles.middles)) == ((tiles.middles - tiles.middles.mean(0)) ** 2).sum(1).argmin()
@@ -313,7 +313,7 @@ class _Placer:
         far = float(np.abs(tiles.middles[taken] - middle).sum(-1).max()) + part * (TILE_NS + BAND * wires().row) / 2
         used = self.uses[unit] / np.maximum(self.takes[unit], 1)
         fuller = max(1.0, float(used[self.takes[unit] >= FEW].max(initial=0)) / wires().fill)
-        return Region(areas, (float(middle[0]), float(middle[1])), far * fuller**0.5, tiles.middles[taken])
+        return PlacedRegion(areas, (float(middle[0]), float(middle[1])), far * fuller**0.5, tiles.middles[taken])
 
 
 def transport(cost: np.ndarray, need: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.grid import SITES, Ground, wires
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.synth.places import Link, Places, Unit, place, rectangles, transport
+from finn_vitprune.synth.places import Link, Places, UnitSites, place, rectangles, transport
 from finn_vitprune.synth.resources import Resources
 
 CODES = ("LMm", "D", "B", "U")
@@ -44,7 +44,7 @@ def illegal(places: Places) -> list[str]:
     return found
 
 
-def random_graph(ground: Ground, seed: int, count: int, fill: float) -> tuple[list[Unit], list[Link]]:
+def random_graph(ground: Ground, seed: int, count: int, fill: float) -> tuple[list[UnitSites], list[Link]]:
     """Units of any size, some of LUTs alone and some with DSP or memories, that fill every SLR to a share; a chain with links across."""
     rng = np.random.default_rng(seed)
     units = []
@@ -52,7 +52,7 @@ def random_graph(ground: Ground, seed: int, count: int, fill: float) -> tuple[li
         sizes = (rng.pareto(1.0, count) + 0.05)[:, None] * (rng.random((count, len(SITES))) < [1, 0.4, 0.5, 0.2])
         shares = sizes / np.maximum(sizes.sum(0), 1e-9)
         units += [
-            Unit(f"u{slr}_{i}", slr, tuple(int(n) for n in fill * share * ground.amount(slr))) for i, share in enumerate(shares)
+            UnitSites(f"u{slr}_{i}", slr, tuple(int(n) for n in fill * share * ground.amount(slr))) for i, share in enumerate(shares)
         ]  # fmt: skip
     ends = [(i, i + 1) for i in range(len(units) - 1)] + [(i, i + 5) for i in range(0, len(units) - 5, 5)]
     return units, [Link(a, b, int(rng.choice([16, 64, 256])), 2 * abs(units[a].slr - units[b].slr)) for a, b in ends]
@@ -102,7 +102,9 @@ def test_units_of_luts_and_units_of_dsp_share_ground():
     """Both fill their kind of sites, so each is everywhere."""
     ground = Ground.of(get_part("xck26"))
     slices, dsp, *_ = (int(n) for n in ground.amount(0))
-    places = place([Unit("luts", 0, (int(0.8 * slices), 0, 0, 0)), Unit("dsp", 0, (0, int(0.8 * dsp), 0, 0))], [Link(0, 1, 8)], ground)
+    places = place(
+        [UnitSites("luts", 0, (int(0.8 * slices), 0, 0, 0)), UnitSites("dsp", 0, (0, int(0.8 * dsp), 0, 0))], [Link(0, 1, 8)], ground
+    )
     assert illegal(places) == []
     a, b = places.regions
     assert len({tuple(t) for t in a.tiles.round(6)} & {tuple(t) for t in b.tiles.round(6)}) > 0.8 * len(b.tiles)
@@ -118,13 +120,13 @@ def test_equal_inputs_have_equal_places():
 def test_what_binds_is_said():
     ground = Ground.of(get_part("U250").with_shell("xdma"))
     with pytest.raises(UserError, match=r"SLR2 cannot be placed on xcu250\S*: they use 501 RAMB36 and it has 500 for them; plan with less"):
-        place([Unit("a", 0, (1, 0, 0, 0)), Unit("b", 2, (1, 0, 501, 0))], [], ground)
+        place([UnitSites("a", 0, (1, 0, 0, 0)), UnitSites("b", 2, (1, 0, 501, 0))], [], ground)
 
 
 def test_a_unit_takes_whole_sites_and_its_use_over_8():
-    assert Unit.of("u", 1, Resources(LUT=9, DSP=3, BRAM36=1.5, URAM=2)) == Unit("u", 1, (2, 3, 2, 2))
+    assert UnitSites.of("u", 1, Resources(LUT=9, DSP=3, BRAM36=1.5, URAM=2)) == UnitSites("u", 1, (2, 3, 2, 2))
     ground = Ground.of(get_part("xck26"))
-    [region] = place([Unit("u", 0, (800, 40, 8, 4))], [], ground).regions
+    [region] = place([UnitSites("u", 0, (800, 40, 8, 4))], [], ground).regions
     assert [sum(a.sites for a in region.areas if a.kind == kind) for kind in range(4)] == [1000, 50, 10, 5]
 
 
@@ -132,13 +134,13 @@ def test_a_fuller_region_counts_as_a_larger_one():
     """A unit of all DSP has no ground beside them: its far corner counts as that of a region of .8, the root of 1.25 away."""
     ground = Ground.of(get_part("xck26"))
     dsp = int(ground.amount(0)[1])
-    full, less = (place([Unit("u", 0, (0, n, 0, 0))], [], ground).regions[0] for n in (dsp, int(0.8 * dsp)))
+    full, less = (place([UnitSites("u", 0, (0, n, 0, 0))], [], ground).regions[0] for n in (dsp, int(0.8 * dsp)))
     assert full.corner_ns == pytest.approx(1.25**0.5 * less.corner_ns, rel=0.01)
 
 
 def test_pieces_of_a_link_by_hand():
     ground = Ground.of(get_part("xcu200"))
-    units = [Unit(f"u{s}", s, (8, 0, 0, 0)) for s in (0, 0, 2)]
+    units = [UnitSites(f"u{s}", s, (8, 0, 0, 0)) for s in (0, 0, 2)]
     places = place(units, [Link(0, 1, 8), Link(0, 2, 8, 4)], ground)
     near, far = places.links
     height, (x0, y0), (x2, y2) = wires().row * 300, places.regions[0].middle, places.regions[2].middle
