@@ -115,7 +115,7 @@ def hardware_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]
 
 @build_step
 def step_tidy_up(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """FINN's step of this name without the inference of data types, which lowering does not read, in a fifth of its time."""
+    """FINN's step of this name without the inference of data types, which lowering does not read, in a third of its time."""
     tidy = model.transform(TidySource())
     if VerificationStepType.TIDY_UP_PYTHON in build.cfg._resolve_verification_steps():
         verify_step(tidy, build.cfg, "initial_python", need_parent=False)
