@@ -19,7 +19,6 @@ from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, Shel
 from finn_vitprune.synth.boards import DEFAULT_NS, board_named, boards
 from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
-from finn_vitprune.synth.grid import Ground
 from finn_vitprune.synth.parts import NO_SHELL, Part, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
@@ -320,6 +319,8 @@ class BuildOptions(BuildSettings, BuildRequest):
         shares_for(part, self.budget)
         if family == ULTRASCALE:
             if self.places:
+                from finn_vitprune.synth.grid import Ground  # needs NumPy, which help does without
+
                 Ground.of(part)
             return
         if self.mac_style is not None and self.mac_style not in family.mac:
