@@ -287,7 +287,7 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     With Yosys to come, only estimates without doubt do the first: then Yosys decides.
     """
     build.folder.forget(build.folder.verification.path, build.folder.synthesis.path)
-    build.folder.places.path.unlink(missing_ok=True)
+    build.folder.places.path.unlink(missing_ok=True)  # also in a folder with a record: this step makes them, or none
     summary = summarise(model, build)
     summary.save(build.folder.path)
     fit = planned_fit(model, build)

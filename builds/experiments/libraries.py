@@ -1,6 +1,6 @@
 """Vision transformers of Hugging Face and torchvision through the recogniser, from their configurations with random weights.
 
-The package ``transformers`` is not among this project's dependencies: ``pip install transformers`` first.
+This project does not depend on the package ``transformers``: install the version of :data:`VERSIONS` first.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import typer
 from torch import Tensor, nn
 
 from builds.experiments.study import Only, Output, Study, start
-from builds.experiments.zoo import COLUMNS, SHALLOW, Case, ZooResult, cells, examined, randomise, summary
+from builds.experiments.zoo import CLASSES, COLUMNS, SHALLOW, Case, ZooResult, cells, examined, randomise, said, summary
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.tables import TextTable
 
-CLASSES = 1000
 IMAGE = 224
+VERSIONS = {"transformers": "5.24.0", "torchvision": "0.27.1"}
+"""Of the libraries: others have other models and configurations."""
 EXPORTS = (("torchscript", 17), ("dynamo", 20))
 ANSWERS = ("logits", "image_embeds", "pooler_output")
 """What a model of Hugging Face gives, the first of these that it has."""
@@ -35,7 +36,7 @@ class Tower:
     config: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     classifier: bool = False
-    """Whether a linear classifier of the class token is put behind it: the library has none for it."""
+    """Whether it gets a linear classifier of its pooled token: the library has none for it."""
 
 
 def _face(model: str, config: str, classifier: bool = False, **options: Any) -> Tower:
@@ -83,13 +84,16 @@ def make(name: str) -> nn.Module:
     """A model with random weights.
 
     Raises:
-        UserError: its library is not installed.
+        UserError: its library is not installed, or in another version.
     """
     tower = TOWERS[name]
+    wanted = f"{tower.library}=={VERSIONS[tower.library]}"
     try:
         library = importlib.import_module(tower.library)
     except ImportError as error:
-        raise UserError(f"{name} needs {tower.library}: pip install {tower.library}") from error
+        raise UserError(f"{name} needs {tower.library}: pip install {wanted}") from error
+    if (found := library.__version__.partition("+")[0]) != VERSIONS[tower.library]:
+        raise UserError(f"{name}: {tower.library} {found} is installed, the page is of another version: pip install {wanted}")
     if tower.library == "torchvision":
         options = {"image_size": IMAGE, "num_layers": SHALLOW, "num_classes": CLASSES, **tower.options}
         return randomise(library.models.vision_transformer.VisionTransformer(**options)).eval()
@@ -107,18 +111,18 @@ def run(case: Case) -> ZooResult:
     """Export, check, compare.
 
     Raises:
-        UserError: the library is not installed.
+        UserError: as :func:`make`.
     """
     model = make(case.model)
     return replace(examined(case, lambda: (model, (3, IMAGE, IMAGE))), depth=SHALLOW)
 
 
 TITLE = "Vision transformers of Hugging Face and torchvision through `check` and `import`"
-TEXT = f"""Random weights, the configurations of transformers 5.24.0 and torchvision 0.27.1 as they are but {SHALLOW} encoders and images of {IMAGE}
-pixels. Columns: as for [timm's](../import/RESULTS.md). Where a library has no classifier for a model, a linear one of its pooled token is put behind it.
+TEXT = f"""Random weights, the configurations of transformers {VERSIONS["transformers"]} and torchvision {VERSIONS["torchvision"]} as they are but {SHALLOW} encoders and images of {IMAGE}
+pixels. Columns: as for [timm's](../import/RESULTS.md). Models without a classifier in their library get a linear one of their pooled token.
 
 ```
-pip install transformers
+pip install transformers=={VERSIONS["transformers"]}
 python -m builds.experiments.libraries -o builds/results/import_libraries
 ```"""
 
@@ -134,7 +138,7 @@ def tables(results: Mapping[str, ZooResult]) -> list[TextTable]:
 
 def study() -> Study[Case, ZooResult]:
     """All models of the list."""
-    return Study(cases(), ZooResult, run, tables, TITLE, TEXT, lambda row: f"{', '.join(cells(row)[2:])}, {row.seconds} s")
+    return Study(cases(), ZooResult, run, tables, TITLE, TEXT, said)
 
 
 def main(output: Output, only: Only = None) -> None:

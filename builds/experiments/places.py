@@ -35,7 +35,7 @@ finn-vitprune build --fpga-part xcu250-figd2104-2L-e --clk-ns 3.333 --max-images
 python -m builds.experiments.places NAME=BUILD ...
 ```
 
-The model files are those of [deit](../deit/RESULTS.md) and of builds/example. An estimate alone (method "estimate") says nothing of paths inside of units; its links
+[deit](../deit/RESULTS.md) and builds/example have the model files. An estimate alone (method "estimate") does not judge paths inside of units; its links
 count with 2.2 ns beside their wires. Sites of a region are its use over .8, or less where an SLR has less."""
 
 

@@ -273,9 +273,14 @@ def cells(result: ZooResult) -> tuple[str, ...]:
     return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 
+def said(row: ZooResult) -> str:
+    """A result in a line."""
+    return f"{', '.join(cells(row)[2:])}, {row.seconds} s"
+
+
 def study() -> Study[Case, ZooResult]:
     """All models of the list."""
-    return Study(cases(), ZooResult, run, tables, TITLE, TEXT, lambda row: f"{', '.join(cells(row)[2:])}, {row.seconds} s")
+    return Study(cases(), ZooResult, run, tables, TITLE, TEXT, said)
 
 
 def main(output: Output, only: Only = None) -> None:

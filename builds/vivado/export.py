@@ -112,7 +112,7 @@ def export_vivado(
     Args:
         verification: what the simulation of the design showed.
         pixels: uint8 ``[F, H, W, C]`` images, ``logits``: ``[F, classes]`` what the RTL gave for them. Some go with the export.
-        places: constraints that give every unit its place (:func:`.place_constraints`); they stand in for Pblocks of SLRs.
+        places: constraints that give every unit its place (:func:`.place_constraints`); they replace the Pblocks of SLRs.
     Raises:
         UserError: the folder holds files of others, or an exported file that has changed.
     """

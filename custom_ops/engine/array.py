@@ -123,8 +123,8 @@ class VitArray(BlockSparseMVAU):
 
     A layer is an encoder's here, in what :class:`.BlockSparseMVAU` calls an encoder: ``encoders``, ``ports``, ``passes`` have for each its
     attributes, the number of its port, and the tag of the pass in which it works. Input p and output p are the rows of port p, and what
-    becomes of them: frames in the order of the tags, ``engine_tags`` of which there are. Tags come last on both sides. The ports stand in the
-    order in which their groups go first. ``faces`` are the names of the layers' roles, by port.
+    becomes of them: frames in the order of the tags, ``engine_tags`` of which there are. Tags come last on both sides. Ports are in the order
+    in which their groups go first. ``faces`` are the names of the layers' roles, by port.
 
     All layers have the same types of inputs and weights, blocks and folds; outputs are signed, each port's of one type.
     """

@@ -257,9 +257,8 @@ def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
 
 
 def _model(graph: GraphProto) -> ModelWrapper:
-    return ModelWrapper(
-        helper.make_model(graph), fix_missing_initializer_valueinfo=False
-    )  # of all graphs, that costs most of a plan's time
+    """A model of a graph whose tensors have their shapes: none is looked for, since a plan makes hundreds of these."""
+    return ModelWrapper(helper.make_model(graph), fix_missing_initializer_valueinfo=False)
 
 
 def flattened(model: ModelWrapper) -> ModelWrapper:

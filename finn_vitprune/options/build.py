@@ -19,6 +19,7 @@ from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, Shel
 from finn_vitprune.synth.boards import DEFAULT_NS, board_named, boards
 from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
+from finn_vitprune.synth.grid_data import dies_on
 from finn_vitprune.synth.parts import NO_SHELL, Part, get_part, shell_table
 
 Simulation = Literal["auto", "whole", "units"]
@@ -319,9 +320,7 @@ class BuildOptions(BuildSettings, BuildRequest):
         shares_for(part, self.budget)
         if family == ULTRASCALE:
             if self.places:
-                from finn_vitprune.synth.grid import Ground  # needs NumPy, which help does without
-
-                Ground.of(part)
+                dies_on(part)
             return
         if self.mac_style is not None and self.mac_style not in family.mac:
             raise UserError(f"--mac-style {self.mac_style} is not possible on {part.name}: use {' or '.join(family.mac)}")

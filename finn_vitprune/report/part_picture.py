@@ -17,12 +17,16 @@ GROUPS = {
     "projection": ("projection",),
     "MLP 1": ("MLP 1",),
     "MLP 2": ("MLP 2", "MLP 2 and patch embedding"),
+    "array": ("array", "array and patch embedding"),
     "FIFOs, converters": (),
     "outside encoders": (),
     "LayerNorm, adds, drops": (),
 }
 """Roles that have a colour, by its words; the last three: nodes between units, outside of encoders, and all others."""
-LOOKS = {group: f"f{i}" for i, group in enumerate(GROUPS)}
+ARRAY = "array"
+IN_ARRAY = ("QKV", "projection", "MLP 1", "MLP 2")
+"""Groups that an engine with an array has not: it takes their place, and the colour of the first."""
+LOOKS = {group: f"f{i}" for i, group in enumerate(group for group in GROUPS if group != ARRAY)} | {ARRAY: "f0"}
 LABEL, BAR, ROW = 44, 292, 17
 BUDGETS = {"BRAM36": "BRAM"}
 """Resources that a budget calls otherwise."""
@@ -47,8 +51,14 @@ def part_picture(s: Summary, name: str) -> Markup | None:
         drawing.path(_tick(LABEL + 5, y + 9), "tick")
         drawing.text(LABEL + 17, y + 13, "what the plan may use", "quiet")
         y += 20
-    drawing.legend(LOOKS, y + 4)
+    drawing.legend(looks_of(s), y + 4)
     return drawing.markup()
+
+
+def looks_of(s: Summary) -> dict[str, str]:
+    """The key of the colours of a design."""
+    absent = IN_ARRAY if any(group_of(node) == ARRAY for node in s.nodes) else (ARRAY,)
+    return {group: look for group, look in LOOKS.items() if group not in absent}
 
 
 def _told(shares: Mapping[str, float], kinds: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from finn_vitprune.report.drawing import WIDTH, Drawing
 from finn_vitprune.report.figures import INK, LABEL, QUIET, RULE, TITLE, bare
-from finn_vitprune.report.part_picture import LOOKS, group_of
+from finn_vitprune.report.part_picture import LOOKS, group_of, looks_of
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.grid import BAND, PER_BAND, SITES, Ground
 from finn_vitprune.synth.parts import NO_SHELL, get_part
@@ -24,7 +24,7 @@ COLOURS = {
     "FIFOs": "#7d6cab",
 }  # fmt: skip
 """Kinds of units, and their colours."""
-KINDS = {"BlockSparseMVAU": "matrix units", "PrunedAttention": "attention", "VitLayerNorm": "LayerNorm", "VitTokenDrop": "token drop",
+KINDS = {"BlockSparseMVAU": "matrix units", "VitArray": "matrix units", "PrunedAttention": "attention", "VitLayerNorm": "LayerNorm", "VitTokenDrop": "token drop",
          "VitFIFO": "FIFOs"}  # fmt: skip
 """Kinds by op, without its ending; of the others :data:`OTHERS`."""
 OTHERS = "other units"
@@ -177,7 +177,7 @@ def place_picture(s: Summary, name: str) -> Markup | None:
             )
     y = top[0] + ROW * ground.dies[0].rows + 8
     drawing.text(0, y + 8, "SLR0 is at the bottom; DSP, block RAM and UltraRAM are darker; grey: the shell", "quiet")
-    drawing.legend(LOOKS, y + 16)
+    drawing.legend(looks_of(s), y + 16)
     return drawing.markup()
 
 

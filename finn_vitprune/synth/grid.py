@@ -6,15 +6,12 @@ table. Places are a column, from 0 on the left, and a row of slices, from 0 at t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
 
 import numpy as np
 
-from finn_vitprune.errors import UserError
+from finn_vitprune.synth.grid_data import content, die_names, dies_on
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.resources import Resources
 
@@ -160,11 +157,7 @@ class Ground:
         Raises:
             UserError: the columns of the part are not known.
         """
-        if (names := _dies_of().get(part.device)) is None:
-            raise UserError(
-                f"places of units are not possible on {part.name}: the columns of its die are not known; they are of {', '.join(sorted(_dies_of()))}"
-            )
-        dies = tuple(dies_table()[name] for name in names)
+        dies = tuple(dies_table()[name] for name in dies_on(part))
         offers = part.slr_offers()
         return cls(
             part,
@@ -209,22 +202,22 @@ def _left(die: Die, offer: Resources) -> np.ndarray:
 @lru_cache(maxsize=1)
 def dies_table() -> dict[str, Die]:
     """Dies by name."""
-    content = _content("grids.json")
+    grids = content("grids.json")
     return {
-        name: Die(name, row["columns"], row["clock_regions"] * content["clock_region"]["rows"], tuple(map(_lost, row["lost"])))
-        for name, row in content["dies"].items()
+        name: Die(name, row["columns"], row["clock_regions"] * grids["clock_region"]["rows"], tuple(map(_lost, row["lost"])))
+        for name, row in grids["dies"].items()
     }
 
 
 def dies_of(device: str) -> tuple[Die, ...]:
     """The dies of a device, from SLR0 on; none where its columns are not known."""
-    return tuple(dies_table()[name] for name in _dies_of().get(device, ()))
+    return tuple(dies_table()[name] for name in die_names().get(device, ()))
 
 
 @lru_cache(maxsize=1)
 def wires() -> Wires:
     """The constants of ``wires.json``."""
-    w = _content("wires.json")
+    w = content("wires.json")
     sets = [w["sets"][name] for name in ("low", "taken", "high")]
     single = {name: w[name]["ns"] for name in ("row", "column", "border", "uncertainty", "unmapped_link")}
     return Wires(
@@ -232,15 +225,6 @@ def wires() -> Wires:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _dies_of() -> dict[str, Sequence[str]]:
-    return {device: row["dies"] for row in _content("grids.json")["parts"] for device in row["devices"]}
-
-
 def _lost(row: dict) -> Lost:
     columns = row.get("columns")
     return Lost(row["kinds"], tuple(row["rows"]), columns and tuple(columns), row["why"], row.get("unnamed", False))
-
-
-def _content(name: str) -> dict:
-    return json.loads(resources.files("finn_vitprune.synth").joinpath(name).read_text())

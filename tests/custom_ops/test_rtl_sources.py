@@ -6,6 +6,7 @@ import pytest
 
 from finn_vitprune.custom_ops.op import rtl_sources as module
 from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.rtl_backend import _literal as literal
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
 
 
@@ -19,6 +20,14 @@ OPS = sorted(ops(VitRTLBackend), key=lambda op: op.__name__)
 
 def names(top: str) -> list[str]:
     return [path.stem for path in rtl_sources(top)]
+
+
+@pytest.mark.parametrize("bits", [31, 32, 64, 8_192, 8_193, 40_000])
+def test_a_parameter_of_any_width_is_a_literal_of_that_value(bits):
+    """Python writes no number of more than 4,300 digits, as the tables of a large array have them."""
+    value = (1 << bits - 1) + 5
+    width, base, digits = re.fullmatch(r"(?:(\d+)'([dh]))?([0-9a-f]+)", literal(value)).groups()
+    assert int(digits, 16 if base == "h" else 10) == value and (width is None or int(width) >= bits)
 
 
 def test_leaves_come_first_and_the_top_last():

@@ -19,6 +19,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.report.builds import grouped_tables
 from finn_vitprune.report.drawing import WIDTH
 from finn_vitprune.report.page import BuildStory
+from finn_vitprune.report.part_picture import IN_ARRAY, LOOKS, group_of, looks_of
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.token_picture import token_picture
 from tests.browser import chromium, measured, needs_chromium, open_all, opened
@@ -413,3 +414,12 @@ def test_what_there_is_no_picture_of_is_one_line(small_build, stopped, tmp_path,
     (damaged / "report" / "tokens.npz").write_bytes(b"no zip")
     assert "tokens.npz is damaged" in one_line(capsys, damaged, *out, "tokens")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_array_of_an_engine_has_a_place_in_the_key():
+    """In that of the matrices that run on it."""
+    s = Summary.load(Path("builds/results/deit_engines/w8a8_engine1_latency_summary.json"))
+    node = next(node for node in s.nodes if node.role == "QKV")
+    array = s.model_copy(update={"nodes": [node.model_copy(update={"layer": f"{node.place}, array and patch embedding"})]})
+    assert group_of(node) == "QKV" and group_of(array.nodes[0]) == "array" and looks_of(array)["array"] == LOOKS["QKV"]
+    assert looks_of(array).keys().isdisjoint(IN_ARRAY) and looks_of(s).keys() == LOOKS.keys() - {"array"}

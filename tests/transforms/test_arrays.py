@@ -10,24 +10,20 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.stitched.accelerator import INPUT, OUTPUT, in_one_piece
 from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine.array import VitArray
 from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.sim import Stimulus, beats
 from finn_vitprune.transforms.engines.bind import bind, no_array
 from finn_vitprune.transforms.engines.engine_streams import carried
 from finn_vitprune.transforms.engines.engine_units import bind_units
 from finn_vitprune.transforms.engines.fold_engines import write_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
-from finn_vitprune.transforms.planning import partition
 from finn_vitprune.transforms.planning.partition import shared_in
 from finn_vitprune.transforms.streams.latency import latency_cycles
 from tests.sampling import sampled
-from tests.transforms.test_embedding_pass import BUDGET, IMAGES, PART, flat, logits, network
+from tests.transforms.test_embedding_pass import BUDGET, IMAGES, built_of, check_images_leave, flat, logits
 
 ROLES = ("MLP 2", "MLP 1", "projection", "QKV")
 SHARES = ("array", "array and patch embedding")
@@ -91,34 +87,27 @@ def test_the_names_of_units_tell_the_partition():
     assert shared_in(["VitEngine_rtl_0_arrays", "VitEngine_rtl_0_QKV"]) == ""
 
 
-def built_of(folder: Path, shares: str = SHARES[1], **more: object) -> Path:
+def built(folder: Path, shares: str = SHARES[1], **more: object) -> Path:
     """The build of the network in ``folder``, planned for a short latency with this partition, or by a folding file."""
-    model, images = network(DEPTH)
-    model.save(str(folder / "model.onnx"))
-    np.savez(folder / "model.npz", images=images)
-    common = {"model": folder / "model.onnx", "fpga_part": PART, "synth": "none", "engines": 1, "max_images": IMAGES}
-    if "folding" not in more:
-        common |= {"goal": "latency", "budget": BUDGET}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partition, "partitions", lambda *_: [shares])
-        return build(BuildOptions(output_dir=folder / "b", **(common | more)))
+    goal = {} if "folding" in more else {"goal": "latency", "budget": BUDGET}
+    return built_of(folder, shares, DEPTH, **(goal | more))
 
 
 @pytest.fixture(scope="module")
 def one_in_flight(tmp_path_factory) -> Path:
-    return built_of(tmp_path_factory.mktemp("array"))
+    return built(tmp_path_factory.mktemp("array"))
 
 
 @pytest.fixture(scope="module")
 def two_in_flight(one_in_flight, tmp_path_factory) -> Path:
     """By the folding file of the first."""
-    return built_of(tmp_path_factory.mktemp("two"), folding=one_in_flight / "auto_folding_config.json", frames_in_flight=2)
+    return built(tmp_path_factory.mktemp("two"), folding=one_in_flight / "auto_folding_config.json", frames_in_flight=2)
 
 
 @pytest.fixture(scope="module")
 def own_embedding(tmp_path_factory) -> Path:
     """The patch embedding on a unit of its own."""
-    return built_of(tmp_path_factory.mktemp("own"), SHARES[0])
+    return built(tmp_path_factory.mktemp("own"), SHARES[0])
 
 
 @pytest.fixture(params=["one_in_flight", *(pytest.param(name, marks=pytest.mark.whole) for name in ("two_in_flight", "own_embedding"))])
@@ -153,18 +142,7 @@ def test_cycles_are_those_of_the_plan(either):
 @pytest.mark.slow
 @pytest.mark.xdist_group("arrays")
 def test_images_leave_whatever_beats_of_the_next_one_do_not_come(either):
-    model = ModelWrapper(str(either / "intermediate_models" / "step_stitch.onnx"))
-    design = StitchedDesign.load(either / "stitched_ip")
-    simulated, (source, sink) = in_one_piece(design), (design.input, design.output)
-    x = np.random.default_rng(8).integers(0, 256, (4, source.tokens, source.channels))
-    expected = logits(model, x)
-    for images, stimulus in ((1, Stimulus()), (2, Stimulus(seed=7, pause=0.01, burst=300)), (3, Stimulus(seed=8, stall=0.2))):
-        for more in (1, source.beats // 2, source.beats - 1):
-            result = simulated.simulator.run(
-                {INPUT: beats.pack(x, source)[: images * source.beats + more]}, {OUTPUT: beats.pack(expected[:images], sink)},
-                data_dir=simulated.folder, stimulus=stimulus, idle_limit=2 * design.silent_cycles,
-            )  # fmt: skip
-            assert result.ok, (images, more, stimulus, result.deadlock)
+    check_images_leave(either)
 
 
 @pytest.mark.slow
@@ -172,8 +150,8 @@ def test_images_leave_whatever_beats_of_the_next_one_do_not_come(either):
 def test_a_folding_file_keeps_the_array(one_in_flight, tmp_path):
     file = one_in_flight / "auto_folding_config.json"
     assert UNIT in json.loads(file.read_text())
-    again = built_of(tmp_path, folding=file, estimate_only=True)
+    again = built(tmp_path, folding=file, estimate_only=True)
     same, first = (Summary.load(folder).nodes for folder in (again, one_in_flight))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
     with pytest.raises(UserError, match="a design that is loaded has a unit of its own for each layer"):
-        built_of(tmp_path, folding=file, estimate_only=True, loadable=True)
+        built(tmp_path, folding=file, estimate_only=True, loadable=True)

@@ -63,7 +63,7 @@ def run_file(path: Path, kind: Kind, vit: RecognisedViT, inputs: np.ndarray, thr
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
-        # Its optimiser makes gate * sigmoid(gate) * value .01 wrong (1.25.1), and would have a right network refused.
+        # With its optimiser (1.25.1) the gated DINOv3 of Hugging Face, by TorchScript, is .01 wrong, and the right network would be refused.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         (given,) = session.get_inputs()
