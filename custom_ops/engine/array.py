@@ -325,6 +325,9 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
     def frame_rows(self) -> list[tuple[int, int]]:
         return [(group.layer, group.rows) for group in self.groups]
 
+    def most_rows(self) -> int:
+        return max(group.rows for group in self.groups)
+
     def rtl_parameters(self) -> dict[str, int | str]:
         return super().rtl_parameters() | {"CREDITS": 1}
 

@@ -267,7 +267,7 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         return {
             "ENCODERS": len(self.frame_rows()),
             "SPAN": f.span,
-            "ROWS": max(rows for _, rows in self.frame_rows()),
+            "ROWS": self.most_rows(),
             "MW": f.mw,
             "MH": f.mh,
             "BLOCK": f.block,
@@ -318,6 +318,10 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
     def frame_rows(self) -> list[tuple[int, int]]:
         """The frames that the unit takes, by tag: whose matrix, and how many rows."""
         return list(enumerate(own.rows for own in self.fold().each))
+
+    def most_rows(self) -> int:
+        """Most rows of a frame that the unit is made for."""
+        return self.fold().rows
 
     def _fewer_bits(self) -> dict[str, int]:
         """By how many bits outputs are narrower than the widest, by tag."""

@@ -100,6 +100,7 @@ def test_what_passes_an_engine_has_the_size_of_its_encoder():
     for op_type, attributes in (("VitFIFO", {"SIMD": 1, "depth": 40}), ("VitWidthConverter", {"in_simd": 1, "out_simd": 2})):
         op, _ = build_node(op_type, {"tokens": 3, "channels": 12, "inputDataType": "INT8"} | attributes)
         node = EngineNode(op.onnx_node, [{"in0": Stream(3, 12, 1, DataType["INT8"])}, {"in0": Stream(3, 4, 1, DataType["INT8"])}, {}])
-        assert node.pass_times(0, {"in0": TokenTimes.steady(3, 12)})["out0"].last[-1] == 35 + op.beat_cycles()
-        assert node.pass_times(1, {"in0": TokenTimes((100, 104, 108), (103, 107, 111))})["out0"].last[-1] == 111 + op.beat_cycles()
-        assert node.pass_times(2, {}) == {}
+        for encoder, came, last in ((0, TokenTimes.steady(3, 12), 35), (1, TokenTimes((100, 104, 108), (103, 107, 111)), 111)):
+            times, ends = node.pass_times(encoder, [came], 0)
+            assert times["out0"].last[-1] == ends == last + op.beat_cycles()
+        assert node.pass_times(2, [], 7) == ({}, 7)
