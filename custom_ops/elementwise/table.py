@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.op.base import UnaryStreamOp
+from finn_vitprune.custom_ops.op.folding import StreamFolding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.op.load_chain import CountingBackend, frame_rows
 from finn_vitprune.custom_ops.op.memory import Holds, UnitMemory
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
@@ -14,13 +17,26 @@ from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import Region
 
+STYLES = ("auto", "block", "distributed")
+"""Where tables can be; auto is where Vivado puts them."""
+
+
+@dataclass(frozen=True)
+class TableFolding(StreamFolding):
+    """A unit with a table, at a fold that says where the table is, too."""
+
+    def in_memories(self, styles: Styles) -> tuple[TableFolding, ...]:
+        kept = tuple(pair for pair in self.fold if pair[0] != "ram_style")
+        folds = [replace(self, fold=(*kept, ("ram_style", style))) for style in styles.ram if style in STYLES and style != "auto"]
+        return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
+
 
 class TableOp(SharedOp, UnaryStreamOp):
     """A unit that looks codes of x up. Initialiser: a table ``[2**bits]`` of :attr:`entries`, smallest code of x first."""
 
     token_wise = True
     ENCODER_ATTRIBUTES = ("tokens", "channels")
-    ATTRIBUTES = {"ram_style": ("s", False, "distributed", {"auto", "block", "distributed"})}
+    ATTRIBUTES = {"ram_style": ("s", False, "distributed", set(STYLES))}
 
     @property
     def entries(self) -> BaseDataType:
@@ -36,6 +52,11 @@ class TableOp(SharedOp, UnaryStreamOp):
     def looked_up(self, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
         """The entries of codes of x."""
         return table.reshape(-1)[codes - int(self.source.dtype.min())]
+
+    def folding(self) -> TableFolding:
+        """The unit at its present fold, as frozen data."""
+        found = super().folding()
+        return TableFolding(found.op, found.given, found.choices, found.fold)
 
     def _rom(self) -> tuple[int, int, str]:
         """Entries, bits and style of one copy of the tables of all encoders."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, used_by
@@ -99,8 +99,7 @@ class FifoFolding(Folding):
         """The FIFO itself: it has one pace."""
         return self
 
-    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[FifoFolding, ...]:
-        """The FIFO in every memory."""
+    def in_memories(self, styles: Styles) -> tuple[FifoFolding, ...]:
         folds = [replace(self, style=style) for style in styles.ram]
         return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
 

@@ -28,7 +28,7 @@ STREAM_SLACK = 0.8
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
 
-Attributes = tuple[tuple[str, int], ...]
+Attributes = tuple[tuple[str, int | str], ...]
 """Names and values."""
 
 
@@ -122,6 +122,11 @@ class Folding(ABC):
         fold = self.for_interval(interval)
         return (fold,) if fold.cycles <= interval else ()
 
+    def in_memories(self, styles: Styles) -> tuple[Folding, ...]:
+        """The unit with its RAM in every memory that it can be in, without those that are worse in everything; itself where that is
+        part of its fold, or nothing to choose."""
+        return (self,)
+
     @property
     def shape(self) -> Hashable:
         """Units of equal shape can have equal folds, and their candidates are the same."""
@@ -205,7 +210,7 @@ class StreamFolding(Folding):
     def memories(self) -> tuple[UnitMemory, ...]:
         return self._op.memory_map()
 
-    def attributes(self) -> dict[str, int]:
+    def attributes(self) -> dict[str, int | str]:
         return dict(self.fold)
 
     def for_interval(self, interval: int) -> Folding:

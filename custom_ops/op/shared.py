@@ -67,7 +67,7 @@ class SharedOp(VitOp):
             del own.input[:], own.attribute[:]
             own.input.extend([*node.input[:streams], *constants[i * each : (i + 1) * each]])
             own.attribute.extend(a for a in node.attribute if a.name not in ("encoders", "frames"))
-            op = getCustomOp(own)
+            op = type(self)(own)
             for name, value in json.loads(text).items():
                 set_attribute(op, name, value)
             if (outputs := len(op.out_streams())) < len(own.output):

@@ -255,8 +255,24 @@ def test_fifos_of_engines_go_to_ultraram_where_nothing_else_is_left(goals):
     ops = [op for op in map(getCustomOp, engine.hardware.graph.node) if op.is_buffer]
     room, before = np.array([2_000.0, 0, 0, 76]), sum(np.array(astuple(op.resources())) for op in ops)
     assert before[2] > 0
-    placing = place_in_engines([engine], room - before, np.ones(4), Styles())
+    placing = place_in_engines([engine], room - before, np.ones(4), Styles(), lambda op: op.is_buffer)
     assert np.all(placing.after <= room) and np.array_equal(placing.before, before) and "ultra" in fifo_styles(engine)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+@pytest.mark.parametrize("prices, style", [((1, 0, 1e-6, 0), "block"), ((1e-6, 0, 1, 0), "distributed")])
+def test_tables_of_engines_are_where_they_cost_least(goals, prices, style):
+    """They stay there where the units are made anew from the encoders."""
+    (engine,) = engines_of(copy.deepcopy(goals["throughput"][0]))
+    units = engine.structure
+    tables = [op for op in map(getCustomOp, units.graph.node) if isinstance(op, VitLookup)]
+    placing = place_in_engines([engine], np.full(4, 1e6), np.array(prices), Styles(), lambda op: isinstance(op, VitLookup))
+    assert np.array_equal(placing.before, sum(np.array(astuple(op.resources())) for op in tables))
+    bind_units(engine)
+    placed = [op for op in map(getCustomOp, engine.structure.graph.node) if isinstance(op, VitLookup)]
+    assert {op.get_nodeattr("ram_style") for op in placed} == {style}
+    assert np.array_equal(placing.after, sum(np.array(astuple(op.resources())) for op in placed))
 
 
 @pytest.mark.whole

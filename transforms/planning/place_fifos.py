@@ -1,10 +1,10 @@
-"""Places of FIFOs: LUTRAM, block RAM or UltraRAM, whatever is cheaper on the part and still free."""
+"""Places of FIFOs and of tables that encoders share: LUTs, block RAM or UltraRAM, whatever is cheaper on the part and still free."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
@@ -18,8 +18,8 @@ from finn_vitprune.custom_ops.engine.times import engine_cycles
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles
 from finn_vitprune.synth.parts import Part
+from finn_vitprune.transforms.engines.fold_engines import write_folds
 from finn_vitprune.transforms.planning.choice import Candidates, Choice, Item, choose, least_share
-from finn_vitprune.transforms.planning.fold import SLOWEST
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.planning.slr import slrs_of, used_by_region
 
@@ -68,44 +68,52 @@ def standing(folding: Folding, styles: Styles) -> Candidates:
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _standing(folding: Folding, styles: Styles) -> Candidates:
-    return Candidates.of(folding.candidates(SLOWEST, styles), styles.family)
+    return Candidates.of(folding.in_memories(styles), styles.family)
 
 
 def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
-    plain = [Item(item.candidates.only(lambda fifo: fifo.attributes()[STYLE] != "ultra"), item.count) for item in items]
+    plain = [Item(item.candidates.only(lambda own: own.attributes()[STYLE] != "ultra"), item.count) for item in items]
     return choose(plain, room, prices) or choose(items, room, prices) or least_share(items, np.maximum(room, 0))
 
 
 @dataclass(frozen=True)
 class EnginePlaces:
-    """The FIFOs of engines, alike ones together, and ``[kinds]`` what they took and take."""
+    """What was placed in engines, alike ones together, and ``[kinds]`` what they took and take."""
 
     items: list[Item]
     before: np.ndarray
     after: np.ndarray
 
 
-def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.ndarray, styles: Styles) -> EnginePlaces:
-    """Place the FIFOs of engines as :func:`place` does those of a region; their intervals follow from the reads of the memories.
+def place_in_engines(
+    engines: Sequence[VitEngine], left: np.ndarray, prices: np.ndarray, styles: Styles, placed: Callable[[VitOp], bool]
+) -> EnginePlaces:
+    """Place what of engines is ``placed``, FIFOs or tables, as :func:`place` does FIFOs of a region; intervals of engines follow from the
+    reads of the memories.
 
     Args:
-        left: ``[kinds]`` of the region's room, beside the FIFOs where they are. prices: of a unit of each resource.
+        left: ``[kinds]`` of the region's room, beside what is placed where that is now. prices: of a unit of each resource.
     """
     hardware = [engine.structure for engine in engines]
-    fifos: dict[Candidates, list[VitOp]] = defaultdict(list)
+    found: dict[Candidates, list[VitOp]] = defaultdict(list)
     before = np.zeros_like(left)
     for op in (getCustomOp(node) for units in hardware for node in units.graph.node):
-        if op.is_buffer:
+        if placed(op):
             before += op.amounts(styles.family)
-            fifos[standing(op.folding(), styles)].append(op)
-    items = [Item(candidates, len(ops)) for candidates, ops in fifos.items()]
+            found[standing(op.folding(), styles)].append(op)
+    items = [Item(candidates, len(ops)) for candidates, ops in found.items()]
     choice = _chosen(items, left + before, prices)
-    for ops, pick in zip(fifos.values(), choice.picks):
+    tables: dict[str, dict[str, int | str]] = {}
+    for ops, pick in zip(found.values(), choice.picks):
         for op in ops:
             op.set_nodeattr(STYLE, pick.attributes()[STYLE])
+            if not op.is_buffer:
+                tables[op.onnx_node.name] = {STYLE: pick.attributes()[STYLE]}
     for engine, units in zip(engines, hardware):
         engine.set_units(units)
-        engine.set_nodeattr("interval", math.ceil(engine_cycles(units).interval))
+        write_folds(engine, tables)
+        if any(op.is_buffer for ops in found.values() for op in ops):
+            engine.set_nodeattr("interval", math.ceil(engine_cycles(units).interval))
     return EnginePlaces(items, before, choice.used)
 
 
@@ -124,7 +132,7 @@ class PlaceFifos(Transformation):
         if np.any(used > room) and (engines := [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]):
             for region, left in enumerate(room - used_by_region(model, len(used), self.styles.family)):
                 inside = [engine for engine in engines if len(used) == 1 or engine.get_nodeattr("slr") == region]
-                place_in_engines(inside, left, prices, self.styles)
+                place_in_engines(inside, left, prices, self.styles, lambda op: op.is_buffer)
             foldings, _ = place(model, self.room, prices, self.styles)
         for op, folding in zip(map(getCustomOp, model.graph.node), foldings):
             if op.is_buffer:

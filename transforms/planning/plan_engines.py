@@ -17,9 +17,11 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.elementwise.table import TableOp
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
+from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
 from finn_vitprune.transforms.planning.place_fifos import place_in_engines
@@ -69,14 +71,15 @@ class Standing:
     """What the last count told of all that is beside the units.
 
     Attributes:
-        taken: ``[places, kinds]``. fifos: those of engines that are placed with the foldings.
+        taken: ``[places, kinds]``. placed: what of engines is placed with the foldings: tables that encoders share, and FIFOs where nothing
+            fits otherwise.
         slower: how much longer an engine's interval is than that of its units.
         outer: ``[places, kinds]`` of ``taken``: FIFOs, converters, crossings and the load port outside of engines, which folds
             change little; None: to be counted.
     """
 
     taken: np.ndarray
-    fifos: Between
+    placed: Between
     slower: float
     outer: np.ndarray | None = None
 
@@ -104,7 +107,7 @@ class EngineSearch:
         alone = max(engine.batch for engine in engines_of(graph.model)) == 1
         self.standing = Standing(np.zeros_like(problem.room), (), 2.0 if alone else 1.25)
         self.placing = False
-        """Whether FIFOs of engines are placed with the foldings; where a plan fits without that, none is."""
+        """Whether FIFOs of engines are placed with the foldings, not tables alone; where a plan fits without that, none is."""
 
     def changed(self, problem: Problem) -> EngineSearch:
         """The search for another problem of the same graph, as if nothing stood between the units yet."""
@@ -158,7 +161,7 @@ class EngineSearch:
     def solved(self, base: int, shape: Paces) -> Solved | None:
         """The cheapest foldings that fit beside what stands between the units; None where there are none."""
         paces = Paces(shape.before, self.standing.slower * shape.outside)
-        return solve(replace(self.problem, taken=self.standing.taken, between=self.standing.fifos, paces=paces), base)
+        return solve(replace(self.problem, taken=self.standing.taken, between=self.standing.placed, paces=paces), base)
 
     def planned(self, solved: Solved, shape: Paces) -> Plan:
         """The plan of a solution."""
@@ -182,9 +185,8 @@ class EngineSearch:
             outer = used_by_region(whole, slrs, family) - used
         beside = used + outer - (chosen if problem.units == graph.units else graph.held(model, problem))
         used = beside + chosen
-        self.standing = Standing(np.maximum(0, beside), standing.fifos, slower, outer)
-        if self.placing:
-            used = self._placed(model, used)
+        self.standing = Standing(np.maximum(0, beside), standing.placed, slower, outer)
+        used = self._placed(model, used)
         interval, latency = max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles(model)
         found = Counted(solved, interval, latency, used, self.standing)
         self.report(
@@ -194,7 +196,7 @@ class EngineSearch:
         return found, model
 
     def _placed(self, model: ModelWrapper, used: np.ndarray) -> np.ndarray:
-        """Place the FIFOs of engines in ``model``; ``[places, kinds]`` what is used then.
+        """Place tables, or FIFOs too, of engines in ``model``; ``[places, kinds]`` what is used then.
 
         Args:
             used: the same with each where it stands by itself.
@@ -203,12 +205,15 @@ class EngineSearch:
         placings = []
         for region, left in enumerate(problem.room - used):
             engines = [engine for engine in engines_of(model) if regions[engine.onnx_node.name] == region]
-            placings.append(place_in_engines(engines, left, problem.prices, problem.styles))
+            placings.append(place_in_engines(engines, left, problem.prices, problem.styles, self._is_placed))
         before, after = (np.array([getattr(placing, name) for placing in placings]) for name in ("before", "after"))
         items = [(item, place) for place, placing in enumerate(placings) for item in placing.items]
-        fifos = tuple((item.candidates, place) for item, place in items for _ in range(item.count))
-        self.standing = replace(self.standing, taken=self.standing.taken - before, fifos=fifos)
+        between = tuple((item.candidates, place) for item, place in items for _ in range(item.count))
+        self.standing = replace(self.standing, taken=self.standing.taken - before, placed=between)
         return used + after - before
+
+    def _is_placed(self, op: VitOp) -> bool:
+        return isinstance(op, TableOp) or (self.placing and op.is_buffer)
 
     def fits(self, found: Counted) -> bool:
         return bool(np.all(found.used <= self.problem.room))
@@ -305,7 +310,7 @@ class EngineSearch:
 
     def _sooner(self, near: Solved | None) -> Solved | None:
         """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
-        problem = replace(self.problem, taken=self.standing.taken, between=self.standing.fifos)
+        problem = replace(self.problem, taken=self.standing.taken, between=self.standing.placed)
 
         def sooner(options: tuple[TimedFolds, ...] | None) -> Solved | None:
             return None if options is None else soonest(problem, options, self.graph.waves)
