@@ -58,6 +58,7 @@ from finn_vitprune.synth.budget import shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, yosys_version
+from finn_vitprune.transforms.engines.bind import EMBEDS
 from finn_vitprune.transforms.engines.engine_units import bind_units
 from finn_vitprune.transforms.engines.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
@@ -77,7 +78,7 @@ from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
-LOADED_SHARES = "a design that is loaded has a unit of its own for each layer, the patch embedding, too: leave the file out, or give one of such a build"
+LOADED_SHARES = "a design that is loaded has a unit of its own for the patch embedding: leave the file out, or give one of such a build"
 PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -166,7 +167,7 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         model, networks = reservation.networks(model, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
         shares = shared_in(read_folding_file(file))
-        if shares and networks is not None:
+        if shares.endswith(EMBEDS) and networks is not None:
             raise UserError(f"folding file {file}: {LOADED_SHARES}")
         model = _folded_by(file, in_engines(model, build.settings, shares), build)
         if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step

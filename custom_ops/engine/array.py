@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from onnx import NodeProto
@@ -19,15 +19,18 @@ from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.fifo_folding import FifoFolding
 from finn_vitprune.custom_ops.op.finn_op import by_node
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Styles
-from finn_vitprune.custom_ops.op.load_chain import frame_rows, table_vector
+from finn_vitprune.custom_ops.op.load_chain import CHAIN_BITS, LOAD_IN, LOAD_OUT, frame_rows, table_vector
 from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.op.rtl_backend import SIGNALS, TAG_PINS, Beside
+from finn_vitprune.custom_ops.op.rtl_backend import SIGNALS, TAG_PINS, Beside, Pin
 from finn_vitprune.custom_ops.op.shared import frame_luts, vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import Region
 
 WAYS = "vp_engine_array"
 """The module round the matrix unit."""
+LOAD_BETWEEN = "load_between"
+"""The load chain from the unit to that module."""
 FEWEST_TOKENS = 4
 """Rows of a group, where frames have so many: each group costs the arbiter some cycles."""
 FEWEST_LANES = 4
@@ -127,9 +130,13 @@ class VitArray(BlockSparseMVAU):
     in which their groups go first. ``faces`` are the names of the layers' roles, by port.
 
     All layers have the same types of inputs and weights, blocks and folds; outputs are signed, each port's of one type.
+    ``least_places``: beats that the FIFOs before and behind the unit hold at least, by port.
     """
 
-    ATTRIBUTES = {"ports": ("ints", True, []), "passes": ("ints", True, []), "engine_tags": ("i", True, 0), "faces": ("strings", True, [])}
+    ATTRIBUTES = {
+        "ports": ("ints", True, []), "passes": ("ints", True, []), "engine_tags": ("i", True, 0), "faces": ("strings", True, []),
+        "least_places": ("ints", False, []),
+    }  # fmt: skip
 
     @classmethod
     def of(
@@ -171,6 +178,11 @@ class VitArray(BlockSparseMVAU):
         """The number of a layer by its port and the tag of its pass."""
         return {at: layer for layer, at in enumerate(zip(self.get_nodeattr("ports"), self.get_nodeattr("passes"), strict=True))}
 
+    @property
+    def any_rows(self) -> bool:
+        """Whether each layer has the tags of all groups that frames of any number of rows have, as it must where that number is loaded."""
+        return False
+
     def _unit(self, layers: Sequence[int], inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
         """A matrix unit of some of the layers."""
         node, own = NodeProto(), VitArray.ATTRIBUTES
@@ -211,9 +223,10 @@ class VitArray(BlockSparseMVAU):
         return node
 
     def groups_of(self, layer: int) -> list[Group]:
-        """The groups of a frame of a layer: whole ones, one kind, and the rows that are left, where some are."""
+        """The groups of a frame of a layer: whole ones, one kind, and the rows that are left, where some are, or :attr:`any_rows`."""
         f, own = self.fold(), self.fold().each[layer]
-        sizes = [f.tokens] * (own.rows >= f.tokens) + [own.rows % f.tokens] * (own.rows % f.tokens > 0)
+        whole, rest = own.rows >= f.tokens or self.any_rows, own.rows % f.tokens
+        sizes = [f.tokens] * whole + [rest or f.tokens] * (rest > 0 or self.any_rows)
         return [Group(layer, rows, rows * (own.mw // f.in_width), rows * (own.mh // f.out_width)) for rows in sizes]
 
     @property
@@ -269,12 +282,16 @@ class VitArray(BlockSparseMVAU):
     @property
     def in_depths(self) -> list[int]:
         """Beats that the FIFOs before the unit hold."""
-        return [IN_GROUPS * most for most in map(max, self.ports_of(self._most_beats("beats")))]
+        return self._places([IN_GROUPS * most for most in map(max, self.ports_of(self._most_beats("beats")))], 0)
 
     @property
     def out_depths(self) -> list[int]:
         """Beats that the FIFOs behind the unit hold."""
-        return [OUT_GROUPS * most for most in map(max, self.ports_of(self._most_beats("results")))]
+        return self._places([OUT_GROUPS * most for most in map(max, self.ports_of(self._most_beats("results")))], self.port_count)
+
+    def _places(self, needed: list[int], first: int) -> list[int]:
+        least = self.get_nodeattr("least_places")[first : first + self.port_count]
+        return list(map(max, zip(needed, least, strict=True))) if least else needed
 
     def _most_beats(self, what: str) -> list[int]:
         return [max(getattr(group, what) for group in self.groups_of(layer)) for layer in range(self.encoders)]
@@ -306,9 +323,10 @@ class VitArray(BlockSparseMVAU):
                 if (layer := self.layer_at.get((port, tag))) is None:
                     rows.append((0, 0, 0, 0, 0, 0, 0))
                     continue
-                kinds, numbers = self.groups_of(layer), first[layer]
-                whole, last, at_last = kinds[0], kinds[-1], numbers + len(kinds) - 1
-                rows.append((len(rows_of[layer].token_groups), numbers, at_last, whole.beats, last.beats, whole.results, last.results))
+                kinds, number, own = self.groups_of(layer), first[layer], rows_of[layer]
+                at_last = len(kinds) - 1 if own.rows % own.tokens else 0
+                whole, last = kinds[0], kinds[at_last]
+                rows.append((len(own.token_groups), number, number + at_last, whole.beats, last.beats, whole.results, last.results))
             found.append(rows)
         return found
 
@@ -328,11 +346,60 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
     def most_rows(self) -> int:
         return max(group.rows for group in self.groups)
 
+    @property
+    def any_rows(self) -> bool:
+        return bool(self.get_nodeattr("loaded"))
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Those of the unit by tag of a group, and what the arbiter knows of frames, by port."""
+        return super().tables() | self._ways_tables()
+
+    def _ways_tables(self) -> dict[str, list[tuple[int, ...]]]:
+        return {f"groups_{port}": frame_rows(*map(list, zip(*table))) for port, table in enumerate(self._frame_tables())}
+
+    def regions(self) -> list[Region]:
+        return [*super().regions(), *map(self.table_region, self._ways_tables())]
+
+    def load_parameters(self) -> dict[str, int | str]:
+        """Of the unit; the others are those of what stands round it."""
+        return {name: value for name, value in super().load_parameters().items() if name.lower() not in self._ways_tables()}
+
+    def widen(self, other: Self) -> None:
+        super().widen(other)
+        self.set_nodeattr("least_places", list(map(max, zip(self._all_places, other._all_places, strict=True))))
+
+    def move_into(self, made: Self) -> None:
+        super().move_into(made)
+        self.set_nodeattr("least_places", made._all_places)
+
+    @property
+    def _all_places(self) -> list[int]:
+        return [*self.in_depths, *self.out_depths]
+
+    def built_in(self) -> dict[str, int | str]:
+        return super().built_in() | self._ways_parameters()
+
     def rtl_parameters(self) -> dict[str, int | str]:
         return super().rtl_parameters() | {"CREDITS": 1}
 
     def tag_queue(self) -> tuple[int, int]:
         return self.get_nodeattr("engine_tags"), self.get_nodeattr("frames")
+
+    def top_net(self, pin: Pin) -> str:
+        """The load chain goes on from the unit to what stands round it."""
+        return LOAD_BETWEEN if pin.name == LOAD_OUT and self.get_nodeattr("loaded") else super().top_net(pin)
+
+    def _ways_parameters(self) -> dict[str, int | str]:
+        """Parameters of what stands round the unit, but for the frames of a network."""
+        f, ports = self.fold(), self.port_count
+        ins, outs = self.in_streams()[:-1], self.out_streams()[:-1]
+        loaded = {"LOADED": 1, "UNIT": self.onnx_node.name} if self.get_nodeattr("loaded") else {}
+        return {
+            "PORTS": ports, "ENCODERS": self.get_nodeattr("engine_tags"), "FRAMES": self.get_nodeattr("frames"), "GROUPS": len(self.groups),
+            "BEAT_W": (max(self._all_places) + 4).bit_length(), "HELD": HELD, "COUNT_W": max(1, clog2(-(-f.rows // f.tokens))),
+            "IN_BITS": ins[0].width, "OUT_ELEMS": f.out_width, "OUT_BITS": f.y.bitwidth(),
+            "PORT_BITS": vector([s.dtype.bitwidth() for s in outs]), "IN_DEPTHS": vector(self.in_depths), "OUT_DEPTHS": vector(self.out_depths),
+        } | loaded  # fmt: skip
 
     def stream_pins(self) -> list[str]:
         """The unit's streams end at the ways round it."""
@@ -343,20 +410,18 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
 
     def beside(self) -> list[Beside]:
         """The ways round the unit, too."""
-        f, ports, tables = self.fold(), self.port_count, self._frame_tables()
+        f, ports = self.fold(), self.port_count
         ins, outs = self.in_streams()[:-1], self.out_streams()[:-1]
         row_bits, result_bits = ins[0].tdata_bits, replace(outs[0], dtype=f.y).tdata_bits
         groups = max(1, clog2(len(self.groups)))
-        beats = max(*self.in_depths, *self.out_depths)
-        parameters = {
-            "PORTS": ports, "ENCODERS": self.get_nodeattr("engine_tags"), "FRAMES": self.get_nodeattr("frames"), "GROUPS": len(self.groups),
-            "BEAT_W": (beats + 4).bit_length(), "HELD": HELD, "COUNT_W": max(1, clog2(max(row[0] for table in tables for row in table))),
-            "IN_BITS": ins[0].width, "OUT_ELEMS": f.out_width, "OUT_BITS": f.y.bitwidth(),
-            "PORT_BITS": vector([s.dtype.bitwidth() for s in outs]), "IN_DEPTHS": vector(self.in_depths), "OUT_DEPTHS": vector(self.out_depths),
-            "SHAPES": table_vector([row for table in tables for row in frame_rows(*map(list, zip(*table)))]),
-        }  # fmt: skip
+        parameters = self._ways_parameters()
+        loaded = bool(self.get_nodeattr("loaded"))
+        if not loaded:
+            parameters["SHAPES"] = table_vector([row for table in self._ways_tables().values() for row in table])
         wires = {f"{wire}_{signal}": 1 for wire in ("rows", "results") for signal in ("tvalid", "tready")}
         wires |= {"rows_tdata": row_bits, "results_tdata": result_bits, "group": groups, "group_valid": 1, "freed": 1}
+        if loaded:
+            wires |= {LOAD_BETWEEN: CHAIN_BITS}
         spare = {f"spare_{p}": result_bits - s.tdata_bits for p, s in enumerate(outs) if s.tdata_bits < result_bits}
         taken = {p: f"spare_{p}, " if f"spare_{p}" in spare else "" for p in range(ports)}
         pins = [".clk(ap_clk)", ".rst_n(rst_n)", *(f".{pin}({pin})" for pin in TAG_PINS)]
@@ -364,5 +429,7 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
             for signal in SIGNALS:
                 nets = [(taken[p] if (kind, signal) == ("out", "tdata") else "") + f"{kind}{p}_V_{signal}" for p in reversed(range(ports))]
                 pins.append(f".{kind}_{signal}({{{', '.join(nets)}}})")
-        pins += [f".{name}({name})" for name in wires]
+        pins += [f".{name}({name})" for name in wires if name != LOAD_BETWEEN]
+        before, after = (LOAD_BETWEEN, LOAD_OUT) if loaded else (f"{CHAIN_BITS}'d0", "")
+        pins += [f".{LOAD_IN}({before})", f".{LOAD_OUT}({after})"]
         return [*super().beside(), Beside(WAYS, "ways", parameters, pins, wires | spare)]

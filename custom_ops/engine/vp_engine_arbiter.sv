@@ -17,9 +17,13 @@ module vp_engine_arbiter #(
     int unsigned HELD     = 2,
     parameter logic [PORTS*ENCODERS*288-1:0] SHAPES = '0,  // port 0 lowest, of a port the first encoder
     parameter logic [PORTS*32-1:0] ROOMS = {PORTS{32'd16}},
+    bit          LOADED   = 1'b0,  // SHAPES come through the load chain, port by port
+    parameter    UNIT     = "",    // of files from which simulations fill them
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS)
 ) (
     input  wire logic               clk, rst_n,
+    input  wire logic [33:0]        load_in,
+    output      logic [33:0]        load_out,
     input  wire logic [TAG_W-1:0]   encoder,  // of the next frame
     input  wire logic               encoder_valid,
     output      logic               encoder_ready,
@@ -50,7 +54,11 @@ module vp_engine_arbiter #(
     logic [PORTS-1:0] may_q, picked_q;
     logic [PORTS-1:0][GROUP_W-1:0] groups;
     logic [PORTS-1:0][BEAT_W-1:0] group_beats, group_results;
+    logic [PORTS:0][33:0] chain;
+    assign chain[0] = load_in;
+    assign load_out = chain[PORTS];
     for (genvar p = 0; p < PORTS; p++) begin : g_port
+        localparam logic [7:0] DIGIT = 8'h30 + 8'(p);  // of the port, in the name of its file
         logic [TAG_W-1:0] next;
         logic next_valid, next_ready, known, last;
         shape_t shape;
@@ -60,9 +68,10 @@ module vp_engine_arbiter #(
             .out_data(next), .out_valid(next_valid), .out_ready(next_ready)
         );
         vp_engine_frame #(
-            .ENCODERS(ENCODERS), .COUNT_W(COUNT_W), .FIELDS(6), .SHAPES(SHAPES[p*ENCODERS*288+:ENCODERS*288])
+            .ENCODERS(ENCODERS), .COUNT_W(COUNT_W), .FIELDS(6), .SHAPES(SHAPES[p*ENCODERS*288+:ENCODERS*288]),
+            .LOADED(LOADED), .FILE({UNIT, "_groups_", DIGIT, ".fill"})
         ) frame (
-            .clk, .rst_n, .load_in('0), .load_out(), .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready),
+            .clk, .rst_n, .load_in(chain[p]), .load_out(chain[p+1]), .encoder(next), .encoder_valid(next_valid), .encoder_ready(next_ready),
             .value(shape), .of(), .known, .step(picked_q[p]), .count(), .last
         );
         assign groups[p]        = GROUP_W'(last ? shape.last_group : shape.group);

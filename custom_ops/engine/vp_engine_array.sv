@@ -16,12 +16,16 @@ module vp_engine_array #(
     int unsigned OUT_ELEMS = 4, OUT_BITS = 16,  // of a beat of results, as the unit makes it
     parameter logic [PORTS*32-1:0] PORT_BITS = {PORTS{32'd16}}, IN_DEPTHS = {PORTS{32'd8}}, OUT_DEPTHS = {PORTS{32'd8}},  // port 0 lowest
     parameter logic [PORTS*ENCODERS*288-1:0] SHAPES = '0,  // of the arbiter
+    bit          LOADED    = 1'b0,  // these come through the load chain
+    parameter    UNIT      = "",
     localparam int unsigned IN_PADDED = (IN_BITS + 7) / 8 * 8,
     localparam int unsigned OUT_PADDED = (OUT_ELEMS * OUT_BITS + 7) / 8 * 8,
     localparam int unsigned TAG_W = vp_pkg::width(ENCODERS),
     localparam int unsigned GROUP_W = vp_pkg::width(GROUPS)
 ) (
     input  wire logic                        clk, rst_n,
+    input  wire logic [33:0]                 load_in,
+    output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,  // of the next frame
     input  wire logic                        encoder_valid,
     output      logic                        encoder_ready,
@@ -71,9 +75,9 @@ module vp_engine_array #(
     wire logic start = next_q && (!feeding_q || fed);
     vp_engine_arbiter #(
         .PORTS(PORTS), .ENCODERS(ENCODERS), .FRAMES(FRAMES), .GROUP_W(GROUP_W), .BEAT_W(BEAT_W), .COUNT_W(COUNT_W), .HELD(HELD), .SHAPES(SHAPES),
-        .ROOMS(OUT_DEPTHS)
+        .ROOMS(OUT_DEPTHS), .LOADED(LOADED), .UNIT(UNIT)
     ) arbiter (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .came, .gone, .freed,
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready, .came, .gone, .freed,
         .want(order_room && !next_q && (!feeding_q || left_q < BEAT_W'(NEAR))), .taken, .port, .group(tag), .beats, .results
     );
     always_ff @(posedge clk) begin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -85,7 +86,7 @@ class Beside:
 
     module: str
     name: str
-    parameters: dict[str, int]
+    parameters: Mapping[str, int | str]
     pins: list[str]
     wires: dict[str, int]
 
@@ -119,6 +120,10 @@ class VitRTLBackend(RTLBackend):
     @abstractmethod
     def rtl_parameters(self) -> dict[str, int | str]:
         """Parameters of the top. A string is the bare name of a file from :meth:`memories`, or a style word."""
+
+    def built_in(self) -> dict[str, int | str]:
+        """All that units must have in common to be the same hardware, their streams and their contents aside."""
+        return self.rtl_parameters()
 
     def memories(self, model) -> dict[str, Memory]:
         """ROM contents by file suffix; the file is called ``<node name>_<suffix>.hex``."""

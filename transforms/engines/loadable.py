@@ -24,7 +24,7 @@ from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.engines.bind import encoder_count
+from finn_vitprune.transforms.engines.bind import ARRAY, encoder_count
 from finn_vitprune.transforms.engines.engine_units import bind_units, role_depths, role_ops, unit_name
 from finn_vitprune.transforms.engines.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
@@ -86,7 +86,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         raise UserError(f"it has {count} encoders, the design {sum(dealt)}: the number is built in")
     network = network.transform(SameDrops(drop_encoders(design)))
     if engines:
-        network = network.transform(DealEncoders(dealt, engines[0].batch))
+        network = network.transform(DealEncoders(dealt, engines[0].batch, ARRAY if engines[0].get_nodeattr("array") else ""))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
             engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
     folds: dict[str, dict[str, Any]] = {}
@@ -169,7 +169,7 @@ def check_same_hardware(made: VitOp, needed: VitOp) -> None:
 
 def _parameters(op: VitOp) -> dict[str, int | str]:
     left_out = OF_DEPTH if op.is_buffer else PLACE
-    return {name: value for name, value in op.rtl_parameters().items() if name not in left_out}
+    return {name: value for name, value in op.built_in().items() if name not in left_out}
 
 
 def _can_be_both(made: VitOp, needed: VitOp) -> bool:
@@ -276,7 +276,7 @@ def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
             _check_held(made[name].label, network, [op], depths, made[name].get_nodeattr("inFIFODepths"))
     for engine, of_design in zip(engines_of(network), engines_of(design), strict=True):
         body, needed, there = engine.body, role_depths(_without_room(engine)), role_depths(of_design)
-        for role, ops in role_ops(engine, body):
+        for role, ops in ((role, ops) for role, ops in role_ops(engine, body) if role in needed):  # before matrices no frame waits
             _check_held(unit_name(engine, role), body, ops, needed[role], there[role])
 
 

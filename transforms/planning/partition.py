@@ -68,11 +68,12 @@ def partitions(model: ModelWrapper, engines: int | Sequence[int], options: PlanO
     """The partitions to plan, as :func:`.bind` has them: a unit for each layer, and for a short latency those with layers on one unit
     that are possible."""
     found = [""]
-    if options.goal == "latency" and options.interval is None and options.share_embedding:
+    if options.goal == "latency" and options.interval is None:
         binding = bind(model, engines)
-        found += [f"{role}{EMBEDS}" for role in ROLES if not no_embedding(model, binding, role)]
+        embeds = [role for role in (*ROLES, ARRAY) if options.share_embedding and not no_embedding(model, binding, role)]
+        found += [f"{role}{EMBEDS}" for role in ROLES if role in embeds]
         if not no_array(model, binding):
-            found.append(ARRAY if no_embedding(model, binding, ARRAY) else f"{ARRAY}{EMBEDS}")
+            found.append(f"{ARRAY}{EMBEDS}" if ARRAY in embeds else ARRAY)
     return found
 
 
