@@ -244,5 +244,5 @@ def test_a_folding_file_keeps_the_partition(sooner, tmp_path):
     again = built_of(tmp_path, folding=file, estimate_only=True)
     same, first = (Summary.load(folder).nodes for folder in (again, sooner))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
-    with pytest.raises(UserError, match="a design that is loaded has a unit of its own for each layer, the patch embedding, too"):
+    with pytest.raises(UserError, match="a design that is loaded has a unit of its own for the patch embedding"):
         built_of(tmp_path, folding=file, estimate_only=True, loadable=True)

@@ -155,6 +155,17 @@ def shared_and_alone(dropping, tmp_path_factory) -> Path:
     )
 
 
+@pytest.fixture(scope="module")
+def on_array(dropping, tmp_path_factory) -> Path:
+    """The same on one engine with all matrices on one unit, which a folding file asks for."""
+    folder = tmp_path_factory.mktemp("array")
+    fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": 8, "out_width": 8}
+    (folder / "folds.json").write_text(json.dumps({"Defaults": {}, "VitEngine_rtl_0_array": fold}))
+    settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
+    options = BuildOptions(model=dropping["half"][0], output_dir=folder / "b", fpga_part=PART, folding=folder / "folds.json", **dict(settings))
+    return build(options)
+
+
 def logits(model: Path, images: np.ndarray) -> np.ndarray:
     """Of the hardware graph."""
     return golden_logits(lower(ModelWrapper(str(model))).model, images)
@@ -207,6 +218,7 @@ def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name
     ("pipeline", "small", ("first", "second")),
     pytest.param("design", "networks", ("built", "reserved"), marks=pytest.mark.whole),
     pytest.param("roomy", "dropping", ("half", "most"), marks=pytest.mark.whole),
+    pytest.param("on_array", "dropping", ("half", "most"), marks=pytest.mark.whole),
 ])  # fmt: skip
 def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, tmp_path):
     """The first network, the second, the first again: nothing of a network is left in the next one, and none begins too early. On an
@@ -243,20 +255,22 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
     assert words[1] == pytest.approx(words[0], rel=0.1)
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize("name", ["dense", "most", "some"])
-def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, dropping, name, tmp_path):
-    model, images = dropping[name]
-    contents_of(model, roomy).contents.write(tmp_path / "c.bin")
-    assert np.array_equal(simulate(roomy, images, tmp_path / "c.bin", "whole"), logits(model, images))
+@pytest.mark.parametrize("name", ["dense", pytest.param("most", marks=pytest.mark.whole), pytest.param("some", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("folder", ["on_array", pytest.param("roomy", marks=pytest.mark.whole)])
+def test_room_for_the_dense_network_is_room_for_all_that_drop_less(folder, dropping, name, request, tmp_path):
+    build_dir, (model, images) = request.getfixturevalue(folder), dropping[name]
+    contents_of(model, build_dir).contents.write(tmp_path / "c.bin")
+    assert np.array_equal(simulate(build_dir, images, tmp_path / "c.bin", "whole"), logits(model, images))
 
 
-@pytest.mark.parametrize("name", sampled(SEEDS, 0))
-def test_networks_of_other_seeds_give_their_own_logits(shared_and_alone, dropping, name, tmp_path):
-    """Also on an engine of one encoder; fewer tokens than those for which the attention and the FIFOs are planned."""
-    model, images = dropping[name]
-    contents_of(model, shared_and_alone).contents.write(tmp_path / "c.bin")
-    assert np.array_equal(simulate(shared_and_alone, images[:6], tmp_path / "c.bin", "whole"), logits(model, images[:6]))
+@pytest.mark.parametrize("folder", ["on_array", pytest.param("shared_and_alone", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("name", sampled(SEEDS, 1))
+def test_networks_of_other_seeds_give_their_own_logits(folder, dropping, name, request, tmp_path):
+    """On an array, whose groups of tokens are others; also on an engine of one encoder; fewer tokens than those for which the attention
+    and the FIFOs are planned."""
+    build_dir, (model, images) = request.getfixturevalue(folder), dropping[name]
+    contents_of(model, build_dir).contents.write(tmp_path / "c.bin")
+    assert np.array_equal(simulate(build_dir, images[:6], tmp_path / "c.bin", "whole"), logits(model, images[:6]))
 
 
 @pytest.mark.whole
