@@ -56,6 +56,7 @@ class TableOp(SharedOp, UnaryStreamOp):
     def folding(self) -> TableFolding:
         """The unit at its present fold, as frozen data."""
         found = super().folding()
+        assert isinstance(found, StreamFolding)
         return TableFolding(found.op, found.given, found.choices, found.fold)
 
     def _rom(self) -> tuple[int, int, str]:

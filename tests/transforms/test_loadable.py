@@ -162,7 +162,9 @@ def on_array(dropping, tmp_path_factory) -> Path:
     fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": 8, "out_width": 8}
     (folder / "folds.json").write_text(json.dumps({"Defaults": {}, "VitEngine_rtl_0_array": fold}))
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
-    options = BuildOptions(model=dropping["half"][0], output_dir=folder / "b", fpga_part=PART, folding=folder / "folds.json", **dict(settings))
+    options = BuildOptions(
+        model=dropping["half"][0], output_dir=folder / "b", fpga_part=PART, folding=folder / "folds.json", **dict(settings)
+    )
     return build(options)
 
 
