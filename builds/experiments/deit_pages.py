@@ -47,9 +47,11 @@ SMALL_PARTS = tuple(
     PlanSetting(network, part=part) for part, networks in (("ZCU104", (*TINIES, *HALVES)), ("U50", HALVES)) for network in networks
 )
 SIMULATED = {
+    "w8a8_engine1_array": PlanSetting(HALVES[0]),
     "w8a8_engine1_pass": PlanSetting(HALVES[0]),
     "w8a8_engine1_soonest": PlanSetting(HALVES[0]),
     "w8a8_engine1_latency": PlanSetting(HALVES[0]),
+    "w8a8_engine1_array_frames2": PlanSetting(HALVES[0], 1, 2),
     "w8a8_engine1_pass_frames2": PlanSetting(HALVES[0], 1, 2),
     "w8a8_engine1_frames2": PlanSetting(HALVES[0], 1, 2),
     "w4a4_engine1_soonest": PlanSetting(HALVES[1]),
@@ -57,6 +59,8 @@ SIMULATED = {
     "tiny_w8a8_zcu104": PlanSetting(TINIES[0], part="ZCU104"),
 }
 """Builds that were simulated, by the names of their summaries: ``<name>_summary.json`` of the results."""
+EMBEDS = "_and_patch_embedding"
+"""End of the name of a unit that does that, too."""
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
@@ -220,7 +224,7 @@ def simulated(folder: Path) -> TextTable:
             kinds = ("LUT", "DSP", "BRAM36", "URAM")
             taken = (f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in kinds)
             cells.append((
-                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), _embedded_by(s),
+                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), _shared_by(s),
                 f"{s.plan.interval_cycles:,}", f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}",
                 f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}", f"{r.latency_cycles / (MHZ * 1e3):.3f}",
                 f"{verify.images}", f"{verify.stalled_images}",
@@ -228,7 +232,7 @@ def simulated(folder: Path) -> TextTable:
                 s.resources.tool, ",".join(f"{kind}={share:g}" for kind, share in s.plan.budget.items()),
             ))  # fmt: skip
     heads = (
-        "network", "bits", "board", "in flight", "patch embedding", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms",
+        "network", "bits", "board", "in flight", "on one unit", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms",
         "images", "with stalls", "streams compared", "beats of units alone", "differ", *PERCENTS, "by", "budget",
     )  # fmt: skip
     note = (
@@ -239,9 +243,12 @@ def simulated(folder: Path) -> TextTable:
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
 
 
-def _embedded_by(s: Summary) -> str:
-    """What makes the patch embedding of a design with one engine."""
-    return "pass of MLP 2" if any(node.node.endswith("_and_patch_embedding") for node in s.nodes) else "own unit"
+def _shared_by(s: Summary) -> str:
+    """Which matrices of an engine have one unit."""
+    embeds = [node.node.removesuffix(EMBEDS) for node in s.nodes if node.node.endswith(EMBEDS)]
+    if any(node.node.removesuffix(EMBEDS).endswith("_array") for node in s.nodes):
+        return "all, and the patch embedding" if embeds else "all"
+    return "MLP 2 and the patch embedding" if embeds else "none"
 
 
 def side_by_side(rows: Rows) -> TextTable:
