@@ -54,8 +54,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     8 bits. Widths: v 52, rc 26, D X_i - S1 28 bits. ``numerics.layernorm`` is the specification.
 
     While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
-    them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: tokens, smallest and largest shift that
-    the unit is made for at least. ``centred`` 0: an RMSNorm, in which 0 takes the place of S1, and which has no hardware for it.
+    them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: rows of a frame, smallest and largest shift, and
+    rows of a token that the unit is made for at least. ``centred`` 0: an RMSNorm, in which 0 takes the place of S1, and which has no hardware for it.
 
     A token may be several ``rows`` of channels / rows codes, heads, each with a norm of its own; D is the width of a row then. The last
     ``passed`` of them are no norms: y = clip(round_half_even(X 2**-(16 - bits of y))), values beside the keys.
@@ -77,7 +77,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
-    ENCODER_ATTRIBUTES = ("tokens", "eps", "mult", "shift")
+    ENCODER_ATTRIBUTES = ("tokens", "channels", "rows", "passed", "eps", "mult", "shift")
 
     def in_streams(self) -> list[Stream]:
         return [self.source, *self.tags()]
@@ -87,12 +87,16 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
-        names = ("channels", "roots", "inputDataType", "outputDataType", "rows", "passed")
-        channels, roots, source, target, rows, passed = (self.get_nodeattr(name) for name in names)
-        self.require(0 <= passed < rows and channels % rows == 0, f"{rows} rows, {passed} of them passed, in {channels} channels")
-        d = channels // rows
+        roots, source, target = (self.get_nodeattr(name) for name in ("roots", "inputDataType", "outputDataType"))
+        for op in self.by_encoder():
+            channels, rows, passed = (op.get_nodeattr(name) for name in ("channels", "rows", "passed"))
+            self.require(0 <= passed < rows and channels % rows == 0, f"{rows} rows, {passed} of them passed, in {channels} channels")
+            same = op.width == self.width and (passed > 0) == self.passes
+            self.require(
+                same, f"rows of {op.width} channels, {passed} of {rows} passed, beside {self.width} channels: encoders need alike rows"
+            )
+        d = self.width
         self.require(d % self.get_nodeattr("SIMD") == 0, f"SIMD {self.get_nodeattr('SIMD')} does not divide the {d} channels of a row")
-        self.require(rows == 1 or not self.shared, "heads of several encoders cannot share a norm: give every encoder hardware of its own")
         name = "LayerNorm" if self.centred else "RMSNorm"
         self.require(2 <= d <= MAX_CHANNELS, f"{name} over {d} channels: use 2 to {MAX_CHANNELS}")
         self.require(1 <= roots <= MOST_ROOTS, f"roots {roots}: use 1 to {MOST_ROOTS}")
@@ -120,6 +124,11 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     def rows(self) -> int:
         """Norms of a frame, of each of which a part of a token is the input."""
         return self.source.tokens * self.get_nodeattr("rows")
+
+    @property
+    def passes(self) -> bool:
+        """Whether rows pass beside norms."""
+        return self.get_nodeattr("passed") > 0
 
     @property
     def width(self) -> int:
@@ -180,12 +189,13 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return self.made_for[1]
 
     @property
-    def made_for(self) -> tuple[int, int, int]:
-        """Most rows, smallest and largest shift."""
-        tokens, shifts = [op.rows for op in self.by_encoder()], [op.get_nodeattr("shift") for op in self.by_encoder()]
+    def made_for(self) -> tuple[int, int, int, int]:
+        """Most rows of a frame, smallest and largest shift, most rows of a token."""
+        ops = self.by_encoder()
+        frames, (shifts, tokens) = [op.rows for op in ops], ([op.get_nodeattr(name) for op in ops] for name in ("shift", "rows"))
         if least := self.get_nodeattr("least"):
-            tokens, shifts = [*tokens, least[0]], [*shifts, *least[1:]]
-        return max(tokens), min(shifts), max(shifts)
+            frames, shifts, tokens = [*frames, least[0]], [*shifts, *least[1:3]], [*tokens, *least[3:]]
+        return max(frames), min(shifts), max(shifts), max(tokens)
 
     def held_beats(self) -> int:
         """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of rows."""
@@ -232,7 +242,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         sums, groups = 50 * (simd - 1) + self.sum_bits(), self.groups
         luts = 548 + 680 * (self.roots - 1) + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
         luts -= 0 if self.centred else 18 * (simd - 1) + 55 * self.roots + 53 * simd
-        luts += PASS_LUTS * (self.get_nodeattr("passed") > 0)
+        luts += PASS_LUTS * self.passes
         fifos = (fifo.resources for fifo in self.fifos())
         memories = (memory.resources for memory in (*self.memories_of_codes(), self.seed_tables()))
         return sum((*fifos, *memories), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
@@ -261,8 +271,15 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
             return 0
         tops = [MOST_EXPONENT + s - min(shift) for s in shift]
         frame = self.frame_luts([op.rows for op in ops], eps, mult, tops)
+        if self.passes:  # a second chain of tags
+            frame += self.frame_luts([op.rows for op in ops], *zip(*self.rows_of_token()))
         shifter = 12 * (self.most_exponent.bit_length() - MOST_EXPONENT.bit_length()) * self.get_nodeattr("SIMD")
         return frame + max(eps).bit_length() + max(mult).bit_length() + shifter
+
+    def rows_of_token(self) -> list[tuple[int, int]]:
+        """Of each encoder the last row of a token, and the row before the first that passes."""
+        numbers = [(op.get_nodeattr("rows"), op.get_nodeattr("passed")) for op in self.by_encoder()]
+        return [(rows - 1, rows - passed - 1) for rows, passed in numbers]
 
     def sum_bits(self) -> int:
         """Bits of S1 and S2, or of S2 alone."""
@@ -313,29 +330,31 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
             "MOST_E": self.most_exponent,
             "SEED_FILE": self.memory_file("seed"),
             **({} if self.centred else {"CENTRED": 0}),
-            **({"ROWS": self.get_nodeattr("rows"), "PASSED": self.get_nodeattr("passed")} if self.get_nodeattr("passed") else {}),
+            **({"ROW_W": numerics.clog2(self.made_for[3])} if self.passes else {}),
             **self.load_parameters(),
         }
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        """Tokens, eps (high and low half), the multiplier and the largest exponent."""
+        """Tokens, eps (high and low half), the multiplier and the largest exponent; where rows pass, which of a token."""
         ops = self.by_encoder()
         eps, mult, shift = ([op.get_nodeattr(name) for op in ops] for name in ("eps", "mult", "shift"))
         tops = [MOST_EXPONENT + s - self.least_shift for s in shift]
         halves = [e >> WORD_BITS for e in eps], [e % (1 << WORD_BITS) for e in eps]
-        return {"shapes": frame_rows([op.rows for op in ops], *halves, mult, tops)}
+        rows = [op.rows for op in ops]
+        passed = {"rows": frame_rows(rows, *zip(*self.rows_of_token()))} if self.passes else {}
+        return {"shapes": frame_rows(rows, *halves, mult, tops)} | passed
 
     def memories(self, model) -> dict[str, Memory]:
         """The seed table of the reciprocal square root, which is always built in."""
         return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}
 
     def spare(self, model) -> None:
-        tokens, low, high = self.made_for
-        self.set_nodeattr("least", [tokens, max(0, low - SPARE_SHIFTS), min(MAX_SHIFT, high + SPARE_SHIFTS)])
+        frames, low, high, tokens = self.made_for
+        self.set_nodeattr("least", [frames, max(0, low - SPARE_SHIFTS), min(MAX_SHIFT, high + SPARE_SHIFTS), tokens])
 
     def widen(self, other: VitLayerNorm) -> None:
-        (tokens, low, high), (more, lower, higher) = self.made_for, other.made_for
-        self.set_nodeattr("least", [max(tokens, more), min(low, lower), max(high, higher)])
+        (frames, low, high, tokens), (more, lower, higher, longer) = self.made_for, other.made_for
+        self.set_nodeattr("least", [max(frames, more), min(low, lower), max(high, higher), max(tokens, longer)])
 
     def is_loaded(self, memory: str) -> bool:
         return not memory.startswith("seed") and super().is_loaded(memory)

@@ -6,8 +6,8 @@
 // Every encoder has constants of its own: SHAPES are those of vp_engine_frame, its numbers those of numbers_t. Its shift is LEAST_SHIFT
 // and more; what is more is part of a token's exponent e, MOST_E at most.
 // With CENTRED 0 it is an RMSNorm: S1 is 0, and no hardware is there for it.
-// Of every ROWS tokens the last PASSED are no norms: they leave as clip(round_half_even(x 2^-(16 - OUT_WIDTH))). For heads, which are
-// tokens here.
+// With ROW_W over 0 the last of every few tokens are no norms: they leave as clip(round_half_even(x 2^-(16 - OUT_WIDTH))). For heads, which are
+// tokens here. ROWS has of every encoder (vp_engine_frame) how many tokens belong together, and which of them are the last ones.
 `default_nettype none
 
 module vp_layernorm #(
@@ -22,8 +22,8 @@ module vp_layernorm #(
     parameter logic [ENCODERS*224-1:0] SHAPES = '0,
     parameter    SEED_FILE = "",
     bit          CENTRED   = 1'b1,
-    int unsigned ROWS      = 1,
-    int unsigned PASSED    = 0,
+    int unsigned ROW_W     = 0,   // of tokens that belong together
+    parameter logic [ENCODERS*160-1:0] ROWS = '0,
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
@@ -43,7 +43,6 @@ module vp_layernorm #(
 );
     if (D < 2 || D > 1664 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8)
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
-    if (PASSED >= ROWS) $error("vp_layernorm: PASSED %0d of ROWS %0d out of range", PASSED, ROWS);
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = vp_pkg::width(BEATS);
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
@@ -114,14 +113,29 @@ module vp_layernorm #(
         .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
-    // A token's constants are used where its scale is made.
+    // A token's constants are used where its scale is made, those of heads where it leaves.
+    localparam int unsigned TAG_W = vp_pkg::width(ENCODERS);
     numbers_t constant;
-    logic known;
+    logic known, rows_known;
+    logic [1:0] tag_valid, tag_ready;
+    logic [TAG_W-1:0] tag;
+    logic [33:0] chain;
+    if (ROW_W > 0) begin : g_tags
+        vp_fork #(.WIDTH(TAG_W), .NUM(2)) tags (
+            .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
+            .out_data(tag), .out_valid(tag_valid), .out_ready(tag_ready)
+        );
+    end else begin : g_tag
+        assign tag = encoder;
+        assign tag_valid = {1'b0, encoder_valid};
+        assign encoder_ready = tag_ready[0];
+    end
     vp_engine_frame #(
         .ENCODERS(ENCODERS), .COUNT_W(TOKEN_W), .FIELDS($bits(numbers_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
         .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .clk, .rst_n, .load_in, .load_out(chain),
+        .encoder(tag), .encoder_valid(tag_valid[0]), .encoder_ready(tag_ready[0]),
         .value(constant), .of(), .known, .step(sums_ready), .count(), .last()
     );
     logic [36:0] made_gain, gain;
@@ -136,20 +150,32 @@ module vp_layernorm #(
         .eps(constant.eps[50:0]), .mult(constant.mult[16:0]), .top(constant.top[E_WIDTH-1:0]), .known,
         .gain(made_gain), .offset(made_offset), .e(made_e), .out_valid(scale_valid), .out_ready(scale_ready)
     );
-    if (PASSED > 0) begin : g_pass
+    if (ROW_W > 0) begin : g_pass
         // Lanes shift by 8 + LEAST_SHIFT + e; what that is too much is in the gain.
         localparam int unsigned DROP = 16 - OUT_WIDTH;
         localparam int unsigned PASS_E = DROP > 8 + LEAST_SHIFT ? DROP - 8 - LEAST_SHIFT : 0;
-        localparam int unsigned ROW_W = $clog2(ROWS);
+        typedef struct packed {
+            logic [31:0] last;    // of those that belong together
+            logic [31:0] normed;  // how many of them, less one
+        } rows_t;
+        rows_t of_token;
         logic [ROW_W-1:0] row_q;
         logic pass_q;
+        wire logic last_row = row_q == ROW_W'(of_token.last);
+        vp_engine_frame #(
+            .ENCODERS(ENCODERS), .COUNT_W(TOKEN_W), .FIELDS($bits(rows_t) / 32), .SHAPES(ROWS), .LOADED(LOADED),
+            .FILE({UNIT, "_rows.fill"})
+        ) rows (
+            .clk, .rst_n, .load_in(chain), .load_out, .encoder(tag), .encoder_valid(tag_valid[1]), .encoder_ready(tag_ready[1]),
+            .value(of_token), .of(), .known(rows_known), .step(scale_valid && scale_ready), .count(), .last()
+        );
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 row_q  <= '0;
                 pass_q <= 1'b0;
             end else if (scale_valid && scale_ready) begin  // a load from before a reset takes no scale
-                row_q  <= row_q == ROW_W'(ROWS - 1) ? '0 : row_q + 1'b1;
-                pass_q <= row_q != ROW_W'(ROWS - 1) && row_q >= ROW_W'(ROWS - PASSED - 1);
+                row_q  <= last_row ? '0 : row_q + 1'b1;
+                pass_q <= !last_row && row_q >= ROW_W'(of_token.normed);
             end
         end
         assign gain   = pass_q ? 37'd1 << (8 + LEAST_SHIFT + PASS_E - DROP) : made_gain;
@@ -157,6 +183,9 @@ module vp_layernorm #(
         assign e      = pass_q ? E_WIDTH'(PASS_E) : made_e;
     end else begin : g_all
         assign {gain, offset, e} = {made_gain, made_offset, made_e};
+        assign rows_known = 1'b1;
+        assign tag_ready[1] = 1'b1;
+        assign load_out = chain;
     end
 
     // Output: a token's beats are read once its scale is known. The lanes load the scale, each part when the token's
@@ -168,7 +197,7 @@ module vp_layernorm #(
     logic [GROUPS-1:0][HELD_W-1:0] raddr_q;
     assign take = active_q && can_take;
     assign scale_ready = load_q[LOADS-1];
-    wire logic start = scale_valid && !loading_q && (!active_q || (take && last_q));
+    wire logic start = scale_valid && rows_known && !loading_q && (!active_q || (take && last_q));
     always_ff @(posedge clk) begin
         load_q <= {load_q[LOADS-2:0], start};
         if (!rst_n) begin

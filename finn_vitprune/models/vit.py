@@ -320,13 +320,13 @@ class PrunedViT(nn.Module):
 
     @torch.no_grad()
     def calibrate_residual(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> float:
-        """Set :attr:`stream_scales` to max|x| / 2^14 over ``images``, at the scales of everything else; returns that of the encoders."""
+        """Set :attr:`stream_scales` to max|x| / 2^14 over ``images`` (1 where all x are 0), at the scales of everything else; returns that of the encoders."""
         with self._observed(ResidualQuant) as observed:
             for start in range(0, len(images), batch):
                 self(images[start : start + batch], masks)
         for scale in self.stream_scales:
             largest = max(q.largest for q in observed.values() if q.scale is scale)
-            scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
+            scale.set((largest or 1.0) / 2.0 ** (RESIDUAL_BITS - 2))
         return self.residual_scale.number
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Networks with RMSNorm and with QK-norm from timm to RTL: imported, pruned, quantised, bit for bit in a pipeline."""
+"""Networks with RMSNorm and with QK-norm from timm to RTL: imported, pruned, quantised, bit for bit in pipelines and on engines."""
 
 import json
 import warnings
@@ -11,7 +11,6 @@ from torch import nn
 
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.cli import run
-from finn_vitprune.errors import UserError
 from finn_vitprune.report.summary import Summary
 from tests.ingest.test_norm_files import Written
 
@@ -39,6 +38,16 @@ CASES = [
     pytest.param({"norm_layer": Written, "qk_norm": True}, [], {}, id="RMSNorm, of queries and keys too, 8 bits", marks=pytest.mark.whole),
     pytest.param({"norm_layer": Written}, ["--weight-bits", "4"], {"loadable": True}, id="RMSNorm, loaded", marks=pytest.mark.whole),
     pytest.param({"norm_layer": Written}, [], {"engines": 1}, id="RMSNorm, an engine", marks=pytest.mark.whole),
+    pytest.param({"qk_norm": True}, [], {"engines": 1}, id="QK-norm, an engine, 8 bits"),
+    pytest.param(
+        {"norm_layer": Written, "qk_norm": True},
+        ["--weight-bits", "4", "--activation-bits", "4"],
+        {"engines": 1, "frames_in_flight": 2},
+        id="RMSNorm, of queries and keys too, an engine, 4 bits, two images",
+        marks=pytest.mark.whole,
+    ),
+    pytest.param({"qk_norm": True}, [], {"engines": 1, "loadable": True}, id="QK-norm, an engine, loaded", marks=pytest.mark.whole),
+    pytest.param({"qk_norm": True}, [], {"loadable": True}, id="QK-norm, loaded", marks=pytest.mark.whole),
 ]
 
 
@@ -71,11 +80,3 @@ def test_a_network_with_other_norms_is_bit_exact_in_rtl(tmp_path, capsys, option
     kind = "RMSNorm" if "norm_layer" in options else "LayerNorm"
     assert ({f"Q {kind}", f"K {kind}", "Q scale"} <= layers) == ("qk_norm" in options)
     assert any(kind in layer for layer in layers) and not (kind == "RMSNorm" and any("LayerNorm" in layer for layer in layers))
-
-
-def test_a_network_with_qk_norm_cannot_be_loaded_or_share_units(tmp_path):
-    imported(tmp_path, {"qk_norm": True})
-    with pytest.raises(UserError, match="a network with QK-norm cannot be loaded yet"):
-        build(options_of(tmp_path, loadable=True))
-    with pytest.raises(UserError, match="encoders with QK-norm cannot share units yet"):
-        build(options_of(tmp_path, engines=1))

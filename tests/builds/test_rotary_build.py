@@ -12,7 +12,6 @@ from torch import nn
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.cli import run
 from finn_vitprune.report.summary import Summary
-from tests.sampling import sampled
 
 PART = "xcu250-figd2104-2L-e"
 
@@ -33,10 +32,22 @@ def network() -> Eva:
     return model
 
 
-@pytest.mark.parametrize("loadable", sampled([False, True], 0), ids=["built in", "loaded"])
-def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, capsys, loadable):
+CASES = [
+    pytest.param([], {"engines": 1}, id="an engine"),
+    pytest.param([], {}, id="pipeline", marks=pytest.mark.whole),
+    pytest.param([], {"loadable": True}, id="loaded", marks=pytest.mark.whole),
+    pytest.param([], {"engines": 1, "loadable": True}, id="an engine, loaded", marks=pytest.mark.whole),
+    pytest.param(
+        ["--weight-bits", "4", "--activation-bits", "4"], {"engines": 1, "frames_in_flight": 2}, id="an engine, 4 bits, two images",
+        marks=pytest.mark.whole,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("importing, building", CASES)
+def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, capsys, importing, building):
     torch.onnx.export(network(), (torch.zeros(1, 1, 8, 8),), str(tmp_path / "float.onnx"), opset_version=17, dynamo=False)
-    given = ["--data", "digits", "--block-size", "8", "--block-keep", "0.6", "--json"]
+    given = ["--data", "digits", "--block-size", "8", "--block-keep", "0.6", "--json", *importing]
     code = run(["import", str(tmp_path / "float.onnx"), "-o", str(tmp_path / "pruned.onnx"), *given])
     assert code == 0
     found = json.loads(capsys.readouterr().out)
@@ -44,15 +55,12 @@ def test_a_network_with_rotary_position_embedding_is_bit_exact_in_rtl(tmp_path, 
     output = tmp_path / "build"
     build(BuildOptions(
         model=tmp_path / "pruned.onnx", output_dir=output, fpga_part=PART, target_fps=50_000,
-        images=tmp_path / "pruned.npz", max_images=8, synth="none", loadable=loadable,
+        images=tmp_path / "pruned.npz", max_images=8, synth="none", **building,
     ))  # fmt: skip
     verify = Summary.load(output).verify
     assert (verify.images, verify.rtl_mismatches, verify.class_changes, verify.saturations) == (8, 0, 0, 0)
     assert len(np.unique(np.load(output / "verification_output" / "rtl_logits.npy"))) > 10
     assert list((output / "stitched_ip").rglob("vp_rotary.sv"))
-    engines = ["-o", str(tmp_path / "engines"), "--engines", "1", "--fpga-part", PART, "--estimate-only"]
-    assert run(["build", str(tmp_path / "pruned.onnx"), *engines]) == 2
-    assert "rotary position embedding" in capsys.readouterr().err
     code = run(["import", str(tmp_path / "float.onnx"), "-o", str(tmp_path / "n.onnx"), *given, "--token-keep", "0.5", "--drop-at", "1"])
     assert code == 2
     assert "token keep rate 0.5: with rotary position embedding" in capsys.readouterr().err

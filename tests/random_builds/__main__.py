@@ -15,15 +15,31 @@ from pathlib import Path
 
 from finn_vitprune import jobs
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, GATES, NETWORKS, NORMS, POOLINGS, PREFIXES, QK_NORMS, RMS_NORMS, Kind
+from tests.random_builds.draw import (
+    ACTIVATIONS,
+    DESIGNS,
+    ENGINES,
+    GATES,
+    NETWORKS,
+    NORMS,
+    POOLINGS,
+    PREFIXES,
+    QK_NORMS,
+    RMS_NORMS,
+    ROTARY,
+    Kind,
+)
 
-KINDS = {kind.name: kind for kind in (NETWORKS, ENGINES, DESIGNS, ACTIVATIONS, NORMS, PREFIXES, POOLINGS, GATES, RMS_NORMS, QK_NORMS)}
+KINDS = {
+    kind.name: kind for kind in (NETWORKS, ENGINES, DESIGNS, ACTIVATIONS, NORMS, PREFIXES, POOLINGS, GATES, RMS_NORMS, QK_NORMS, ROTARY)
+}
 LEDGERS = {
     NETWORKS: Path("builds/results/random_builds/ledger.jsonl"), ENGINES: Path("builds/results/engines/random_builds.jsonl"),
     DESIGNS: Path("builds/results/random_builds/designs.jsonl"), ACTIVATIONS: Path("builds/results/random_builds/activations.jsonl"),
     NORMS: Path("builds/results/random_builds/norms.jsonl"), PREFIXES: Path("builds/results/random_builds/prefixes.jsonl"),
     POOLINGS: Path("builds/results/random_builds/poolings.jsonl"), GATES: Path("builds/results/random_builds/gates.jsonl"),
     RMS_NORMS: Path("builds/results/random_builds/rms_norms.jsonl"), QK_NORMS: Path("builds/results/random_builds/qk_norms.jsonl"),
+    ROTARY: Path("builds/results/random_builds/rotary.jsonl"),
 }  # fmt: skip
 
 

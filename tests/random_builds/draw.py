@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import MlpActivation, NormKind, PoolerShape, Pooling, ViTConfig
+from finn_vitprune.models.config import MlpActivation, NormKind, PoolerShape, Pooling, Rotary, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.layers import DiagonalLinear
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
@@ -27,7 +27,7 @@ class Drawn:
 
     heads_gone: by encoder, heads that are removed whole. empty: share of the rows (output channels) of every linear layer
     that have no weights but keep their biases. spread: standard deviation of the logarithm of a row's weights. pool_heads: heads of
-    attention pooling and their width.
+    attention pooling and their width. one_table: all encoders turn queries and keys by the same angles.
     """
 
     seed: int
@@ -62,6 +62,8 @@ class Drawn:
     gated: bool = False
     norm: str = NormKind.LAYER.value
     qk_norm: str | None = None
+    rotary: str | None = None
+    one_table: bool = False
 
     @property
     def config(self) -> ViTConfig:
@@ -75,6 +77,7 @@ class Drawn:
             pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
             gated=self.gated, norm=NormKind(self.norm),
             qk_norm=None if self.qk_norm is None else NormKind(self.qk_norm),
+            rotary=None if self.rotary is None else Rotary(self.rotary),
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -107,7 +110,7 @@ class DrawnDesign:
         own, rng = self.network, np.random.default_rng((self.network.seed, 3))
         return replace(
             own, seed=own.seed + OTHER_SEED, block_keep=str(rng.choice(BLOCK_KEEPS)), neuron_keep=str(rng.choice(NEURON_KEEPS)),
-            token_keep=str(rng.choice(TOKEN_KEEPS)), heads_gone=_heads_gone(rng, own.heads, own.depth),
+            token_keep=str(rng.choice(TOKEN_KEEPS)) if own.rotary is None else "1", heads_gone=_heads_gone(rng, own.heads, own.depth),
         )  # fmt: skip
 
 
@@ -190,10 +193,22 @@ def draw_rms_norm(seed: int) -> DrawnDesign:
 
 
 def draw_qk_norm(seed: int) -> DrawnDesign:
-    """Norms of queries and keys, RMSNorm at even seeds; other norms are of the same kind but at every third one."""
-    design, kinds = draw_network(seed), (NormKind.RMS.value, NormKind.LAYER.value)
+    """Norms of queries and keys, RMSNorm at even seeds; other norms are of the same kind but at every third one. The encoders are on
+    engines at every second odd and even seed and have hardware each at others; a design of every sixth is loaded with another network.
+    """
+    design, kinds = draw_network(seed) if seed % 4 < 2 else draw_engines(seed), (NormKind.RMS.value, NormKind.LAYER.value)
     network = replace(design.network, qk_norm=kinds[seed % 2], norm=kinds[(seed + (seed % 3 == 0)) % 2])
-    return replace(design, network=network)
+    return replace(design, network=network, loads="" if seed % 6 else "another")
+
+
+def draw_rotary(seed: int) -> DrawnDesign:
+    """Rotary position embedding, a table for all heads or one a head, with the same angles in all encoders at every third seed; the
+    encoders are on engines at even seeds and have hardware each at odd ones. A design of every sixth seed is loaded with another network.
+    """
+    design = draw_network(seed) if seed % 2 else draw_engines(seed)
+    kinds = tuple(Rotary)
+    network = replace(design.network, rotary=kinds[seed // 2 % len(kinds)].value, one_table=seed % 3 == 0, token_keep="1", drop_at=())
+    return replace(design, network=network, loads="" if seed % 6 else "another")
 
 
 def draw_prefix(seed: int) -> DrawnDesign:
@@ -236,7 +251,7 @@ def draw_design(seed: int) -> DrawnDesign:
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
-QK_NORMS = Kind("qk-norms", draw_qk_norm)
+QK_NORMS, ROTARY = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
@@ -315,6 +330,11 @@ def _fill(model: PrunedViT, drawn: Drawn) -> None:
         layer.bias.copy_(drawn.bias * torch.randn_like(layer.bias))
     for parameter in (model.prefix_tokens, model.pos_embed):
         nn.init.normal_(parameter, std=0.5)
+    for table in [block.attn.angles for block in model.blocks] if drawn.rotary else ():
+        if not drawn.one_table or table is model.blocks[0].attn.angles:
+            angles = torch.rand(table.shape) * 6 - 3
+            angles[:, : drawn.prefix] = 0
+        table.set(angles.cos(), angles.sin())
     if Pooling(drawn.pooling).attends:
         nn.init.normal_(model.attn_pool.query, std=1.0)
 

@@ -300,6 +300,44 @@ def test_encoders_share_an_rmsnorm(channels, simd, out, encoders):
     check_shared(*shared(channels, simd, out, encoders, centred=0))
 
 
+HEADS_SHARED = [
+    # head, SIMD, output, LayerNorm; of each encoder tokens, heads, of which are passed, eps, 1 / output scale
+    pytest.param(8, 4, "INT8", 1, [(5, 6, 3, 1000, 24.0), (1, 2, 1, 70000, 11.0), (3, 4, 2, 9, 50.0)], 0, id="keys and values"),
+    pytest.param(8, 8, "INT4", 0, [(4, 3, 1, 10, 2.5), (7, 2, 1, 99, 9.0)], 0, id="RMSNorms, a head a beat, 4 bits"),
+    pytest.param(8, 2, "INT8", 1, [(5, 3, 0, 1000, 24.0), (1, 2, 0, 9, 11.0)], 0, id="queries"),
+    pytest.param(4, 2, "INT8", 0, [(5, 4, 2, 1000, 24.0), (1, 2, 1, 9, 11.0)], 1, id="loaded"),
+]
+
+
+def shared_heads(head, simd, out, centred, encoders, loaded):
+    """Op type, and what each encoder needs."""
+    return "VitLayerNorm", [
+        Use(
+            attrs(tokens, head * rows, simd, out, eps, inverse, 3, centred) | {"rows": rows, "passed": passed, "loaded": loaded},
+            (),
+            lambda seed, tokens=tokens, rows=rows: (tokens_of_all_spreads(1, tokens * rows, head, seed).reshape(1, tokens, -1),),
+        )
+        for tokens, rows, passed, eps, inverse in encoders
+    ]
+
+
+@pytest.mark.parametrize("head, simd, out, centred, encoders, loaded", spread(HEADS_SHARED, 2))
+def test_encoders_share_norms_of_heads(head, simd, out, centred, encoders, loaded):
+    check_shared(*shared_heads(head, simd, out, centred, encoders, loaded))
+
+
+@pytest.mark.parametrize(
+    "encoders, message",
+    [
+        ([(5, 3, 1, 1000, 24.0), (5, 3, 0, 1000, 24.0)], "rows of 8 channels, 0 of 3 passed, beside 8 channels: encoders need alike rows"),
+        ([(5, 3, 1, 1000, 24.0), (5, 3, 3, 1000, 24.0)], "3 rows, 3 of them passed"),
+    ],
+)
+def test_heads_that_encoders_cannot_share(encoders, message):
+    with pytest.raises(UserError, match=message):
+        generate_shared(*shared_heads(8, 4, "INT8", 1, encoders, 0))
+
+
 def check_slow_sink(built):
     """A sink that is stalled nearly always loses nothing."""
     tokens, channels = (built.op.get_nodeattr(name) for name in ("tokens", "channels"))
@@ -383,7 +421,7 @@ def check_estimates(op_type, shape, folder):
 
 def check_estimate(op, what):
     """:func:`check_estimates` of an op with HDL."""
-    found, estimate = synth_node(op.get_rtl_file_list(abspath=True), "unit"), op.node_res_estimation(PART)
+    found, estimate = synth_node(op.get_rtl_file_list(abspath=True), op.onnx_node.name), op.node_res_estimation(PART)
     text = f"{op.onnx_node.op_type} {what}: estimate {dict(estimate)}, Yosys {found}"
     exact = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
     assert exact == (found.DSP, found.BRAM36, found.URAM), text

@@ -4,10 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from finn.util.basic import getHWCustomOp
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import rotary_codes
 from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.benches.shared_helper import Use, check_shared, generate_shared
 from tests.sampling import spread
 
 CASES = [
@@ -101,6 +103,44 @@ def loaded_inputs():
 
 def test_loaded_table():
     check_op(*loaded_inputs())
+
+
+SHARED = [
+    # SIMD, codes, ram_style, loaded; of each encoder tokens, prefix, channels, rotated, table_channels
+    (2, "INT8", "auto", 0, [(5, 1, 24, 12, 6), (3, 0, 12, 12, 12), (1, 1, 8, 8, 8), (4, 2, 36, 18, 6)]),
+    (4, "INT4", "auto", 0, [(40, 2, 16, 8, 8), (40, 1, 8, 8, 8), (1, 1, 8, 8, 8)]),
+    (8, "INT8", "block", 0, [(9, 1, 8, 8, 8), (2, 0, 16, 16, 8)]),
+    (2, "INT8", "block", 1, [(5, 1, 24, 12, 6), (1, 1, 8, 8, 8), (40, 1, 8, 4, 4)]),
+]
+
+
+def shared(simd, dtype, style, loaded, encoders):
+    """Op type, and what each encoder needs: a table of its own."""
+    return "VitRotary", [
+        Use(
+            attributes(tokens, prefix, channels, rotated, table_channels, simd, dtype, ram_style=style, loaded=loaded),
+            (turns(tokens, prefix, table_channels // 2, seed=7 + e),),
+        )
+        for e, (tokens, prefix, channels, rotated, table_channels) in enumerate(encoders)
+    ]
+
+
+@pytest.mark.parametrize("case", spread(SHARED, 2), ids=str)
+def test_encoders_share_a_unit(case):
+    check_shared(*shared(*case))
+
+
+def test_equal_tables_are_one():
+    """A third encoder that reads the table of the first: as many words as with two, and its own is not among them."""
+    op_type, uses = shared(*SHARED[1])
+    alone, _, _alone = generate_shared(op_type, uses)
+    ops = [build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")[0] for e, use in enumerate([*uses, uses[0]])]
+    for name, op in zip("abca", ops):
+        op.onnx_node.input[1] = name
+    unit = getHWCustomOp(type(ops[0]).share("dut", ops, ["in0", "tags"], ["out0", "tags_on"]))
+    assert unit.encoders == 4 and [own.get_nodeattr("table") for own in unit.by_encoder()] == [0, 1, 2, 0]
+    assert unit.rtl_parameters()["WORDS"] == alone.rtl_parameters()["WORDS"] == (40 * 8 + 40 * 8 + 8) // 4
+    assert unit.shapes()[3] == unit.shapes()[0]
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,9 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.streams.node_names import kind_of, node_names
 
 SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
-"""Layers of an encoder that works for the class token alone, and the role whose unit makes them."""
+"""Layers of an encoder that works for the class token alone, and the role whose unit makes them where other encoders have it."""
 IN_SPLIT = ("LayerNorm 1 fork", "RMSNorm 1 fork", "Q input token selection")
-"""Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
-ROTARY = "VitRotary"
+"""Layers of such an encoder that then need no unit: the split behind QKV passes the queries that are wanted."""
 BEFORE = ("patch embedding", "token embedding")
 """Layers before the encoders: what a patch embedding that runs on a unit of an engine needs there, and nothing else."""
 EMBEDS = " and patch embedding"
@@ -77,21 +76,10 @@ def bind(model: ModelWrapper, engines: int | Sequence[int], shares: str = "") ->
         shares: the partition, by the role of the unit that does several layers: "" where each has its own; a role with :data:`EMBEDS`
             where its unit does the patch embedding, too; :data:`ARRAY`, with it or without.
     Raises:
-        UserError: the encoders cannot be dealt so, or several have to share what only one can have (rotary position embedding), or layers
-            cannot be on one unit.
+        UserError: the encoders cannot be dealt so, or layers cannot be on one unit.
     """
     layers, outside = _layers(model)
     sizes = _sizes(model, layers, engines)
-    if max(sizes) > 1 and not can_share(model):
-        raise UserError(
-            "engines: encoders with rotary position embedding cannot share units yet (VitRotary has the table of one encoder): "
-            "build with hardware for every encoder, without --engines"
-        )
-    if max(sizes) > 1 and any(kind_of(n) == "VitLayerNorm" and getCustomOp(n).get_nodeattr("passed") for n in model.graph.node):
-        raise UserError(
-            "engines: encoders with QK-norm cannot share units yet (a norm of heads has those of one encoder): "
-            "build with hardware for every encoder, without --engines"
-        )
     ends = list(accumulate(sizes))
     dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
     found = EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
@@ -211,11 +199,6 @@ def encoder_count(model: ModelWrapper) -> int:
     return len(_layers(model)[0])
 
 
-def can_share(model: ModelWrapper) -> bool:
-    """Whether encoders of a flat hardware graph can share units."""
-    return all(kind_of(node) != ROTARY for node in model.graph.node)
-
-
 def _layers(model: ModelWrapper) -> tuple[dict[int, dict[str, str]], list[str]]:
     """The nodes of each encoder by what they are called there, and those outside."""
     names = node_names(model)
@@ -245,13 +228,14 @@ def _sizes(model: ModelWrapper, layers: dict[int, dict[str, str]], engines: int 
 
 
 def _units(encoders: Sequence[dict[str, str]]) -> tuple[BoundUnit, ...]:
-    """One of each role that an encoder has."""
+    """One of each role that an encoder has. Where none has QKV, as with QK-norm, Q and KV have units of their own, and the fork before them."""
     if len(encoders) == 1:
         return tuple(BoundUnit(layer, ((name,),)) for layer, name in encoders[0].items())
-    roles = {SAME_UNIT.get(layer, layer): None for own in encoders for layer in own if layer not in IN_SPLIT}
+    whole = any(layer in SAME_UNIT.values() for own in encoders for layer in own)
+    role_of = {layer: SAME_UNIT.get(layer, layer) if whole else layer for own in encoders for layer in own}
+    roles = {role: None for layer, role in role_of.items() if not (whole and layer in IN_SPLIT)}
     return tuple(
-        BoundUnit(role, tuple(tuple(name for layer, name in own.items() if SAME_UNIT.get(layer, layer) == role) for own in encoders))
-        for role in roles
+        BoundUnit(role, tuple(tuple(name for layer, name in own.items() if role_of[layer] == role) for own in encoders)) for role in roles
     )
 
 

@@ -18,7 +18,7 @@ from finn_vitprune.custom_ops.engine.switch import VitMerge, VitSwitch, VitTagFo
 from finn_vitprune.custom_ops.engine.times import in_order
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, SAME_UNIT
-from finn_vitprune.transforms.engines.engine_units import DROP, SELECT, SPLIT, unit_name
+from finn_vitprune.transforms.engines.engine_units import DROP, PASSES, SPLIT, unit_name
 from finn_vitprune.transforms.streams.node_names import kind_of
 
 SIGNS = "VitLookup"
@@ -182,7 +182,7 @@ class _Carried:
         if kind == SPLIT:
             parts = self.divided[frozenset(self.bound[SAME_UNIT["KV"]][encoder])]
             return {tensor: self._layer(name)[0] for tensor, name in zip(node.output, parts)}
-        return {node.output[0]: source} if kind == SELECT else {}
+        return {node.output[0]: source} if kind in PASSES else {}
 
     def _queries_keys_values(self, queries: str, keys_values: str) -> Carried:
         q, (kv,) = self.nodes[queries], self._layer(keys_values)

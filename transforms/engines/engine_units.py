@@ -2,7 +2,8 @@
 
 The body of an engine is the flat graph of its encoders. Where a role is in some encoders only, the others pass it: a token
 selection selects all tokens; token drops are units of their own, one an encoder, between a switch and a merge of the streams.
-The last encoder's Q, for the class token alone, and its KV become one QKV, of whose queries the split passes the first.
+The last encoder's Q, for the class token alone, and its KV become one QKV, of whose queries the split passes the first. Where it does not turn
+its query, the table of a rotation turns nothing for it.
 
 All matrices may be on one unit, an array, which then has a port for each role; in the graph they go round in circles through it.
 
@@ -31,15 +32,19 @@ from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.tokens.select_token import REST
+from finn_vitprune.numerics import ROTARY_ONE
+from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.engines.bind import ARRAY, BEFORE, EMBEDS, SAME_UNIT, BoundUnit
-from finn_vitprune.transforms.streams.edges import stream_edges
+from finn_vitprune.transforms.streams.edges import StreamEdge, stream_edges
 from finn_vitprune.transforms.streams.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.streams.insert_width_converters import InsertWidthConverters
 from finn_vitprune.transforms.streams.node_names import kind_of
 
 ENTRY, EXIT = "entry", "exit"
 """The ends of an engine, as roles."""
-SPLIT, DROP, SELECT = "VitSplit", "VitTokenDrop", "VitSelectToken"
+SPLIT, DROP, SELECT, ROTARY, FORK = "VitSplit", "VitTokenDrop", "VitSelectToken", "VitRotary", "VitFork"
+PASSES = (SELECT, ROTARY)
+"""Op types of units that pass frames of encoders without their role."""
 WHOLE_FRAMES = ("attention", "attention add", "MLP add")
 """Roles behind FIFOs that hold a whole frame: of queries, and of the residual."""
 
@@ -133,6 +138,8 @@ class _Units:
         self.frames = engine.batch
         self.array: list[str] = engine.get_nodeattr("array")
         self.constants: dict[str, np.ndarray] = {}
+        self.tables: dict[str, np.ndarray] = {}
+        """Different tables of rotations, by the first constant that has them."""
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
         self.held = 2 * self.frames
@@ -164,7 +171,7 @@ class _Units:
         if role == "attention":
             return 0
         slots = {slot: source for (source, _), (sink, slot) in self.edges if sink == role}
-        return next(slot for slot, source in slots.items() if kind_of(self._first(source).onnx_node) in ("VitFork", SELECT))
+        return next(slot for slot, source in slots.items() if kind_of(self._first(source).onnx_node) in (FORK, SELECT))
 
     def _first(self, role: str) -> VitOp:
         unit = next(unit for unit in self.bound if unit.role == role)
@@ -175,11 +182,14 @@ class _Units:
         names = unit.nodes[encoder]
         if len(names) > 1:
             return self._queries_keys_values(*(getCustomOp(self.nodes[name]) for name in names))
-        if names:
-            return getCustomOp(self.nodes[names[0]])
         kind = kind_of(self._first(unit.role).onnx_node)
+        if names:
+            op = getCustomOp(self.nodes[names[0]])
+            return self._with_common_table(op) if kind == ROTARY else op
         if kind == SELECT:
-            return self._changed(self._first(unit.role), tokens=self._tokens_at(unit.role, encoder), index=0, count=REST)
+            return self._changed(self._first(unit.role), tokens=self._stream_at(unit.role, encoder).tokens, index=0, count=REST)
+        if kind == ROTARY:
+            return self._unturned(unit.role, encoder)
         if kind == SPLIT:
             qkv = next(u for u in self.bound if u.role == SAME_UNIT["KV"])
             q, kv = sorted((getCustomOp(self.nodes[name]) for name in qkv.nodes[encoder]), key=lambda op: op.get_nodeattr("MH"))
@@ -205,6 +215,25 @@ class _Units:
             op.onnx_node.input[i] = name
         return op
 
+    def _with_common_table(self, op: VitOp) -> VitOp:
+        """A copy of a rotation that reads the first constant with its table: equal tables are one in a unit."""
+        copy, own = self._changed(op), self.body.get_initializer(op.onnx_node.input[1])
+        for name, table in self.tables.items():
+            if np.array_equal(table, own):
+                copy.onnx_node.input[1] = name
+                return copy
+        self.tables[op.onnx_node.input[1]] = own
+        return copy
+
+    def _unturned(self, role: str, encoder: int) -> VitOp:
+        """A rotation that passes all tokens of an encoder."""
+        stream, name = self._stream_at(role, encoder), f"{_word(role)}_of_encoder_{encoder}"
+        self.constants[name] = np.tile(np.float32([ROTARY_ONE, 0]), (stream.tokens, stream.channels // 2))
+        sizes = {"rotated": stream.channels, "table_channels": stream.channels, "prefix": stream.tokens}
+        op = self._changed(self._first(role), tokens=stream.tokens, channels=stream.channels, **sizes)
+        op.onnx_node.input[1] = name
+        return op
+
     def _initialisers(self, op: VitOp) -> list[np.ndarray]:
         return [self.body.get_initializer(name) for name in op.onnx_node.input[1:]]
 
@@ -217,11 +246,12 @@ class _Units:
             copy.set_nodeattr(name, value)
         return copy
 
-    def _tokens_at(self, role: str, encoder: int) -> int:
-        """Tokens of the stream that feeds a role in an encoder."""
+    def _stream_at(self, role: str, encoder: int) -> Stream:
+        """The stream that feeds a role in an encoder."""
         source = next(source for source, (sink, slot) in self.edges if sink == role and slot == 0)
-        unit = next(unit for unit in self.bound if unit.role == source[0])
-        return getCustomOp(self.nodes[unit.nodes[encoder][0]]).out_streams()[source[1]].tokens
+        op = self._op(next(unit for unit in self.bound if unit.role == source[0]), encoder)
+        assert op is not None  # what feeds a role that an encoder lacks has an op in all
+        return op.out_streams()[source[1]]
 
     # --- how they are connected ---
 
@@ -232,17 +262,32 @@ class _Units:
         merged = {name for unit in self.bound for names in unit.nodes if len(names) > 1 for name in names}
         plain = {name for name in role_of if name not in merged}
         sources: dict[End, set[End]] = {}
-        for edge in stream_edges(self.body):
+        edges = stream_edges(self.body)
+        copies = self._copies([edge for edge in edges if edge.consumer.name in role_of], role_of)
+        for edge in edges:
             ends = edge.producer.name, edge.consumer.name
             if not all(name in plain for name in ends) or encoder_of[ends[0]] == self.encoders:
                 continue  # what the pass before the encoders makes has ways of its own
             same = encoder_of[ends[0]] == encoder_of[ends[1]]
             if same:
-                sources.setdefault((role_of[ends[1]], edge.input), set()).add((role_of[ends[0]], edge.output))
+                output = copies.get((ends[0], edge.output), edge.output)
+                sources.setdefault((role_of[ends[1]], edge.input), set()).add((role_of[ends[0]], output))
             else:
                 sources.setdefault((role_of[ends[1]], edge.input), set()).add((ENTRY, 0))
                 sources.setdefault((EXIT, 0), set()).add((role_of[ends[0]], edge.output))
         return [(self._deepest(found, sources), sink) for sink, found in sources.items()]
+
+    def _copies(self, edges: Sequence[StreamEdge], role_of: dict[str, str]) -> dict[tuple[str, int], int]:
+        """Which copy of its unit an output of a fork is: the one that the same role reads in other encoders."""
+        known: dict[str, dict[End, int]] = {}
+        found: dict[tuple[str, int], int] = {}
+        for name in dict.fromkeys(edge.producer.name for edge in edges if kind_of(edge.producer) == FORK and edge.producer.name in role_of):
+            own = {edge.output: (role_of[edge.consumer.name], edge.input) for edge in edges if edge.producer.name == name}
+            read = known.setdefault(role_of[name], {})
+            swapped = any(read.get(sink, output) != output for output, sink in own.items())
+            for output, sink in own.items():
+                found[name, output] = read.setdefault(sink, 1 - output if swapped else output)
+        return found
 
     def _deepest(self, found: set[End], sources: dict[End, set[End]]) -> End:
         """Of the sources of a stream in several encoders, the one behind all others: where it is missing its input passes."""
@@ -399,7 +444,7 @@ class _Units:
         branch = {e: i + passing for i, (e, _) in enumerate(drops)}
         branches = [branch.get(e, 0) for e in range(self.encoders)]
         x, s = drops[0][1].in_streams()
-        tokens = [self._tokens_at(role.name, e) for e in range(self.encoders)]
+        tokens = [self._stream_at(role.name, e).tokens for e in range(self.encoders)]
         ways = [f"{name}_way_{i}" for i in range(len(drops) + passing)]
         self._switch(switch_name(name), rows, ways, x, tokens, branches, role.depths[0])
         score_ways = [f"{name}_scores_{i}" for i in range(len(drops))]

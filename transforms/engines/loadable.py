@@ -54,8 +54,6 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
     Raises:
         UserError: a network needs other units than the design has; the text names the unit.
     """
-    if any(kind_of(node) == "VitLayerNorm" and getCustomOp(node).get_nodeattr("passed") for node in model.graph.node):
-        raise UserError("loadable: a network with QK-norm cannot be loaded yet (its norms are made for so many heads): build it without")
     networks = [model, *others]
     _deepen(networks)
     for network in networks:

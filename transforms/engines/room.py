@@ -40,7 +40,7 @@ class _Grown:
         self.sizes: dict[str, tuple[int, int]] = {}  # tokens and channels, by tensor
         self.rules = {
             "VitSplit": self._split, "PrunedAttention": self._attention, "VitTokenDrop": self._drop, "BlockSparseMVAU": self._matrix,
-            "VitRotary": self._rotary,
+            "VitRotary": self._rotary, "VitLayerNorm": self._norm,
         }  # fmt: skip
         for node in model.graph.node:
             self._grow(node, getCustomOp(node))
@@ -66,6 +66,13 @@ class _Grown:
         first = op.get_nodeattr("first") * inputs[0][1] // op.get_nodeattr("channels")
         self._stream(node, op, inputs)
         op.set_nodeattr("first", first)
+
+    def _norm(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+        """More heads are more rows of a token; the residual stream has as many channels as before."""
+        before, counts = op.get_nodeattr("channels"), {name: op.get_nodeattr(name) for name in ("rows", "passed")}
+        self._stream(node, op, inputs)
+        for name, count in counts.items():
+            op.set_nodeattr(name, count * inputs[0][1] // before)
 
     def _rotary(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         """More heads share the table; where each has its own, the further ones have those of the first."""
@@ -102,8 +109,11 @@ class _Grown:
         for name, value in (("tokens", tokens), ("MW", rows), ("MH", columns)):
             op.set_nodeattr(name, value)
         grid = np.zeros([-(-side // own.block) for side in (rows, columns)], bool)
-        kept = self._more(round(grid.size * own.kept / own.grid.size), grid.size)
-        grid.flat[self.rng.permutation(grid.size)[:kept]] = True
+        if self.names[node.name].layer == "Q scale":
+            np.fill_diagonal(grid, True)
+        else:
+            kept = self._more(round(grid.size * own.kept / own.grid.size), grid.size)
+            grid.flat[self.rng.permutation(grid.size)[:kept]] = True
         weights = grid.repeat(own.block, 0).repeat(own.block, 1)[:rows, :columns] * DataType[get("weightDataType")].max()
         self.model.set_initializer(node.input[1], weights.astype(np.float32))
         for tensor in node.input[2:]:
@@ -119,6 +129,8 @@ class _Grown:
             dim = self._head_dim()
             parts = blocks[layer] * dim
             return parts * self._more(own // parts, max(own // parts, channels // dim))
+        if layer == "Q scale":
+            return channels
         if layer == "MLP 1":
             rows = 2 if self.gated else 1
             most = max(own, rows * MLP_RATIO * channels)

@@ -9,7 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import EngineChoice, Planned
-from finn_vitprune.transforms.engines.bind import can_share, encoder_count
+from finn_vitprune.transforms.engines.bind import encoder_count
 from finn_vitprune.transforms.planning.partition import plan_partition
 from finn_vitprune.transforms.planning.plan import plan
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, prices_of, room_of
@@ -53,7 +53,7 @@ def choose_engines(
         The graph with its engines and folds, and what is said of the plan: the other choices too.
     """
     found: list[PlannedDesign] = []
-    most = min(MOST_ENGINES, encoder_count(model) - 1) if can_share(model) else 0
+    most = min(MOST_ENGINES, encoder_count(model) - 1)
     for engines in (None, *range(1, most + 1)):
         for frames in (1,) if engines is None else IN_FLIGHT if in_flight is None else (in_flight,):
             found.append(planned_design(model, part, options, engines, frames))

@@ -16,7 +16,10 @@ def _random(name: str, *shape, roots: int = 3, centred: int = 1) -> SelfCheck:
 
 
 SHARED = tuple(SharedCheck(f"encoders, {case.id}", partial(layernorm.shared, *case.values)) for case in layernorm.SHARED)
-SHARED = (*SHARED, loaded(SHARED[0]))
+HEADS = tuple(
+    SharedCheck(f"heads of encoders, {case.id}", partial(layernorm.shared_heads, *case.values)) for case in layernorm.HEADS_SHARED
+)
+SHARED = (*SHARED, *HEADS, loaded(SHARED[0]))
 SHARED_LAYERNORM = Unit("shared LayerNorm", VitLayerNorm_rtl.RTL_TOP, 18, SHARED, parts=(TAGS,), encoders=True)
 LAYERNORM = Unit(
     "LayerNorm",

@@ -83,7 +83,9 @@ STREAM_UNITS = (
             *_all(test_rotary.inputs, test_rotary.CASES),
             SelfCheck("ties and ends", test_rotary.tie_inputs),
             SelfCheck("loaded", test_rotary.loaded_inputs),
+            *_shared(test_rotary.shared, test_rotary.SHARED[:2]),
         ),
+        parts=(TAGS,),
     ),
     Unit(
         "lookup",
