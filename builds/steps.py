@@ -54,7 +54,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.synth.budget import shares_for
+from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, yosys_version
@@ -69,7 +69,7 @@ from finn_vitprune.transforms.planning.part_fit import cannot_fit, estimated
 from finn_vitprune.transforms.planning.partition import plan_partition, shared_in
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
-from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of
+from finn_vitprune.transforms.planning.plan_options import MEAN_ERROR, PlanOptions, room_of
 from finn_vitprune.transforms.planning.slr import used_by
 from finn_vitprune.transforms.streams.edges import slr_of
 from finn_vitprune.transforms.streams.insert_frame_check import InsertFrameCheck
@@ -197,7 +197,7 @@ def _planned(
         if networks is None:
             return design, summary
         planned = np.array([summary.used[kind] for kind in build.part.planned_as.kinds]) * np.maximum(
-            room_of(build.part, within.budget).sum(0), 1
+            room_of(build.part, Budget(**summary.budget)).sum(0), 1
         )
         family = build.part.planned_as
         before = used_by(design.transform(InsertLoadPort(design=0)), family)
@@ -211,7 +211,9 @@ def _planned(
         progress.line(f"what is loaded takes more than the budget: planned again within {said}")
     budget = shares_for(build.part, options.budget)
     found = {"budget": budget, "used": shares_of(used, room, family), "fits": summary.fits and fits}
-    return design, summary.model_copy(update=found)
+    summary = summary.model_copy(update=found)
+    held = summary.mean_limit is None or summary.mean <= summary.mean_limit + MEAN_ERROR
+    return design, summary.model_copy(update={"fits": summary.fits and held})
 
 
 def _plan(model: ModelWrapper, build: BuildContext, options: PlanOptions) -> tuple[ModelWrapper, Planned]:
@@ -272,7 +274,7 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
     model = model.transform(InsertStreams()).transform(InsertLoadPort())
     if (check := build.settings.frame_check) is not None:
         model = model.transform(InsertFrameCheck(each=check == "frame"))
-    model = model.transform(PlaceFifos(build.part, build.plan_options))
+    model = model.transform(PlaceFifos(build.part, build.plan_options.as_planned(build.folder.plan.load())))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
     model = model.transform(SetResetStages())
