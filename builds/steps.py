@@ -37,7 +37,7 @@ from finn_vitprune.builds.records.folding_file import (
     inserted,
     read_folding_file,
 )
-from finn_vitprune.builds.records.places import design_places
+from finn_vitprune.builds.records.places import design_places, far_links
 from finn_vitprune.builds.records.summarise import planned_fit, summarise
 from finn_vitprune.builds.records.timing import design_timing
 from finn_vitprune.builds.records.tokens import KEPT_IMAGES, TokenSample
@@ -54,7 +54,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.synth.budget import shares_for
+from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, yosys_version
@@ -70,15 +70,17 @@ from finn_vitprune.transforms.planning.part_fit import cannot_fit, estimated
 from finn_vitprune.transforms.planning.partition import plan_partition, shared_in
 from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
 from finn_vitprune.transforms.planning.plan import plan, shares_of
-from finn_vitprune.transforms.planning.plan_options import PlanOptions, room_of
-from finn_vitprune.transforms.planning.slr import used_by
-from finn_vitprune.transforms.streams.edges import slr_of
+from finn_vitprune.transforms.planning.plan_options import MEAN_ERROR, PlanOptions, room_of
+from finn_vitprune.transforms.planning.slr import slrs_of, used_by
+from finn_vitprune.transforms.streams.edges import link_stages, slr_of
 from finn_vitprune.transforms.streams.insert_frame_check import InsertFrameCheck
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
 LOADED_SHARES = "a design that is loaded has a unit of its own for the patch embedding: leave the file out, or give one of such a build"
+PLACED_FOR_REGISTERS = 3
+"""How often units are placed, at most, where streams get registers: without them, and with those that the places before asked for."""
 PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -198,7 +200,7 @@ def _planned(
         if networks is None:
             return design, summary
         planned = np.array([summary.used[kind] for kind in build.part.planned_as.kinds]) * np.maximum(
-            room_of(build.part, within.budget).sum(0), 1
+            room_of(build.part, Budget(**summary.budget)).sum(0), 1
         )
         family = build.part.planned_as
         before = used_by(design.transform(InsertLoadPort(design=0)), family)
@@ -212,7 +214,9 @@ def _planned(
         progress.line(f"what is loaded takes more than the budget: planned again within {said}")
     budget = shares_for(build.part, options.budget)
     found = {"budget": budget, "used": shares_of(used, room, family), "fits": summary.fits and fits}
-    return design, summary.model_copy(update=found)
+    summary = summary.model_copy(update=found)
+    held = summary.mean_limit is None or summary.mean <= summary.mean_limit + MEAN_ERROR
+    return design, summary.model_copy(update={"fits": summary.fits and held})
 
 
 def _plan(model: ModelWrapper, build: BuildContext, options: PlanOptions) -> tuple[ModelWrapper, Planned]:
@@ -270,15 +274,46 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
+    by = build.settings.link_registers
+    model = _with_streams(model, build) if by is None else _with_registers(model, build, by)
+    _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
+    return model
+
+
+def _with_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """The graph with all that stands between its units."""
     model = model.transform(InsertStreams()).transform(InsertLoadPort())
     if (check := build.settings.frame_check) is not None:
         model = model.transform(InsertFrameCheck(each=check == "frame"))
-    model = model.transform(PlaceFifos(build.part, build.plan_options))
+    model = model.transform(PlaceFifos(build.part, build.plan_options.as_planned(build.folder.plan.load())))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
-    model = model.transform(SetResetStages())
-    _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
-    return model
+    return model.transform(SetResetStages())
+
+
+def _with_registers(model: ModelWrapper, build: BuildContext, by: str) -> ModelWrapper:
+    """The same with registers on streams whose way would be too long by a set of constants: units are placed, and again with the registers."""
+    for left in reversed(range(PLACED_FOR_REGISTERS)):
+        graph = _with_streams(ModelWrapper(model.model, make_deepcopy=True), build)
+        units = flattened(graph)
+        progress.begin("placing the units, for registers on long ways")
+        places = design_places(units, build.part, estimated(units, build.part.planned_as), ESTIMATE, build.cfg.synth_clk_period_ns, {})
+        far = far_links(graph, places, by)
+        if not far or not left:
+            break
+        for (name, output), stages in far.items():
+            op = getCustomOp(model.get_node_from_name(name))
+            own = list(op.get_nodeattr("link_stages"))
+            own += [0] * (len(op.out_streams()) - len(own))
+            own[output] = stages
+            op.set_nodeattr("link_stages", own)
+    chains = [getCustomOp(node) for node in graph.graph.node if len(set(slrs_of(graph, node))) < 2 and getCustomOp(node).is_crossing]
+    hops, luts = (sum(map(of, chains)) for of in (lambda op: op.get_nodeattr("stages"), lambda op: op.resources().LUT))
+    progress.line(
+        f"{hops} registers are on {len(chains)} streams, a cycle each and {luts:,.0f} LUTs together; "
+        f"{len(places.slow_links(by))} links are too long by the {by} constants"
+    )
+    return graph
 
 
 @hardware_step
@@ -451,10 +486,15 @@ def step_export_vivado(model: ModelWrapper, build: BuildContext) -> ModelWrapper
 
 
 def _save_attributes(model: ModelWrapper, path: Path, names: list[str]) -> None:
-    """FINN's JSON of node attributes, as a folding file holds them; ``slr`` only where nodes have one."""
-    placed = any(slr_of(node) >= 0 for node in model.graph.node)
+    """FINN's JSON of node attributes, as a folding file holds them; ``slr`` and ``link_stages`` only where nodes have some."""
+    nodes = model.graph.node
+    some = [
+        name
+        for name, has in (("slr", any(slr_of(node) >= 0 for node in nodes)), ("link_stages", any(any(link_stages(node)) for node in nodes)))
+        if has
+    ]
     with whole_file(path) as partial:
-        extract_model_config_to_json(model, str(partial), [*names, "slr"] if placed else names)
+        extract_model_config_to_json(model, str(partial), [*names, *some])
         if engines := engines_of(model):
             found = json.loads(Path(partial).read_text())
             for engine in engines:

@@ -39,7 +39,7 @@ FOLDING_ATTRIBUTES = [
 ]
 """What a folding says, whatever the mask is."""
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "lane_blocks", "lane_slots", "inFIFODepths", "depth"]
-SETTABLE = {*HARDWARE_ATTRIBUTES, "slr", "mem_port", "partition_id", "device_id"}
+SETTABLE = {*HARDWARE_ATTRIBUTES, "slr", "link_stages", "mem_port", "partition_id", "device_id"}
 """What a folding file may set: how the hardware is built, not what it computes."""
 OF_INSERTED = {"depth", "ram_style"}
 """What it may set of a FIFO that the build inserts."""
@@ -100,6 +100,8 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
         for op in own:
             for attribute, value in _entries(config, name, op):
                 _check_value(op, attribute, value)
+                if attribute == "link_stages" and name in units:
+                    raise UserError(f"link_stages cannot be set for {name}: streams in an engine get no registers; leave it out")
                 op.set_nodeattr(attribute, value)
             if not (len(own) > 1 and isinstance(op, SharedOp)):  # their unit is checked below
                 op.verify_node()

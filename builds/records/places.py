@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.builds.records.folding_file import inserted
 from finn_vitprune.builds.records.timing import reset_path
 from finn_vitprune.custom_ops.op.load_chain import CHAIN_BITS
 from finn_vitprune.errors import UserError
@@ -56,6 +58,38 @@ def design_places(
             timings[unit.name] = found[unit.name].taken, (far.low, far.taken, far.high)
     ops = {node.name: node.op_type for node in nodes}
     return _placed_design(places, ops, method, clk_ns, timings, without, _reset(model, places))
+
+
+def far_links(model: ModelWrapper, places: PlacedDesign, by: str) -> dict[tuple[str, int], int]:
+    """Registers that streams need where their way is too long for the clock, by unit and output.
+
+    Those of a stream over borders have their own, and neither do streams in an engine get any, the load chain nor the reset.
+
+    Args:
+        model: the graph that was placed, engines in one piece. by: the set of constants.
+    Returns:
+        In all on the way of each stream, those that it has included.
+    """
+    edges = stream_edges(model)
+    before, after = {edge.consumer.name: edge for edge in edges}, {edge.producer.name: edge for edge in edges}
+    ends = {}
+    for edge in edges:
+        if not getCustomOp(edge.producer).is_crossing:
+            way = edge
+            while getCustomOp(way.consumer).is_crossing and way.consumer.name in after:
+                way = after[way.consumer.name]
+            ends.setdefault((edge.producer.name, way.consumer.name), edge)
+    found = {}
+    for link in places.slow_links(by):
+        if link.borders or (edge := ends.get((link.source, link.target))) is None:
+            continue
+        while inserted(getCustomOp(edge.producer)) and edge.producer.name in before:
+            edge = before[edge.producer.name]
+        free = places.limit_ns - link.without
+        pieces = ceil(getattr(link.wire, by) * (link.stages + 1) / free) if free > 0 else link.stages + 2
+        key = edge.producer.name, edge.output
+        found[key] = max(found.get(key, 0), pieces - 1, link.stages + 1)
+    return found
 
 
 def _placed_design(

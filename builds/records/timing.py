@@ -55,5 +55,6 @@ def slr_crossings(model: ModelWrapper) -> list[SlrCrossing]:
         if op.is_crossing and node.name in before and node.name in after:
             source, target = slr_of(before[node.name]), slr_of(after[node.name])
             stages, bits = op.get_nodeattr("stages"), op.source.width
-            found.append(SlrCrossing(node=node.name, source=source, target=target, bits=bits, stages=stages))
+            if source != target:
+                found.append(SlrCrossing(node=node.name, source=source, target=target, bits=bits, stages=stages))
     return found

@@ -49,7 +49,7 @@ class VitOp(TimedOp):
 
     Class attributes tell passes over the graph what kind of op it is: ``token_wise``, a token of the output needs
     the same token of each input alone; ``is_buffer``, a FIFO; ``is_converter``, the stream in beats of another width;
-    ``is_crossing``, a register chain between two SLRs; ``scores_leave_early``, the second output leaves once the first token of the
+    ``is_crossing``, a register chain between two SLRs, or in one; ``scores_leave_early``, the second output leaves once the first token of the
     first one has passed.
     """
 

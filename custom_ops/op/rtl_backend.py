@@ -108,10 +108,11 @@ class VitRTLBackend(RTLBackend):
     of the next frame (:data:`TAG_PINS`).
 
     ``reset_stages`` registers stand between FINN's ``ap_rst_n`` and the top's ``rst_n``, in all units of a design as many, so that
-    all leave a reset in the same cycle.
+    all leave a reset in the same cycle. ``link_stages``: registers on the way of each output stream, by output, none where it has fewer
+    entries; a unit of its own has them.
     """
 
-    ATTRIBUTES: ClassVar[dict[str, tuple]] = {"reset_stages": ("i", False, RESET_STAGES)}
+    ATTRIBUTES: ClassVar[dict[str, tuple]] = {"reset_stages": ("i", False, RESET_STAGES), "link_stages": ("ints", False, [0])}
     RTL_TOP: str = ""
     RTL_OUTPUTS: int = 1
     PACKED: tuple[str, ...] = ()

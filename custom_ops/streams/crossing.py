@@ -1,4 +1,4 @@
-"""Register chain where a stream goes from one die (super logic region, SLR) to another."""
+"""Register chain where a stream goes from one die (super logic region, SLR) to another, or has a long way in one."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ class VitCrossing_rtl(VitRTLBackend, VitCrossing):
         return {"WIDTH": self.source.width, "STAGES": self.get_nodeattr("stages")}
 
     def reset_bits(self) -> int:
-        """One for each hop: they stand in several SLRs."""
+        """One for each hop: they may stand in several SLRs."""
         return self.get_nodeattr("stages")

@@ -239,6 +239,13 @@ class BuildSettings(Options):
             description="Every unit gets a place on the columns of the part (docs/places.md): timing with distance, a floor plan, and Pblocks with --export."
         ),
     ] = False
+    link_registers: Annotated[
+        Literal["taken", "high"] | None, known("--link-registers", "taken", "high"),
+        Option(metavar="SET", first="step_insert_streams"),
+        Field(
+            description="Streams whose way is too long for the clock by the taken or the high constants of wires get registers (docs/places.md); with --places."
+        ),
+    ] = None  # fmt: skip
     part_resources: PartResources = None
     jobs: Jobs = 2
     seed: Annotated[int, Option(first="step_lower"), Field(ge=0, description="The seed of random and drawn images, pauses and stalls.")] = 0
@@ -286,7 +293,7 @@ class BuildOptions(BuildSettings, BuildRequest):
         "What is built, and for what": "model to part board config part_resources shell",
         "The plan": "target_fps clk_ns engines encoders_per_engine frames_in_flight goal budget mac_style folding",
         "Other networks on the same design": "loadable reserve frame_check",
-        "Images and checks": "images max_images seed simulation synth places",
+        "Images and checks": "images max_images seed simulation synth places link_registers",
         "How far": "estimate_only stop_step start_step export jobs",
     }
 
@@ -303,6 +310,8 @@ class BuildOptions(BuildSettings, BuildRequest):
         if self.shell is not None and self.shell not in (names := (NO_SHELL, *shell_table())):
             raise UserError(f"--shell {self.shell} is unknown: use {' or '.join(names)}")
         self._check_steps()
+        if self.link_registers is not None and not self.places:
+            raise UserError("--link-registers is for units with places: add --places")
         if self.target_fps is not None and self.goal == "latency":
             raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
         if self.board is not None and self.fpga_part is not None:

@@ -58,6 +58,8 @@ class BuildKeywords(TypedDict, total=False):
     """Yosys synthesises every node, or nothing. For an ECP5 it is nothing: `bitstream` maps the design."""
     places: bool
     """Every unit gets a place on the columns of the part (docs/places.md): timing with distance, a floor plan, and Pblocks with --export."""
+    link_registers: Literal["taken", "high"] | None
+    """Streams whose way is too long for the clock by the taken or the high constants of wires get registers (docs/places.md); with --places."""
     part_resources: str | Path | None
     """A JSON or YAML file has the resources of other parts."""
     jobs: int

@@ -230,7 +230,7 @@ class MemoryRow(_SummarySection):
 
 
 OUTSIDE = "outside encoders"
-BETWEEN = ("FIFO", "width converter", "SLR crossing", "token selection", "fork")
+BETWEEN = ("FIFO", "width converter", "SLR crossing", "registers", "token selection", "fork")
 """Roles of nodes that stand between units; their names end so, perhaps with a number."""
 
 

@@ -26,6 +26,10 @@ STRIPS = (1, 2, 3, 4)
 """Units begin in graph order along a line that goes to and fro in so many strips of an SLR; the best number is kept."""
 FIRST_MOVES, MOVES, LAST_MOVES = 3, 24, 6
 """Moves from each beginning, from the best of them, and in tiles as they are."""
+MENDS = 4
+"""Places that are made from the end of each way, at most, the ends of links that are too long moved towards each other from one to the next."""
+TAKEN = 1
+"""The set of constants by which it is."""
 PULL, LEAST_PULL = 0.7, 0.2
 """Share of the way to its neighbours that a unit moves at first, and to what share of that it falls."""
 SMALL, MOST = 0.3, 100.0
@@ -187,22 +191,41 @@ class _Placer:
                 )
 
     def places(self) -> Places:
-        """The best of all beginnings, moved on, and dealt site by site."""
-        coarse = [_Tiles.of(self.ground, slr, COARSE) for slr in range(len(self.ground.dies))]
+        """The best of all beginnings, moved on, and dealt site by site; then the others, while a link is too long."""
+        coarse, fine = ([_Tiles.of(self.ground, slr, side) for slr in range(len(self.ground.dies))] for side in (COARSE, 1))
         begun = [self._moved(self._snake(strips), np.full(FIRST_MOVES, PULL), coarse) for strips in STRIPS]
-        best = min(begun, key=self._cost)
-        self.urge[:] = 1
-        best = self._moved(best, np.geomspace(PULL, PULL * LEAST_PULL, MOVES), coarse)
-        fine = [_Tiles.of(self.ground, slr, 1) for slr in range(len(self.ground.dies))]
-        best = self._moved(best, np.full(LAST_MOVES, PULL * LEAST_PULL), fine)
-        dealt = [self._dealt(best, slr, fine[slr]) for slr in range(len(fine))]
+        best, least = None, np.inf
+        for middles in sorted(begun, key=self._cost):
+            self.urge[:] = 1
+            middles = self._moved(middles, np.geomspace(PULL, PULL * LEAST_PULL, MOVES), coarse)
+            middles = self._moved(middles, np.full(LAST_MOVES, PULL * LEAST_PULL), fine)
+            for _ in range(MENDS):
+                found = self._placed(middles, fine)
+                over = self._over(found)
+                if best is None or over.sum() < least:
+                    best, least = found, over.sum()
+                if not least:
+                    return best
+                middles = middles + PULL * LEAST_PULL * (self._neighbours(middles, np.where(over > 0, self.bits, 0)) - middles)
+        assert best is not None
+        return best
+
+    def _placed(self, middles: np.ndarray, tiles: list[_Tiles]) -> Places:
+        """Regions around middles."""
         regions: list[PlacedRegion | None] = [None] * len(self.units)
-        for slr, amounts in enumerate(dealt):
-            areas = self._areas(slr, fine[slr], amounts, best)
+        for slr, own in enumerate(tiles):
+            amounts = self._dealt(middles, slr, own)
+            areas = self._areas(slr, own, amounts, middles)
             for place, unit in enumerate(self.members[slr]):
-                regions[unit] = self._region(int(unit), fine[slr], amounts[:, place], tuple(areas[place]))
+                regions[unit] = self._region(int(unit), own, amounts[:, place], tuple(areas[place]))
         found = tuple(region for region in regions if region is not None)
         return Places(self.ground, self.units, self.links, found, self._bit_ns(np.array([r.middle for r in found]).reshape(-1, 2)))
+
+    def _over(self, found: Places) -> np.ndarray:
+        """ns by which the wires of each link are too long, by the taken constants."""
+        if not np.isfinite(self.limit_ns).any():
+            return np.zeros(len(self.links))
+        return np.maximum(np.array([found.wire_ns(link)[TAKEN] for link in self.links]) - self.limit_ns, 0)
 
     def _snake(self, strips: int) -> np.ndarray:
         """Middles along a line that goes to and fro in each SLR, from the bottom to the top, units in their order.

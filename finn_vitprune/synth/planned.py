@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finn_vitprune.synth.budget import Share
+from finn_vitprune.synth.budget import FF_PER_LUT, MEAN, MEAN_OF, SHELL_FF, Share
 from finn_vitprune.synth.parts import NO_SHELL
 
 Count = Annotated[int, Field(ge=0)]
-SHELL_MEAN = 0.7
-"""Share of DSP, BRAM and URAM, on average, up to which FINN takes a build on a card to close."""
 
 
 class EngineChoice(BaseModel):
@@ -55,8 +53,10 @@ class Planned(BaseModel):
 
     ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given
     interval). ``gap``: by how much a shorter interval, or latency where that is the goal, is not ruled out; None where that is not known. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    ``mean_limit``: the most that DSP, BRAM and URAM may take of the part on average, None where nothing limits that, and in older files.
+    ``flip_flops``: the share of the part's flip-flops by :data:`.FF_PER_LUT`, None in older files.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
-    SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
+    SLRs are in the way, "MEAN" first where ``mean_limit`` made the shares of the budget smaller. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
     formula. ``engines``: the choices that this one was taken from, where the number of engines was looked for. ``target``: None where
     none was given, and in older files.
@@ -71,6 +71,8 @@ class Planned(BaseModel):
     gap: Annotated[float, Field(ge=0)] | None
     shell: str
     budget: dict[str, Share]
+    mean_limit: Share | None = None
+    flip_flops: Annotated[float, Field(ge=0)] | None = None
     used: dict[str, float]
     slrs: list[dict[str, float]] = []
     binding: list[str] = []
@@ -79,6 +81,11 @@ class Planned(BaseModel):
     relief: list[str] = []
     engines: list[EngineChoice] = []
     target: PlanTarget | None = None
+
+    @property
+    def mean(self) -> float:
+        """Share of DSP, BRAM and URAM of the part that is used, on average."""
+        return sum(self.used.get(kind, 0.0) * self.budget.get(kind, 0.0) for kind in MEAN_OF) / len(MEAN_OF)
 
     @property
     def reached_fps(self) -> int:
@@ -102,11 +109,12 @@ class Planned(BaseModel):
     def lines(self) -> list[str]:
         """Why the plan is no faster, in sentences."""
         lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
-        if self.shell != NO_SHELL:
-            shares = [self.used[kind] * self.budget[kind] for kind in ("DSP", "BRAM", "URAM")]
-            lines.append(
-                f"Of what the shell leaves, DSP, BRAM and URAM take {sum(shares) / 3:.2f} on average; FINN asks for {SHELL_MEAN} at most."
-            )
+        whole = "the part" if self.shell == NO_SHELL else "what the shell leaves"
+        if self.mean_limit is not None:
+            lines.append(f"The mean of DSP, BRAM and URAM is {100 * self.mean:.1f} of {100 * self.mean_limit:g} % of {whole}.")
+        if self.shell != NO_SHELL and self.flip_flops is not None:
+            share = f"{100 * self.flip_flops:.0f} % of {whole}"
+            lines.append(f"Flip-flops are about {share}, at {FF_PER_LUT:g} a LUT; FINN asks for {100 * SHELL_FF:g} at most.")
         if not self.fits:
             lines.append("The plan does not fit the budget.")
         if self.missed:
@@ -120,7 +128,8 @@ class Planned(BaseModel):
         if not self.next_needs:
             return [*lines, "The slowest unit cannot be faster."]
         if self.binding:
-            what = "the borders between SLRs" if self.binding == ["SLR"] else " and ".join(self.binding)
+            words = {"SLR": "the borders between SLRs", MEAN: f"the mean of {', '.join(MEAN_OF)}"}
+            what = " and ".join(words.get(kind, kind) for kind in self.binding)
             lines.append(f"What binds: {what}.")
         needs = ", ".join(f"{100 * share:.1f} % of {kind}" for kind, share in self.next_needs.items())
         lines.append(f"{self.next_interval_cycles:,} cycles need, at their most even, {needs} of the budget.")

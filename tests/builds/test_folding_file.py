@@ -75,6 +75,8 @@ REFUSED = {
     "default without ops": (defaults(PE=2), "Defaults of PE must be pairs of a value and op types, as in"),
     "SLR": (lambda config: config["Defaults"].update(slr=[4, "all"]), "BlockSparseMVAU_rtl_0: slr 4 is not possible on xcu250"),
     "SLR of a node alone": (one(ADD, slr=1), "slr is set for 1 of [0-9]+ nodes, not for BlockSparseMVAU_rtl_0: set it for all"),
+    "registers": (one(ADD, link_stages=[-1]), f"link_stages -1 for output 0 of node {ADD} is not possible: use 0 or more"),
+    "registers without a list": (one(ADD, link_stages=1), f"link_stages 1 of node {ADD} is not possible; use a list of integers"),
     "entry": (lambda config: config.update(VitAdd_rtl_0=3), "must hold an object of attributes for each node"),
     "JSON": (lambda _: '{"VitAdd_rtl_0": {"SIMD": 4},', "is not JSON: "),
     "list": (lambda _: "[]", "must hold an object of attributes for each node"),
@@ -169,3 +171,22 @@ def test_a_network_in_four_slrs_gives_the_same_logits_at_the_same_interval(fold,
     config = json.loads((folder / "final_hw_config.json").read_text())
     assert {n: {"slr": config[n]["slr"]} for n in slrs} == slrs
     assert sum(name.startswith("VitCrossing") for name in slrs) > 4
+
+
+def test_registers_on_streams_give_the_same_logits_at_the_same_interval(fold, small_build):
+    """On every stream of an add or a norm; the final config gives them again."""
+
+    def place(config):
+        for name in config:
+            if name.startswith(("VitAdd", "VitLayerNorm")):
+                config[name]["link_stages"] = [2]
+
+    folder = fold(place, stop="step_simulate")
+    found, whole = (json.loads((f / "report" / "rtlsim_performance.json").read_text()) for f in (folder, small_build.folder))
+    assert np.array_equal(*(np.load(f / "verification_output" / "rtl_logits.npy") for f in (folder, small_build.folder)))
+    assert abs(found["interval_cycles"] - whole["interval_cycles"]) <= 2
+    config = json.loads((folder / "final_hw_config.json").read_text())
+    asked = [name for name in config if name.startswith(("VitAdd", "VitLayerNorm"))]
+    assert asked and all(config[name]["link_stages"] == [2] for name in asked)
+    assert sum(name.startswith("VitCrossing") for name in config) == len(asked)
+    assert "link_stages" not in (small_build.folder / "final_hw_config.json").read_text()

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.records.places import design_places, links_of
+from finn_vitprune.builds.records.places import design_places, far_links, links_of
 from finn_vitprune.builds.records.timing import reset_path
 from finn_vitprune.builds.stitched.place_constraints import PLACES, place_constraints
 from finn_vitprune.custom_ops.op.netlist import instance
@@ -30,8 +30,9 @@ from finn_vitprune.synth.placed import WORST, PlacedDesign
 from finn_vitprune.synth.resources import ESTIMATE
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.transforms.planning.part_fit import estimated
+from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from tests.synth.test_places import illegal
-from tests.transforms.test_crossings import cut_at, placed
+from tests.transforms.test_crossings import cut_at, network, placed
 from tests.vivado_mock import Netlist, ScriptError, run_script
 
 U250 = "xcu250-figd2104-2L-e"
@@ -138,6 +139,32 @@ def test_what_is_in_no_slr_is_all_in_one(model):
     getCustomOp(open_.graph.node[0]).set_nodeattr("slr", 1)
     with pytest.raises(UserError, match="cannot be placed: it is in no SLR, and others are in one"):
         design_places(open_, get_part(U250), estimated(open_), ESTIMATE, CLK_NS, {})
+
+
+def test_links_that_are_too_long_get_the_registers_that_they_need():
+    """The producer is the unit behind FIFOs and converters; of n registers a piece is an n + 1st of the way."""
+    part, free = get_part("U50").with_shell("xdma"), 0.01
+    clk_ns = wires().unmapped_link + wires().uncertainty + free
+    graph = placed([0] * 7)
+    before = design_places(graph, part, estimated(graph), ESTIMATE, clk_ns, {})
+    far = far_links(graph, before, "taken")
+    slow = {(link.source, link.target): link for link in before.slow_links() if link.target != "ap_rst_n" and link.source != "ap_rst_n"}
+    assert far and len(far) <= len(slow)
+    units = {node.name: len(node.output) for node in network().graph.node}
+    assert all(name in units and output < units[name] for name, output in far)
+    needed = {ends: -(-link.wire.taken // free) - 1 for ends, link in slow.items()}
+    assert max(far.values()) == max(needed.values()) and min(far.values()) >= 1
+
+    model = network()
+    for node in model.graph.node:
+        getCustomOp(node).set_nodeattr("slr", 0)
+        getCustomOp(node).set_nodeattr("link_stages", [far.get((node.name, output), 0) for output in range(len(node.output))])
+    graph = model.transform(InsertStreams())
+    after = design_places(graph, part, estimated(graph), ESTIMATE, clk_ns, {})
+    late = [sum(link.ns.taken > clk_ns - 0.15 for link in places.links[:-1]) for places in (before, after)]
+    assert late[1] < late[0]
+    chains = {link.via: link for link in after.links if link.via}
+    assert chains and all(link.stages in far.values() and not link.borders for link in chains.values())
 
 
 def test_links_of_a_crossing_have_all_of_their_edges(model):

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth import places as synth_places
 from finn_vitprune.synth.grid import SITES, Ground, wires
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.places import Link, Places, UnitSites, place, rectangles, transport
@@ -115,6 +116,21 @@ def test_equal_inputs_have_equal_places():
     ground = Ground.of(get_part("xck26"))
     units, links = random_graph(ground, 6, 12, 0.8)
     assert place(units, links, ground).regions == place(units, links, ground).regions
+
+
+def test_links_that_are_too_long_are_mended(monkeypatch):
+    """Of the way that is best at first a link is too long; the ends of it come together, or another way is taken."""
+    ground, limit = Ground.of(get_part("xck26")), 0.6
+    units, links = random_graph(ground, 24, 25, 0.85)
+
+    def late(places: Places) -> int:
+        return sum(places.wire_ns(link)[1] > limit for link in links)
+
+    found = place(units, links, ground, limit)
+    assert late(found) == 0 and illegal(found) == []
+    monkeypatch.setattr(synth_places, "MENDS", 1)
+    monkeypatch.setattr(synth_places, "STRIPS", synth_places.STRIPS[:1])
+    assert late(place(units, links, ground, limit)) > 0
 
 
 def test_what_binds_is_said():

@@ -11,6 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_vitprune.builds.records.timing import slr_crossings
 from finn_vitprune.builds.stitched.accelerator import RtlAccelerator
 from finn_vitprune.builds.stitched.slr_constraints import slr_constraints
 from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign, stitch
@@ -24,6 +25,7 @@ from finn_vitprune.transforms.planning.slr import crossing_bits, used_by_slr
 from finn_vitprune.transforms.streams.edges import stream_edges
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.latency import latency_cycles
+from finn_vitprune.transforms.streams.node_names import node_names
 from tests.sampling import sampled, spread
 
 PART = "xcu250-figd2104-2L-e"
@@ -184,6 +186,55 @@ def test_bits_at_each_cut():
     """By hand: width of the narrower end of each stream over the cut, a1 (2 x 16 bits) past all of them."""
     a1 = 32
     assert crossing_bits(network()).tolist() == [a1 + 2 * 16, a1 + 4 * 8, a1 + 2 * 8 + 4 * 8, a1 + 16 + 4 * 8, a1 + 16 + 16, a1 + 16]
+
+
+LINKS = {"VitFork_rtl_0": [2, 3], "VitLayerNorm_rtl_0": [1], "BlockSparseMVAU_rtl_0": [2]}
+"""Registers on four streams: before the norm and beside the outer residual, before the inner fork, before the inner add."""
+
+
+def registered(slrs, links=LINKS):
+    """The network with registers on streams, and what stands between."""
+    model = network()
+    for node, slr in zip(model.graph.node, slrs, strict=True):
+        getCustomOp(node).set_nodeattr("slr", int(slr))
+        getCustomOp(node).set_nodeattr("link_stages", links.get(node.name, [0]))
+    return model.transform(InsertStreams())
+
+
+def test_registers_on_streams_in_one_slr_change_the_latency_alone(tmp_path, frames, whole):
+    expected, interval, beyond = whole
+    model = registered([-1] * 7)
+    assert sorted(getCustomOp(n).get_nodeattr("stages") for n in model.get_nodes_by_op_type("VitCrossing_rtl")) == [1, 2, 2, 3]
+    accelerator = RtlAccelerator(stitched(model, tmp_path))
+    run = accelerator.run(frames)
+    assert np.array_equal(run.logits, expected) and run.interval_cycles == interval
+    latency = accelerator.run(frames[:1]).latency_cycles
+    assert latency == latency_cycles(model) + beyond and latency > latency_cycles(network().transform(InsertStreams())) + beyond
+    for stimulus in STALLS:
+        assert np.array_equal(accelerator.run(frames, stimulus).logits, expected), stimulus
+
+
+def test_registers_count_in_their_slr_and_are_called_so():
+    """By hand: each stage takes three LUTs and one for each bit; a0 and a1 have 2 x 16 bits, b 4 x 8, d 16."""
+    plain, model = placed([2] * 7), registered([2] * 7)
+    used = [used_by_slr(m, 3) for m in (plain, model)]
+    fifos = [sum(getCustomOp(n).resources().LUT for n in m.graph.node if getCustomOp(n).is_buffer) for m in (plain, model)]
+    more = used[1][2].LUT - used[0][2].LUT - (fifos[1] - fifos[0])
+    assert more == 2 * (32 + 3) + 3 * (32 + 3) + (32 + 3) + 2 * (16 + 3)
+    chains = [n.name for n in model.get_nodes_by_op_type("VitCrossing_rtl")]
+    assert all(" registers" in node_names(model)[name].layer for name in chains) and slr_crossings(model) == []
+
+
+@pytest.mark.parametrize(
+    "slrs, stages, message",
+    [
+        (cut_at(1), [2], "link_stages 2 for output 0 of node VitFork_rtl_0 is not possible: the stream crosses SLRs"),
+        ([0] * 7, [0, -1], "link_stages -1 for output 1 of node VitFork_rtl_0 is not possible: use 0 or more"),
+    ],
+)
+def test_registers_that_cannot_be_are_refused(slrs, stages, message):
+    with pytest.raises(UserError, match=message):
+        registered(slrs, {"VitFork_rtl_0": stages})
 
 
 def test_what_stands_in_each_slr():

@@ -439,6 +439,8 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
         again("engine", folds | {"VitEngine_rtl_0": {"PE": 1}})
     with pytest.raises(UserError, match="SIMD 5 of node VitEngine_rtl_0 is not possible; use 1, 2, 4, 8, 16"):
         again("width", folds | {"VitEngine_rtl_0": {"SIMD": 5}})
+    with pytest.raises(UserError, match=f"link_stages cannot be set for {unit}: streams in an engine get no registers; leave it out"):
+        again("registers", folds | {unit: folds[unit] | {"link_stages": [1]}})
 
 
 @pytest.mark.whole

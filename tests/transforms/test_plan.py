@@ -20,9 +20,8 @@ from finn_vitprune.custom_ops.op.folding import Folding, Styles, thriftiest, use
 from finn_vitprune.custom_ops.op.memory import Estimate
 from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.budget import Budget, shares_for
+from finn_vitprune.synth.budget import FF_PER_LUT, SHELL_MEAN, Budget, mean_for, shares_for
 from finn_vitprune.synth.parts import Part, get_part
-from finn_vitprune.synth.planned import SHELL_MEAN
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.transforms.lowering.lower import lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
@@ -392,6 +391,39 @@ def test_memories_and_multipliers_of_a_card_have_the_mean_that_finn_asks_for():
     assert sum(shares[kind] for kind in ("DSP", "BRAM", "URAM")) / 3 == pytest.approx(SHELL_MEAN) and max(shares.values()) == 0.8
     assert shares_for(card, Budget(BRAM=0.5)) == shares | {"BRAM": 0.5}
     assert shares_for(get_part("U250"), Budget()) == shares_for(get_part(ZU7EV), Budget()) != shares
+
+
+def test_flip_flops_of_a_budget_limit_luts_and_the_mean_is_that_of_finn_beside_a_shell():
+    card = get_part("U250").with_shell(None)  # two flip-flops a LUT
+    assert shares_for(card, Budget.parse("FF=.5"))["LUT"] == pytest.approx(0.5 * 2 / FF_PER_LUT)
+    assert shares_for(card, Budget.parse("FF=.9")) == shares_for(card, Budget()), "more than the LUTs bring"
+    assert mean_for(card, Budget()) == SHELL_MEAN and mean_for(get_part(ZU7EV), Budget()) == 1
+    assert mean_for(get_part(ZU7EV), Budget.parse("mean=.4")) == 0.4
+    with pytest.raises(UserError, match="MEAN.*parts of ECP5 have other resources"):
+        shares_for(get_part("ULX3S-85F"), Budget(MEAN=0.5))
+
+
+@pytest.mark.xdist_group("plans that fill a part")
+def test_the_mean_of_a_budget_binds_and_where_it_does_not_the_plan_is_the_same(example, filling):
+    part, (found, planned) = get_part(ZU7EV), filling(ZU7EV)
+    offers = np.array([part.DSP, 2 * part.BRAM36, part.URAM])
+    mean = float((found.used.sum(0)[1:] / offers).mean())
+    assert planned.mean == pytest.approx(mean, abs=1e-3) and planned.mean_limit is None
+
+    limit = 0.8 * mean
+    less, said = plan(example, part, PlanOptions(budget=Budget(MEAN=limit), explain=False))
+    options = PlanOptions(budget=Budget(MEAN=limit)).as_planned(said)
+    model = ModelWrapper(less.graph.model.__deepcopy__())
+    model = model.transform(InsertStreams()).transform(InsertLoadPort(design=0)).transform(PlaceFifos(part, options))
+    used = np.array(astuple(sum((getCustomOp(node).resources() for node in model.graph.node), Estimate())))
+    assert less.fits and said.fits and float((used[1:] / offers).mean()) <= limit
+    assert less.interval > found.interval and said.binding == ["MEAN"]
+    assert f"The mean of DSP, BRAM and URAM is {100 * said.mean:.1f} of {100 * limit:g} % of the part." in said.lines
+    told = said.model_copy(update={"binding": ["MEAN", "LUT"], "next_needs": {"LUT": 1.0}})
+    assert "What binds: the mean of DSP, BRAM, URAM and LUT." in told.lines
+
+    same, said = plan(example, part, PlanOptions(budget=Budget(MEAN=min(1.0, mean + 0.001)), explain=False))
+    assert same.graph.model.SerializeToString() == found.graph.model.SerializeToString() and said.budget == planned.budget
 
 
 @pytest.mark.parametrize("text", ["LUT", "LUT=", "LUT=0", "LUT=1.1", "FOO=0.5", "LUT=nan", "LUT=0.5;DSP=1"])

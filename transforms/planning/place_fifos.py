@@ -40,7 +40,8 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
     foldings = [op.folding() for op in ops]
     slrs = [slrs_of(model, node) for node in model.graph.node]
     if not any(slrs):
-        slrs, room = [[0]] * len(ops), room.sum(0, keepdims=True)
+        slrs = [[0] * (op.get_nodeattr("stages") if op.is_crossing else 1) for op in ops]
+        room = room.sum(0, keepdims=True)
     used = np.zeros_like(room)
     fifos: list[dict[Candidates, list[int]]] = [defaultdict(list) for _ in room]
     for i, (op, places) in enumerate(zip(ops, slrs)):

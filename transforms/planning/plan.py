@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.custom_ops.mvau.choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau.fold import Fold
-from finn_vitprune.synth.budget import shares_for
+from finn_vitprune.synth.budget import MEAN, flip_flops_of, mean_for, shares_for
 from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
@@ -47,8 +47,19 @@ def plan(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable
         part: as its shell leaves it. report: takes a line for each step of the search.
     Returns:
         The plan, and what is said of it: why it is no faster, or what would make it fit. Where none fits, the plan is the
-        least overfull one for a given interval, else the slowest.
+        least overfull one for a given interval, else the slowest. Where it takes more of DSP, BRAM and URAM on average than the budget
+        allows, it is made again with so much less of each.
     """
+    found, said = _planned(model, part, options, report)
+    if not said.fits or (within := options.within_mean(said.mean, part)) is None:
+        return found, said
+    report(f"DSP, BRAM and URAM take {said.mean:.1%} on average, more than the budget: planned again within {within.budget}")
+    found, said = _planned(model, part, within, report)
+    return found, said.model_copy(update={"binding": [MEAN, *said.binding]})
+
+
+def _planned(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None]) -> tuple[Plan, Planned]:
+    """:func:`plan` whatever the mean is."""
     target = options.interval
     search = search_of(model, part, options, report)
     found = (search.best() if target is None else search.within(target)) or search.overfull(target)
@@ -57,8 +68,10 @@ def plan(model: ModelWrapper, part: Part, options: PlanOptions, report: Callable
     goal = "target" if target is not None else "throughput" if alone else options.goal
     said = Planned(
         goal=goal, interval_cycles=found.interval, fits=found.fits, gap=None if found.gap is None else round(found.gap, 4),
-        shell=part.shell, budget=shares_for(part, options.budget),
-        used=shares_of(found.used.sum(0), found.room.sum(0), part.planned_as),
+        shell=part.shell, budget=(shares := shares_for(part, options.budget)),
+        used=(used := shares_of(found.used.sum(0), found.room.sum(0), part.planned_as)),
+        mean_limit=limit if (limit := mean_for(part, options.budget)) < 1 else None,
+        flip_flops=round(flip_flops_of(part, used["LUT"] * shares["LUT"]), 4) if "LUT" in used else None,
         slrs=[shares_of(u, r, part.planned_as) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [],
         next_interval_cycles=int(found.interval / FASTER) if alone and found.fits else found.interval,
     )  # fmt: skip

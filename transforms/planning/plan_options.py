@@ -9,12 +9,15 @@ import numpy as np
 
 from finn_vitprune.custom_ops.op.folding import Styles
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.budget import Budget, shares_for
+from finn_vitprune.synth.budget import MEAN_OF, Budget, mean_for, shares_for
 from finn_vitprune.synth.family import ULTRASCALE
 from finn_vitprune.synth.parts import Part
+from finn_vitprune.synth.planned import Planned
 
 KINDS = ULTRASCALE.kinds
 """Names of the resources of AMD's parts, in the order of :class:`.Estimate`; BRAM in units of 18 Kbit."""
+MEAN_ERROR = 1e-4
+"""Of shares as they are rounded."""
 LUT_WEIGHT = 1.3
 """Weight of the LUTs' share in a price: control, routing and what estimates leave out need them too."""
 
@@ -71,6 +74,25 @@ class PlanOptions:
         if shares.min() <= 0:
             return None
         return replace(self, budget=Budget(**dict(zip(part.planned_as.kinds, shares.tolist()))))
+
+    def as_planned(self, planned: Planned | None) -> Self:
+        """With the budget that a plan was made within, which may be less; as they are without one."""
+        return self if planned is None else replace(self, budget=Budget(**planned.budget))
+
+    def within_mean(self, mean: float, part: Part) -> Self | None:
+        """With less of DSP, BRAM and URAM, each by the same factor, so that they are at most what the budget allows on average.
+
+        Args:
+            mean: of the last plan with these options, a share of the part.
+        Returns:
+            None where that plan keeps to it.
+        """
+        limit = mean_for(part, self.budget)
+        if mean <= limit + MEAN_ERROR:
+            return None
+        shares = shares_for(part, self.budget)
+        factor = limit * len(MEAN_OF) / sum(shares[kind] for kind in MEAN_OF)
+        return replace(self, budget=self.budget.model_copy(update={kind: shares[kind] * factor for kind in MEAN_OF}))
 
 
 def offers_of(part: Part) -> np.ndarray:

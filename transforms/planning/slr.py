@@ -112,9 +112,12 @@ def used_by_region(model: ModelWrapper, regions: int, family: PartFamily = ULTRA
 
 def slrs_of(model: ModelWrapper, node: NodeProto) -> list[int]:
     """The SLR of a node, or of each hop of a crossing; none where it has none."""
-    if not getCustomOp(node).is_crossing:
+    op = getCustomOp(node)
+    if not op.is_crossing:
         return [slr] if (slr := slr_of(node)) >= 0 else []
     source, sink = (slr_of(n) for n in (model.find_producer(node.input[0]), model.find_consumer(node.output[0])))
+    if source == sink:
+        return [source] * op.get_nodeattr("stages") if source >= 0 else []
     step = 1 if sink > source else -1
     return [side for border in range(source, sink, step) for side in (border, border + step)]
 

@@ -50,6 +50,12 @@ def slr_of(node: NodeProto) -> int:
     return getCustomOp(node).get_nodeattr("slr")
 
 
+def link_stages(node: NodeProto) -> list[int]:
+    """Registers that each output stream of a node has on its way in one SLR, by output; those that are missing have none."""
+    op = getCustomOp(node)
+    return list(map(int, op.get_nodeattr("link_stages"))) if "link_stages" in op.get_nodeattr_types() else []
+
+
 def beside(edge: StreamEdge) -> dict[str, int]:
     """The attribute ``slr`` of what is inserted on ``edge``: the producer's before a crossing, else the consumer's."""
     slr = slr_of(edge.producer if getCustomOp(edge.consumer).is_crossing else edge.consumer)

@@ -79,5 +79,5 @@ def design_number(model: ModelWrapper) -> int:
     return int.from_bytes(digest.digest()[:4], "little")
 
 
-PLACE = {"load_from", "load_stages", "load_to", "reset_stages"}
+PLACE = {"link_stages", "load_from", "load_stages", "load_to", "reset_stages"}
 """Attributes that say where a unit is, not what it does."""

@@ -11,8 +11,10 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.transforms.streams.edges import StreamEdge, stream_edges
+from finn_vitprune.transforms.streams.edges import StreamEdge, slr_of, stream_edges
 
+LINK = "registers"
+"""What a crossing is called that is in one SLR."""
 BETWEEN = {"VitFIFO": "FIFO", "VitWidthConverter": "width converter", "VitCrossing": "SLR crossing", "VitSelectToken": "token selection"}
 """Words for ops that stand between units, by op type. They are called by the unit that they feed."""
 UNITS = {
@@ -178,7 +180,7 @@ class _Naming:
         if node.doc_string:  # a unit of an engine says what it is
             return NodeName(None, node.doc_string)
         if kind in BETWEEN:
-            return self._between(node, BETWEEN[kind])
+            return self._between(node, LINK if kind == "VitCrossing" and self._in_one(node) else BETWEEN[kind])
         if node.name in self.ahead:
             return NodeName(None, self._first(node, kind))
         if (block := self.block_of.get(node.name)) is None:
@@ -186,6 +188,11 @@ class _Naming:
         if block.pools:
             return NodeName(None, self._pooling(block, node, kind))
         return NodeName(block.encoder, self._layer(block, node, kind))
+
+    def _in_one(self, node: NodeProto) -> bool:
+        """Whether a crossing begins and ends in one SLR, or in none."""
+        ends = [*(edge.producer for edge in self.before[node.name]), *(edge.consumer for edge in self.after[node.name])]
+        return len(ends) == 2 and len(set(map(slr_of, ends))) == 1
 
     def _first(self, node: NodeProto, kind: str) -> str:
         """Of a node before the first block."""

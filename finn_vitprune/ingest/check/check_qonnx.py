@@ -208,7 +208,7 @@ def _fit(model: ModelWrapper, part: Part, budget: Budget) -> tuple[Planned, Part
     model = model.transform(SpecializeLayers(part.name)).transform(GiveUniqueNodeNames())
     found, planned = plan(model, part, options)
     found.write(model)
-    model = model.transform(InsertStreams()).transform(InsertLoadPort(design=0)).transform(PlaceFifos(part, options))
+    model = model.transform(InsertStreams()).transform(InsertLoadPort(design=0)).transform(PlaceFifos(part, options.as_planned(planned)))
     return planned.model_copy(update={"latency_cycles": latency_cycles(model)}), part_fit(model, part, relief=planned.relief)
 
 
