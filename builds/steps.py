@@ -305,7 +305,7 @@ def _with_registers(model: ModelWrapper, build: BuildContext, by: str) -> ModelW
             op = getCustomOp(model.get_node_from_name(name))
             own = list(op.get_nodeattr("link_stages"))
             own += [0] * (len(op.out_streams()) - len(own))
-            own[output] = stages
+            own[output] = max(own[output], stages)
             op.set_nodeattr("link_stages", own)
     chains = [getCustomOp(node) for node in graph.graph.node if len(set(slrs_of(graph, node))) < 2 and getCustomOp(node).is_crossing]
     hops, luts = (sum(map(of, chains)) for of in (lambda op: op.get_nodeattr("stages"), lambda op: op.resources().LUT))

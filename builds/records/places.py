@@ -63,7 +63,7 @@ def design_places(
 def far_links(model: ModelWrapper, places: PlacedDesign, by: str) -> dict[tuple[str, int], int]:
     """Registers that streams need where their way is too long for the clock, by unit and output.
 
-    Those of a stream over borders have their own, and neither do streams in an engine get any, the load chain nor the reset.
+    A stream over borders has registers already. Streams in an engine, the load chain and the reset get none.
 
     Args:
         model: the graph that was placed, engines in one piece. by: the set of constants.
@@ -72,17 +72,18 @@ def far_links(model: ModelWrapper, places: PlacedDesign, by: str) -> dict[tuple[
     """
     edges = stream_edges(model)
     before, after = {edge.consumer.name: edge for edge in edges}, {edge.producer.name: edge for edge in edges}
-    ends = {}
+    ends: dict[tuple[str, str], StreamEdge] = {}
     for edge in edges:
         if not getCustomOp(edge.producer).is_crossing:
             way = edge
             while getCustomOp(way.consumer).is_crossing and way.consumer.name in after:
                 way = after[way.consumer.name]
             ends.setdefault((edge.producer.name, way.consumer.name), edge)
-    found = {}
+    found: dict[tuple[str, int], int] = {}
     for link in places.slow_links(by):
-        if link.borders or (edge := ends.get((link.source, link.target))) is None:
+        if link.borders or (link.source, link.target) not in ends:
             continue
+        edge = ends[link.source, link.target]
         while inserted(getCustomOp(edge.producer)) and edge.producer.name in before:
             edge = before[edge.producer.name]
         free = places.limit_ns - link.without

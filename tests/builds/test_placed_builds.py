@@ -307,6 +307,32 @@ def test_the_bundled_example_is_placed_by_its_estimates(tmp_path):
     assert one == two
 
 
+@pytest.mark.slow
+def test_a_build_gives_registers_to_streams_with_a_long_way(tmp_path, small_build):
+    """At a clock at which links are too long fewer are then; the folding file has the registers, and the plan is the same but for them."""
+    options = {"model": small_build.model, "fpga_part": "xck26", "estimate_only": True, "places": True, "clk_ns": 2.5}
+    plain, registered = (
+        Summary.load(build(BuildOptions(output_dir=tmp_path / name, link_registers=by, **options)))
+        for name, by in (("plain", None), ("registered", "taken"))
+    )
+    late = [sum(link.source != "ap_rst_n" for link in s.places.slow_links()) for s in (plain, registered)]
+    assert late[1] < late[0]
+    config = json.loads((tmp_path / "registered" / "final_hw_config.json").read_text())
+    asked = sum(sum(node.get("link_stages", [0])) for node in config.values())
+    chains = {link.via: link.stages for link in registered.places.links if link.via}
+    more = registered.plan.latency_cycles - plain.plan.latency_cycles
+    assert asked == sum(chains.values()) > 0 and 0 < more <= asked
+    assert registered.plan == plain.plan.model_copy(update={"latency_cycles": registered.plan.latency_cycles})
+    luts = sum(row.LUT for row in registered.resources.per_node if row.node in chains)
+    log = (tmp_path / "registered" / "build_dataflow.log").read_text()
+    assert f"{asked} registers are on {len(chains)} streams, a cycle each and {luts:,} LUTs together; " in log
+
+
+def test_registers_are_for_units_with_places(tmp_path):
+    with pytest.raises(UserError, match="--link-registers is for units with places: add --places"):
+        BuildOptions(output_dir=tmp_path / "b", fpga_part="xczu7ev", link_registers="taken")
+
+
 def test_places_need_columns(tmp_path):
     with pytest.raises(UserError, match="not possible on xczu2eg: the columns of its die are not known"):
         BuildOptions(output_dir=tmp_path / "b", fpga_part="xczu2eg", places=True)
