@@ -228,7 +228,7 @@ class _Units:
     def _unturned(self, role: str, encoder: int) -> VitOp:
         """A rotation that passes all tokens of an encoder."""
         stream, name = self._stream_at(role, encoder), f"{_word(role)}_of_encoder_{encoder}"
-        self.constants[name] = np.tile(np.float32([ROTARY_ONE, 0]), (stream.tokens, stream.channels // 2))
+        self.constants[name] = np.tile(np.array([ROTARY_ONE, 0], np.float32), (stream.tokens, stream.channels // 2))
         sizes = {"rotated": stream.channels, "table_channels": stream.channels, "prefix": stream.tokens}
         op = self._changed(self._first(role), tokens=stream.tokens, channels=stream.channels, **sizes)
         op.onnx_node.input[1] = name
