@@ -257,8 +257,9 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
     assert words[1] == pytest.approx(words[0], rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["dense", pytest.param("most", marks=pytest.mark.whole), pytest.param("some", marks=pytest.mark.whole)])
-@pytest.mark.parametrize("folder", ["on_array", pytest.param("roomy", marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("name", ["dense", "most", "some"])
+@pytest.mark.parametrize("folder", ["on_array", "roomy"])
 def test_room_for_the_dense_network_is_room_for_all_that_drop_less(folder, dropping, name, request, tmp_path):
     build_dir, (model, images) = request.getfixturevalue(folder), dropping[name]
     contents_of(model, build_dir).contents.write(tmp_path / "c.bin")
