@@ -174,7 +174,7 @@ class VitRotary(SharedOp, StreamOp):
         ops, simd = self.by_encoder(), self.source.simd
         tables = _with_tables(ops)
         starts = dict(zip((op.get_nodeattr("table") for op in tables), accumulate((op.codes for op in tables), initial=0)))
-        found = []
+        found: list[tuple[int, ...]] = []
         for op in ops:
             get, words = op.get_nodeattr, op.get_nodeattr("table_channels") // simd
             start, end = starts[get("table")] // simd, (get("tokens") - 1) * words
