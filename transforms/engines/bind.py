@@ -23,6 +23,8 @@ SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
 """Layers of an encoder that works for the class token alone, and the role whose unit makes them where other encoders have it."""
 IN_SPLIT = ("LayerNorm 1 fork", "RMSNorm 1 fork", "Q input token selection")
 """Layers of such an encoder that then need no unit: the split behind QKV passes the queries that are wanted."""
+SCALE = "Q scale"
+"""The matrix behind the norm of queries, in networks with QK-norm."""
 BEFORE = ("patch embedding", "token embedding")
 """Layers before the encoders: what a patch embedding that runs on a unit of an engine needs there, and nothing else."""
 EMBEDS = " and patch embedding"
@@ -111,6 +113,8 @@ def no_array(model: ModelWrapper, binding: EngineBinding) -> str:
     (engine,) = binding.engines
     ops = {node.name: getCustomOp(node) for node in model.graph.node}
     roles = _matrix_roles(model, engine)
+    if SCALE in roles:
+        return "networks with QK-norm are not tried on one yet: each matrix has a unit of its own"
     units = [unit for unit in engine.units if unit.role in roles]
     if lacking := [unit.role for unit in units if not all(unit.nodes)]:
         return f"an encoder has no {lacking[0]}"
