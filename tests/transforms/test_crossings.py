@@ -223,6 +223,8 @@ def test_registers_count_in_their_slr_and_are_called_so():
     assert more == 2 * (32 + 3) + 3 * (32 + 3) + (32 + 3) + 2 * (16 + 3)
     chains = [n.name for n in model.get_nodes_by_op_type("VitCrossing_rtl")]
     assert all(" registers" in node_names(model)[name].layer for name in chains) and slr_crossings(model) == []
+    over = placed(cut_at(3))
+    assert all(" SLR crossing" in node_names(over)[n.name].layer for n in over.get_nodes_by_op_type("VitCrossing_rtl"))
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_crossings_converters_and_what_loads_the_design():
         ("VitSelectToken_rtl", "b", "c"), ("VitFIFO_rtl", "c", "d"), ("BlockSparseMVAU_rtl", "d", "e"), ("VitFIFO_rtl", "e", "f"),
         ("VitLoadEnd_rtl", "f", "g"), ("MyHTTPThing", "g", "h"),
     )  # fmt: skip
-    start = ["load port", "patch embedding", *(f"encoder 1, MLP fork input {t}" for t in ("SLR crossing", "FIFO", "FIFO 2"))]
+    start = ["load port", "patch embedding", *(f"encoder 1, MLP fork input {t}" for t in ("registers", "FIFO", "FIFO 2"))]  # in no SLR
     end = [f"classifier input {t}" for t in ("width converter", "token selection", "FIFO")]
     assert found == [*start, *(f"encoder 1, {t}" for t in MLP), *end, "classifier", "load end input FIFO", "load end", "my HTTP thing"]
 
