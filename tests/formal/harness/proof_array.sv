@@ -34,7 +34,7 @@ module proof_array (
     vp_engine_array #(
         .PORTS(2), .ENCODERS(2), .FRAMES(2), .GROUPS(4), .BEAT_W(BEAT_W), .COUNT_W(1), .IN_BITS(1), .OUT_ELEMS(1), .OUT_BITS(1),
         .PORT_BITS({32'd1, 32'd1}), .IN_DEPTHS({32'(DEPTH), 32'(DEPTH)}), .OUT_DEPTHS({32'(ROOM), 32'(ROOM)}), .SHAPES(SHAPES)
-    ) dut (.*);
+    ) dut (.load_in('0), .load_out(), .*);
 
     // --- the unit: the groups in its row buffers, and the beats of the first that are still to come ---
     function automatic logic [1:0] beats_of(logic [1:0] tag);
