@@ -68,11 +68,15 @@ def declared(sources: Sequence[Path | str], macros: Sequence[str] = ()) -> froze
     return frozenset(symbol.name for symbol in compilation.getDefinitions())
 
 
+EARLY = "--allow-use-before-declare"
+"""Names may come before their declarations, as Verilator and Yosys have it: ``free`` of ``vp_mvau`` does."""
+
+
 def _read(sources: Sequence[Path | str], macros: Sequence[str], options: str = "") -> Driver:
     driver = Driver()
     driver.addStandardArgs()
     files, defines = " ".join(f'"{source}"' for source in sources), " ".join(f"-D{macro}" for macro in macros)
-    if not (driver.parseCommandLine(f"slang {files} {defines} {options}") and driver.processOptions() and driver.parseAllSources()):
+    if not (driver.parseCommandLine(f"slang {EARLY} {files} {defines} {options}") and driver.processOptions() and driver.parseAllSources()):
         raise ValueError(f"slang does not read {sources[-1]} and what it is made of")
     return driver
 

@@ -99,7 +99,6 @@ module vp_mvau #(
     );
     logic [vp_pkg::width(ENCODERS)-1:0] frame;
     logic frame_valid, frame_ready;
-    logic [BUFFERS-1:0] full, free, busy, claim;
     if (CREDITS) begin : g_credits
         logic room;
         vp_fifo #(.WIDTH(vp_pkg::width(ENCODERS)), .DEPTH(BUFFERS), .STYLE("distributed")) frames (
@@ -116,6 +115,7 @@ module vp_mvau #(
     logic [TOKENS-1:0] x_we;
     logic [X_ADDR_W-1:0] x_waddr;
     logic [X_ELEMS*X_BITS-1:0] x_wdata;
+    logic [BUFFERS-1:0] full, free, busy, claim;
     vp_mvau_load #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
         .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .BUFFERS(BUFFERS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})

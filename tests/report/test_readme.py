@@ -19,7 +19,7 @@ BUILT = {
     ("Fashion-MNIST ViT, trained here", "8"): "train/deit_fmnist_summary.json",
     ("DeiT-Small, random weights, pipeline, card", "8"): "deit/deit_small_w8a8_card_summary.json",
     ("DeiT-Small, random weights, pipeline", "8"): "deit/deit_small_w8a8_summary.json",
-    ("DeiT-Small, random weights, pipeline", "4"): "deit/deit_small_w4a4_summary.json",
+    ("DeiT-Small, random weights, pipeline, card", "4"): "deit/deit_small_w4a4_card_summary.json",
     ("DeiT-Small, random weights, one engine", "8"): "deit_engines/w8a8_engine1_array_summary.json",
 }
 

@@ -28,6 +28,9 @@ MIXED = {"mac_style": "dsp48e2", "lut_lanes": 1}
 WIDE = {"block": 16, "simd": 16, "in_width": 16, "lanes": 3, "more": MIXED}
 SHAPES = {
     "two layers of two encoders": ([[layer(9, 16, 32, "INT16", 14), layer(4, 16, 32, "INT16", 15)], [layer(9, 32, 48), layer(6, 32, 16)]], 4),
+    "two layers of two encoders, loaded": (
+        [[layer(9, 16, 32, "INT16", 14), layer(4, 16, 32, "INT16", 15)], [layer(9, 32, 48), layer(3, 32, 16)]], 4, True,
+    ),
     "outputs of 4, 8 and 12 bits, a pass that two ports lack": (
         [[layer(5, 24, 16, "INT4", 24), layer(1, 24, 32, "INT4", 23), None], [layer(8, 32, 32, keep=1.0), layer(3, 16, 32, keep=0.1), None],
          [None, None, layer(7, 40, 64, "INT12", 18)]], 6,
@@ -49,7 +52,7 @@ SHAPES = {
          [layer(6, 8, 48, w="INT9", simd=8, more=MIXED), layer(6, 32, 16, w="INT9", simd=8, more=MIXED)]], 4,
     ),
 }  # fmt: skip
-"""Layers by port and tag, and frames whose tags wait."""
+"""Layers by port and tag, frames whose tags wait, and whether all contents are loaded."""
 LONG = (Stimulus(seed=4, pause=0.05, burst=300), Stimulus(seed=5, stall=0.05, burst=300))
 
 

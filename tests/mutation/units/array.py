@@ -16,6 +16,7 @@ from tests.rtl.test_engine_array import SHAPES, order
 
 JUDGES = (
     "two layers of two encoders",
+    "two layers of two encoders, loaded",
     "outputs of 4, 8 and 12 bits, a pass that two ports lack",
     "a row a group, one type of outputs, UltraRAM",
 )

@@ -63,8 +63,10 @@ class BuiltArray:
         return self.simulator.run(feed, want, data_dir=self.folder, stimulus=stimulus, loads=read_loads(self.folder), idle_limit=limit)
 
 
-def array_of(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[VitArray_rtl, ModelWrapper, tuple[Use, ...]]:
-    """An array by port and tag, in a model of its own, and its uses by layer."""
+def array_of(
+    layers: Sequence[Sequence[Use | None]], frames: int = 4, loaded: bool = False
+) -> tuple[VitArray_rtl, ModelWrapper, tuple[Use, ...]]:  # fmt: skip
+    """An array by port and tag, in a model of its own, and its uses by layer; ``loaded``: all of its contents are."""
     ops, constants, uses = [], {}, []
     for port, own in enumerate(layers):
         ops.append([])
@@ -85,12 +87,16 @@ def array_of(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[V
     model = ModelWrapper(helper.make_model(helper.make_graph([node], "unit", [], [])))
     for name, value in constants.items():
         model.set_initializer(name, value)
-    return getCustomOp(model.graph.node[0]), model, tuple(uses)
+    array = getCustomOp(model.graph.node[0])
+    array.set_nodeattr("loaded", int(loaded))
+    return array, model, tuple(uses)
 
 
-def generate(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[VitArray_rtl, tuple[Use, ...], tempfile.TemporaryDirectory]:
+def generate(
+    layers: Sequence[Sequence[Use | None]], frames: int = 4, loaded: bool = False
+) -> tuple[VitArray_rtl, tuple[Use, ...], tempfile.TemporaryDirectory]:
     """The array with HDL, its uses by layer, and the folder of the HDL."""
-    op, model, uses = array_of(layers, frames)
+    op, model, uses = array_of(layers, frames, loaded)
     op.verify_node()
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
@@ -98,9 +104,9 @@ def generate(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> tuple[V
     return op, uses, keep
 
 
-def build_array(layers: Sequence[Sequence[Use | None]], frames: int = 4) -> BuiltArray:
+def build_array(layers: Sequence[Sequence[Use | None]], frames: int = 4, loaded: bool = False) -> BuiltArray:
     """The array with HDL and simulator."""
-    op, uses, keep = generate(layers, frames)
+    op, uses, keep = generate(layers, frames, loaded)
     return BuiltArray(op, uses, simulator_of(op), Path(keep.name), keep)
 
 
