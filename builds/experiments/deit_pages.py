@@ -17,6 +17,7 @@ from builds.experiments.deit_reference import HEADS, MODELLED, ROWS, ReferenceRo
 from builds.experiments.study import Study
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
+from finn_vitprune.transforms.planning.partition import shared_in
 from finn_vitprune.transforms.planning.plan_options import KINDS
 
 BOARDS = ("ZCU104", "ZCU102", "KV260_SOM", "U50", U250, "VCK190")
@@ -58,8 +59,11 @@ SIMULATED = {
     "tiny_w8a8_zcu104": PlanSetting(TINIES[0], part="ZCU104"),
 }
 """Builds that were simulated, by the names of their summaries: ``<name>_summary.json`` of the results."""
-EMBEDS = "_and_patch_embedding"
-"""End of the name of a unit that does that, too."""
+ON_ONE_UNIT = {
+    "": "none", "array": "all", "array and patch embedding": "all, and the patch embedding",
+    "MLP 2 and patch embedding": "MLP 2 and the patch embedding",
+}  # fmt: skip
+"""Which matrices of an engine have one unit, by the partition."""
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
@@ -223,7 +227,7 @@ def simulated(folder: Path) -> TextTable:
             kinds = ("LUT", "DSP", "BRAM36", "URAM")
             taken = (f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in kinds)
             cells.append((
-                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), _shared_by(s),
+                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), ON_ONE_UNIT[shared_in(node.node for node in s.nodes)],
                 f"{s.plan.interval_cycles:,}", f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}",
                 f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}", f"{r.latency_cycles / (MHZ * 1e3):.3f}",
                 f"{verify.images}", f"{verify.stalled_images}",
@@ -240,14 +244,6 @@ def simulated(folder: Path) -> TextTable:
         "that of a row is the build's own."
     )
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
-
-
-def _shared_by(s: Summary) -> str:
-    """Which matrices of an engine have one unit."""
-    embeds = [node.node.removesuffix(EMBEDS) for node in s.nodes if node.node.endswith(EMBEDS)]
-    if any(node.node.removesuffix(EMBEDS).endswith("_array") for node in s.nodes):
-        return "all, and the patch embedding" if embeds else "all"
-    return "MLP 2 and the patch embedding" if embeds else "none"
 
 
 def side_by_side(rows: Rows) -> TextTable:

@@ -91,9 +91,8 @@ def _candidates(g: AttentionFolding, interval: int, styles: Styles) -> tuple[Att
     fast = [fold for fold in all_folds(g) if sum(own.cycles for own in fold.each) <= interval]
     in_time = [fold for fold in fast if sum(own.kv_beats for own in fold.each) <= KV_SHARE * interval] or fast
     folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
-    if (
-        styles.family == ULTRASCALE and len(g.each) == 1
-    ):  # elsewhere memory in LUTs is so dear that a block RAM pays where it is almost empty, too
+    # Elsewhere memory in LUTs is so dear that a block RAM pays where it is almost empty, too.
+    if styles.family == ULTRASCALE and len(g.each) == 1:
         folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
     return tuple(folds[i] for i in thriftiest(used_by(folds, styles.family)))
 

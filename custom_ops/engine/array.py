@@ -361,8 +361,9 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
         return [*super().regions(), *map(self.table_region, self._ways_tables())]
 
     def load_parameters(self) -> dict[str, int | str]:
-        """Of the unit; the others are those of what stands round it."""
-        return {name: value for name, value in super().load_parameters().items() if name.lower() not in self._ways_tables()}
+        """Parameters of the unit alone: :meth:`beside` gives the others to the ways round it."""
+        ways = self._ways_tables()
+        return {name: value for name, value in super().load_parameters().items() if name.lower() not in ways}
 
     def widen(self, other: Self) -> None:
         super().widen(other)
@@ -420,8 +421,6 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
             parameters["SHAPES"] = table_vector([row for table in self._ways_tables().values() for row in table])
         wires = {f"{wire}_{signal}": 1 for wire in ("rows", "results") for signal in ("tvalid", "tready")}
         wires |= {"rows_tdata": row_bits, "results_tdata": result_bits, "group": groups, "group_valid": 1, "freed": 1}
-        if loaded:
-            wires |= {LOAD_BETWEEN: CHAIN_BITS}
         spare = {f"spare_{p}": result_bits - s.tdata_bits for p, s in enumerate(outs) if s.tdata_bits < result_bits}
         taken = {p: f"spare_{p}, " if f"spare_{p}" in spare else "" for p in range(ports)}
         pins = [".clk(ap_clk)", ".rst_n(rst_n)", *(f".{pin}({pin})" for pin in TAG_PINS)]
@@ -429,7 +428,8 @@ class VitArray_rtl(BlockSparseMVAU_rtl, VitArray):
             for signal in SIGNALS:
                 nets = [(taken[p] if (kind, signal) == ("out", "tdata") else "") + f"{kind}{p}_V_{signal}" for p in reversed(range(ports))]
                 pins.append(f".{kind}_{signal}({{{', '.join(nets)}}})")
-        pins += [f".{name}({name})" for name in wires if name != LOAD_BETWEEN]
+        pins += [f".{name}({name})" for name in wires]
         before, after = (LOAD_BETWEEN, LOAD_OUT) if loaded else (f"{CHAIN_BITS}'d0", "")
         pins += [f".{LOAD_IN}({before})", f".{LOAD_OUT}({after})"]
-        return [*super().beside(), Beside(WAYS, "ways", parameters, pins, wires | spare)]
+        between = {LOAD_BETWEEN: CHAIN_BITS} if loaded else {}
+        return [*super().beside(), Beside(WAYS, "ways", parameters, pins, wires | spare | between)]

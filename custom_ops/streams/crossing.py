@@ -57,5 +57,5 @@ class VitCrossing_rtl(VitRTLBackend, VitCrossing):
         return {"WIDTH": self.source.width, "STAGES": self.get_nodeattr("stages")}
 
     def reset_bits(self) -> int:
-        """One for each hop: they may stand in several SLRs."""
+        """A bit for each hop, since hops may be in several SLRs."""
         return self.get_nodeattr("stages")

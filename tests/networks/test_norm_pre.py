@@ -15,8 +15,7 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.teacher import make_teacher
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
-from tests.random_builds import __main__ as random_builds
-from tests.random_builds.check import check_seed
+from tests.random_builds.agreement import assert_seed_agrees, stored_designs
 from tests.random_builds.draw import NORMS
 from tests.sampling import sampled
 from tests.training.test_models import images, loaded, timm_logits, tiny_timm
@@ -108,16 +107,12 @@ def test_the_configuration_of_training_has_it():
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     """On engines, with hardware for every encoder, and without a LayerNorm after them."""
     assert NORMS.design(seed).network.norm_pre
-    found = check_seed(NORMS, seed)
-    assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
+    assert_seed_agrees(NORMS, seed)
 
 
 def test_random_networks_agree():
     """`make random-builds KIND=norms BUILDS=12` goes on from here."""
-    outcomes = random_builds._known(random_builds.LEDGERS[NORMS], NORMS)
-    assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [NORMS.design(seed) for seed in outcomes]
+    drawn = stored_designs(NORMS, 12)
     assert {(bool(d.encoders_per_engine), d.network.norm_pre, d.network.final_norm) for d in drawn} == {
         (engine, *norms) for engine in (False, True) for norms in ((True, True), (True, False), (False, False))
     }

@@ -37,8 +37,7 @@ from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from finn_vitprune.transforms.streams.node_names import node_names
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
-from tests.random_builds import __main__ as random_builds
-from tests.random_builds.check import check_seed
+from tests.random_builds.agreement import assert_seed_agrees, stored_designs
 from tests.random_builds.draw import QK_NORMS
 from tests.sampling import sampled
 from tests.training.test_models import images, loaded, timm_logits, tiny_timm
@@ -303,16 +302,12 @@ def test_what_the_hardware_does_not_have_is_named(change, message):
 @pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 1))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     assert QK_NORMS.design(seed).network.qk_norm
-    found = check_seed(QK_NORMS, seed)
-    assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
+    assert_seed_agrees(QK_NORMS, seed)
 
 
 def test_random_networks_agree():
     """`make random-builds KIND=qk-norms BUILDS=6` goes on from here."""
-    outcomes = random_builds._known(random_builds.LEDGERS[QK_NORMS], QK_NORMS)
-    assert outcomes.keys() >= set(range(1, 7)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    designs = [QK_NORMS.design(seed) for seed in outcomes]
+    designs = stored_designs(QK_NORMS, 6)
     assert {bool(d.encoders_per_engine) for d in designs} == {True, False} and any(d.loads == "another" for d in designs)
     drawn = [d.network for d in designs]
     assert {d.qk_norm for d in drawn} == {kind.value for kind in NormKind} and {d.qk_norm == d.norm for d in drawn} == {True, False}

@@ -28,8 +28,7 @@ from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from finn_vitprune.transforms.streams.node_names import node_names
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
-from tests.random_builds import __main__ as random_builds
-from tests.random_builds.check import check_seed
+from tests.random_builds.agreement import assert_seed_agrees, stored_designs
 from tests.random_builds.draw import RMS_NORMS
 from tests.sampling import sampled
 from tests.training.test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
@@ -208,15 +207,11 @@ def test_norms_of_two_kinds_or_of_another_are_refused_by_name():
 @pytest.mark.parametrize("seed", sampled([1, 2, 3, 4], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     assert RMS_NORMS.design(seed).network.norm == NormKind.RMS.value
-    found = check_seed(RMS_NORMS, seed)
-    assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
+    assert_seed_agrees(RMS_NORMS, seed)
 
 
 def test_random_networks_agree():
     """`make random-builds KIND=rms-norms BUILDS=4` goes on from here."""
-    outcomes = random_builds._known(random_builds.LEDGERS[RMS_NORMS], RMS_NORMS)
-    assert outcomes.keys() >= set(range(1, 5)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [RMS_NORMS.design(seed) for seed in outcomes]
+    drawn = stored_designs(RMS_NORMS, 4)
     assert {bool(d.encoders_per_engine) for d in drawn} == {False, True} and "another" in {d.loads for d in drawn}
     assert {d.network.norm_pre for d in drawn} == {False, True}

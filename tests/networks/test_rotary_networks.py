@@ -28,8 +28,7 @@ from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from finn_vitprune.transforms.streams.node_names import node_names
 from tests.pruned_timm import lowered_alike
-from tests.random_builds import __main__ as random_builds
-from tests.random_builds.check import check_seed
+from tests.random_builds.agreement import assert_seed_agrees, stored_designs
 from tests.random_builds.draw import ROTARY
 from tests.sampling import sampled
 
@@ -206,20 +205,14 @@ def test_queries_alone_are_refused():
 @pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 1))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     assert ROTARY.design(seed).network.rotary
-    found = check_seed(ROTARY, seed)
-    assert found.outcome == "agree" and found.rtl_mismatches == 0 and found.streams > 0, found
+    assert_seed_agrees(ROTARY, seed)
 
 
 def test_random_networks_agree():
     """`make random-builds KIND=rotary BUILDS=6` goes on from here."""
-    outcomes = random_builds._known(random_builds.LEDGERS[ROTARY], ROTARY)
-    assert outcomes.keys() >= set(range(1, 7)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [ROTARY.design(seed) for seed in outcomes]
-    assert {d.network.rotary for d in drawn} == {kind.value for kind in Rotary} and {bool(d.encoders_per_engine) for d in drawn} == {
-        True,
-        False,
-    }
+    drawn = stored_designs(ROTARY, 6)
+    assert {d.network.rotary for d in drawn} == {kind.value for kind in Rotary}
+    assert {bool(d.encoders_per_engine) for d in drawn} == {True, False}
     assert any(d.loads == "another" for d in drawn)
 
 

@@ -263,7 +263,7 @@ def test_fifos_of_engines_go_to_ultraram_where_nothing_else_is_left(goals):
 @pytest.mark.xdist_group("engine plans")
 @pytest.mark.parametrize("prices, style", [((1, 0, 1e-6, 0), "block"), ((1e-6, 0, 1, 0), "distributed")])
 def test_tables_of_engines_are_where_they_cost_least(goals, prices, style):
-    """They stay there where the units are made anew from the encoders."""
+    """They stay there when the engine makes its units from the encoders again."""
     (engine,) = engines_of(copy.deepcopy(goals["throughput"][0]))
     units = engine.structure
     tables = [op for op in map(getCustomOp, units.graph.node) if isinstance(op, VitLookup)]

@@ -274,7 +274,9 @@ def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
             _check_held(made[name].label, network, [op], depths, made[name].get_nodeattr("inFIFODepths"))
     for engine, of_design in zip(engines_of(network), engines_of(design), strict=True):
         body, needed, there = engine.body, role_depths(_without_room(engine)), role_depths(of_design)
-        for role, ops in ((role, ops) for role, ops in role_ops(engine, body) if role in needed):  # before matrices no frame waits
+        for role, ops in role_ops(engine, body):
+            if role not in needed:  # an array: before matrices no frame waits
+                continue
             _check_held(unit_name(engine, role), body, ops, needed[role], there[role])
 
 

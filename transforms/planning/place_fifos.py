@@ -112,7 +112,8 @@ def place_in_engines(
                 tables[op.onnx_node.name] = {STYLE: pick.attributes()[STYLE]}
     for engine, units in zip(engines, hardware):
         engine.set_units(units)
-        write_folds(engine, tables)
+        if tables:
+            write_folds(engine, tables)
         if any(op.is_buffer for ops in found.values() for op in ops):
             engine.set_nodeattr("interval", math.ceil(engine_cycles(units).interval))
     return EnginePlaces(items, before, choice.used)
