@@ -17,6 +17,7 @@ import finn.xsi as xsi
 from finn.interface.settings import FINNSettings
 
 from finn_vitprune.cache import cache_dir
+from finn_vitprune.graph import qonnx_passes
 from finn_vitprune.sim import finn_xsi
 
 _XSI_NAMES = (
@@ -49,7 +50,8 @@ def settings(build_dir: Path | None = None) -> FINNSettings:
 
 
 def prepare() -> None:
-    """Set FINN's global settings, if nobody did, and what stands in for Vivado, if there is none. Idempotent."""
+    """Set FINN's global settings, if nobody did, what replaces Vivado, if there is none, and qonnx's slow passes. Idempotent."""
+    qonnx_passes.use_index()
     if global_settings._SETTINGS is None:
         global_settings._SETTINGS = settings()
     if vivado_on_path():

@@ -199,12 +199,13 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     units = stitched_units(model)
     names = list(dict.fromkeys(name for unit in units for name in unit.sources))
     files = {*names, f"{TOP}.v", f"{MONITORED_TOP}.v"}
+    generated: dict[str, Path] = {}
     for op in ops:
-        generated = op.hdl_folder()
-        contents = [p.name for p in generated.glob("*.hex")]
+        contents = [p.name for p in op.hdl_folder().glob("*.hex")]
         files.update(contents)
-        for name in [*op.get_rtl_file_list(), *contents]:
-            shutil.copyfile(generated / name, folder / name)
+        generated.update((name, op.hdl_folder() / name) for name in [*op.get_rtl_file_list(), *contents])
+    for name, path in generated.items():
+        shutil.copyfile(path, folder / name)
     ports = stitched_loads(model)
     for port in ports:
         parts = [Contents.load(op.hdl_folder()) for op in ops if op.loaded_regions()]
