@@ -23,6 +23,8 @@ endif
 
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
+# Without it every process of the tests compiles all of Python's sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo bitstream lint test docs example-report prove mutants sweep random-builds engines notebooks clean
 .DELETE_ON_ERROR:

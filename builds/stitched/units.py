@@ -70,7 +70,8 @@ class DesignUnits:
         """
         groups = sorted(self.groups.values(), key=lambda units: size(units[0].name), reverse=True)
         todo = (self._job(units, streams) for units in groups)
-        for job, result in jobs.run(run_structure, todo, workers, _named, jobs.Told("compiling units", len(groups))):
+        told = jobs.Told("compiling units and running them alone" if streams else "compiling units", len(groups))
+        for job, result in jobs.run(run_structure, todo, workers, _named, told):
             self._libraries[job.structure.key] = result.library
             yield result
 

@@ -33,8 +33,8 @@ def network(**options) -> VisionTransformer:
 
 
 CASES = [
-    pytest.param({"norm_layer": Written}, [], {}, id="RMSNorm, 8 bits"),
-    pytest.param({"qk_norm": True}, ["--weight-bits", "4"], {}, id="QK-norm, 4-bit weights"),
+    pytest.param({"norm_layer": Written}, [], {}, id="RMSNorm, 8 bits", marks=pytest.mark.whole),
+    pytest.param({"qk_norm": True}, ["--weight-bits", "4"], {}, id="QK-norm, 4-bit weights", marks=pytest.mark.whole),
     pytest.param({"norm_layer": Written, "qk_norm": True}, [], {}, id="RMSNorm, of queries and keys too, 8 bits", marks=pytest.mark.whole),
     pytest.param({"norm_layer": Written}, ["--weight-bits", "4"], {"loadable": True}, id="RMSNorm, loaded", marks=pytest.mark.whole),
     pytest.param({"norm_layer": Written}, [], {"engines": 1}, id="RMSNorm, an engine", marks=pytest.mark.whole),

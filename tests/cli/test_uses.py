@@ -69,7 +69,9 @@ def test_options_are_refused_at_once(place, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use", [use for use in USES if use.when is not When.EARLY], ids=lambda use: use.line.replace(str(ROOT), ""))
+@pytest.mark.parametrize("use", [
+    pytest.param(use, id=use.line.replace(str(ROOT), ""), marks=[pytest.mark.whole] * use.whole) for use in USES if use.when is not When.EARLY
+])  # fmt: skip
 def test_a_use(use: Use, place, monkeypatch, capfd):
     monkeypatch.chdir(place)
     before = list(left(place))

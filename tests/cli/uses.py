@@ -32,12 +32,15 @@ class When(Enum):
 
 @dataclass(frozen=True)
 class Use:
-    """A command line, what the line on standard error holds (nothing: it is accepted), the exit code, how far it comes."""
+    """A command line, what the line on standard error holds (nothing: it is accepted), the exit code, how far it comes; ``whole``: as the
+    marker, for a plan that takes long.
+    """
 
     line: str
     text: str = ""
     when: When = When.EARLY
     code: int = 2
+    whole: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -49,14 +52,14 @@ def read(line: str, text: str, code: int = 2) -> Use:
     return Use(line, text, When.READ, code)
 
 
-def planned(line: str, text: str, code: int = 2) -> Use:
+def planned(line: str, text: str, code: int = 2, whole: bool = False) -> Use:
     """Refused after FINN was loaded, and a network lowered."""
-    return Use(line, text, When.PLANNED, code)
+    return Use(line, text, When.PLANNED, code, whole)
 
 
-def accepted(line: str) -> Use:
+def accepted(line: str, whole: bool = False) -> Use:
     """Done, exit code 0."""
-    return Use(line, "", When.PLANNED, 0)
+    return Use(line, "", When.PLANNED, 0, whole)
 
 
 def make_files(folder: Path) -> None:
@@ -162,7 +165,7 @@ USES = (
     Use("build M.onnx -o b --board ulx3s-45f --budget LUT=0.5", "parts of ECP5 have other resources; use COMB=0.8"),
     Use("build M.onnx -o b --fpga-part ZCU104 --budget EBR=0.5", "parts of UltraScale+ have other resources; use LUT=0.7"),
     Use("build M.onnx -o b --budget LUT=0.5,EBR=0.5", "its resources are of two families"),
-    accepted("build M.onnx -o ecp5 --board ulx3s-85f --estimate-only --max-images 2"),
+    accepted("build M.onnx -o ecp5 --board ulx3s-85f --estimate-only --max-images 2", whole=True),
     Use("build M.onnx -o b --target-fps 1e3", "--target-fps 1e3: use a whole number"),
     Use("build M.onnx -o b --goal speed", "--goal speed: use throughput or latency"),
     Use("build M.onnx -o b --synth yes", "--synth yes: use nodes or none"),
@@ -172,7 +175,7 @@ USES = (
     Use("build emptydir -o b", "emptydir: is a folder, a file is needed"),
     read("build vit_tiny.onnx -o b --estimate-only", "is a float network, and QONNX is needed: import it first, `finn-vitprune import"),
     read("build text.onnx -o b", "text.onnx is not an ONNX file"),
-    planned("build M.onnx -o b --target-fps 2000000000 --estimate-only", "does not reach 2,000,000,000 images/s", code=1),
+    planned("build M.onnx -o b --target-fps 2000000000 --estimate-only", "does not reach 2,000,000,000 images/s", code=1, whole=True),
     # build: images
     Use("build M.onnx -o b --images pic.jpg", "--images pic.jpg is not an .npz file: give one with `images`, uint8 [frames, H, W, C]"),
     Use("build M.onnx -o b --images ok.npy", "--images ok.npy is not an .npz file"),
@@ -196,7 +199,7 @@ USES = (
     Use("check M.onnx --budget LUT=x", "LUT=x"),
     accepted("check M.onnx --json"),
     accepted("check vit_tiny.onnx --nodes"),
-    accepted("check M.onnx --fpga-part ZCU104"),
+    accepted("check M.onnx --fpga-part ZCU104", whole=True),
     # import
     read("import vit_tiny.onnx --data digits -o o.onnx", "digits has images of 8 x 8 x 1, the model takes 64 x 64 x 3"),
     read("import vit_tiny.onnx --data nosuch -o o.onnx", "--data nosuch: unknown data set, use digits"),

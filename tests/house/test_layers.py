@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -104,8 +105,15 @@ def _imports(module: str, tree: ast.Module) -> Iterator[Import]:
             yield Import(module, target, node.lineno, id(node) in inside)
 
 
-IMPORTS = [i for name, path in MODULES.items() for i in _imports(name, ast.parse(path.read_text()))]
-OWN = [i for i in IMPORTS if i.target.split(".")[0] == "finn_vitprune"]
+@cache
+def imports() -> list[Import]:
+    """Of all modules."""
+    return [i for name, path in MODULES.items() for i in _imports(name, ast.parse(path.read_text()))]
+
+
+def own() -> list[Import]:
+    """Of the package's own modules."""
+    return [i for i in imports() if i.target.split(".")[0] == "finn_vitprune"]
 
 
 def _room(module: str) -> str:
@@ -132,7 +140,7 @@ def _circle(edges: dict[str, set[str]]) -> list[str]:
 
 def test_no_circles():
     edges: dict[str, set[str]] = {}
-    for i in OWN:
+    for i in own():
         if i.module != "finn_vitprune":  # which imports on demand, and for type checkers alone
             edges.setdefault(i.module, set()).add(i.target)
     assert not (circle := _circle(edges)), " -> ".join(circle)
@@ -154,7 +162,7 @@ def test_no_import_hides_in_a_function():
     """The commands import what they run when they run it; elsewhere only heavy packages may wait."""
     hidden = [
         i
-        for i in IMPORTS
+        for i in imports()
         if i.hidden and _room(i.module) != "cli" and i.target.split(".")[0] not in HEAVY and (i.module, i.target) not in SLOW
     ]
     assert not hidden, "\n".join(map(str, hidden))
@@ -164,19 +172,21 @@ def test_layers_point_down():
     rank = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
     unknown = {_room(m) for m in MODULES} - set(rank) - {""}
     assert not unknown, f"rooms without a layer: {unknown}"
-    wrong = [i for i in OWN if (a := _room(i.module)) != (b := _room(i.target)) and a and b and rank[a] <= rank[b] and (a, b) not in BESIDE]
+    wrong = [
+        i for i in own() if (a := _room(i.module)) != (b := _room(i.target)) and a and b and rank[a] <= rank[b] and (a, b) not in BESIDE
+    ]
     assert not wrong, "\n".join(map(str, wrong))
 
 
 def test_no_exception_to_the_layers_is_left_over():
-    assert not BESIDE - {(_room(i.module), _room(i.target)) for i in OWN}
+    assert not BESIDE - {(_room(i.module), _room(i.target)) for i in own()}
 
 
 def test_the_package_does_without_the_experiments():
     """They import the package and each other, by the name that ``python -m`` gives them; nothing of the package imports them."""
     with pytest.raises(ImportError, match="is no part of the package"):
         import_module("finn_vitprune.builds.experiments")
-    assert not [str(i) for i in IMPORTS if "experiments" in i.target.split(".")]
+    assert not [str(i) for i in imports() if "experiments" in i.target.split(".")]
     names = {f"builds.experiments.{path.stem}" for path in EXPERIMENTS.glob("*.py")}
     own = [i for path in EXPERIMENTS.glob("*.py") for i in _imports(path.stem, ast.parse(path.read_text())) if "experiments" in i.target]
     assert own and {".".join(i.target.split(".")[:3]) for i in own} <= {*names, "builds.experiments"}

@@ -299,7 +299,7 @@ def test_what_the_hardware_does_not_have_is_named(change, message):
         lower(changed(change))
 
 
-@pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 1))
+@pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     assert QK_NORMS.design(seed).network.qk_norm
     assert_seed_agrees(QK_NORMS, seed)

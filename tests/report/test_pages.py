@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from finn_vitprune.report.token_picture import token_picture
 from tests.browser import chromium, measured, needs_chromium, open_all, opened
 from tests.conftest import PART
 from tests.explored import explored_page
-from tests.sampling import spread
+from tests.sampling import sampled
 from tests.summaries import summary
 from tests.vit_models import random_vit
 
@@ -56,6 +57,8 @@ LARGE, ENGINE = (
 PARTS = ["Network", "Checks", "Speed", "Resources", "Energy", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time"]
 END = ["What was built", "The graph", "How figures were found"]
 PAGES = ["finished", "estimates", "failed", "two", "large", "engine", "explored", "explored without accuracy"]
+WINDOWS = sorted(product(PAGES, (1280, 390)), key=lambda page: page not in (("large", 1280), ("finished", 390)))
+"""Pages and widths, in pixels; those first that are opened always."""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +82,7 @@ def browser():
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", spread(PAGES, 4))
+@pytest.mark.parametrize("name, width", sampled(WINDOWS, 2, several=True))
 def test_no_text_covers_another_and_no_line_strikes_a_label(pages, browser, name, width):
     """Folded and with every part open, in light and in dark; all is in the window, large enough and of enough contrast; four screens folded."""
     with opened(browser, pages[name], width) as page:

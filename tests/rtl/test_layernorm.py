@@ -288,6 +288,7 @@ def test_heads_have_norms_of_their_own_and_values_pass(tokens, channels, simd, o
     assert checked.latency == times.last[-1] + 1
 
 
+@pytest.mark.whole
 def test_estimates_of_heads_agree_with_yosys(tmp_path):
     check_estimates("VitLayerNorm", head_inputs(30, 64, 4, "INT8", 2, 4, 2, 1, 24.0)[1], tmp_path)
 
@@ -389,7 +390,8 @@ def test_estimates_agree_with_yosys(seed, tmp_path):
     check_estimates("VitLayerNorm", shape, tmp_path)
 
 
-@pytest.mark.parametrize("seed", sampled(range(3), 1))
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(3))
 def test_estimates_of_an_rmsnorm_agree_with_yosys(seed, tmp_path):
     rng = np.random.default_rng(seed)
     simd, roots, out = (1, 2, 8)[seed], (1, 2, 1)[seed], ("INT8", "INT4")[seed % 2]

@@ -60,21 +60,25 @@ RELOADED = (Stimulus(seed=31), Stimulus(seed=32, pause=0.3, stall=0.3, burst=9),
 """Traffic beside loads; in the last one images are still inside when the next network comes."""
 
 
-def saved(folder: Path, networks: dict[str, dict], **common) -> dict[str, tuple[Path, np.ndarray]]:
-    """Models with these options and what they have in common, and their images, as files; models by name, with images."""
-    found = {}
-    for name, options in networks.items():
-        model, images = random_vit(**{"dim": 32, "heads": 4, "depth": 3} | common | options)
-        model.save(str(folder / f"{name}.onnx"))
-        np.savez(folder / f"{name}.npz", images=images)
-        found[name] = folder / f"{name}.onnx", images
-    return found
+class Networks(dict[str, tuple[Path, np.ndarray]]):
+    """Random models by name, each made when it is first asked for: its file in ``folder``, with its images beside it, and its images."""
+
+    def __init__(self, folder: Path, options: dict[str, dict], **common):
+        self.folder, self.options, self.common = folder, options, {"dim": 32, "heads": 4, "depth": 3} | common
+
+    def __missing__(self, name: str) -> tuple[Path, np.ndarray]:
+        model, images = random_vit(**self.common | self.options[name])
+        file = self.folder / f"{name}.onnx"
+        model.save(str(file))
+        np.savez(file.with_suffix(".npz"), images=images)
+        self[name] = file, images
+        return self[name]
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Models of one kind and their images; all but the last two of the same structure."""
-    return saved(tmp_path_factory.mktemp("networks"), NETWORKS)
+def networks(tmp_path_factory) -> Networks:
+    """Models of one kind; all but the last two of the same structure."""
+    return Networks(tmp_path_factory.mktemp("networks"), NETWORKS)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +97,9 @@ def design(networks, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dropping(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Models that drop tokens, and their images."""
-    return saved(tmp_path_factory.mktemp("dropping"), DROPPING | SEEDS, image=6, drop_at=(1,))
+def dropping(tmp_path_factory) -> Networks:
+    """Models that drop tokens."""
+    return Networks(tmp_path_factory.mktemp("dropping"), DROPPING | SEEDS, image=6, drop_at=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +121,9 @@ def roomy(dropping, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Two small networks and their images."""
-    return saved(tmp_path_factory.mktemp("small"), SMALL, depth=1, drop_at=(1,), bias=0.5)
+def small(tmp_path_factory) -> Networks:
+    """Two small networks."""
+    return Networks(tmp_path_factory.mktemp("small"), SMALL, depth=1, drop_at=(1,), bias=0.5)
 
 
 @pytest.fixture(scope="module")
