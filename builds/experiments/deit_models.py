@@ -68,7 +68,7 @@ class DeitNetwork:
     @property
     def title(self) -> str:
         """What tables call its model."""
-        return "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
+        return next(f"DeiT-{size.capitalize()}" for size in ("tiny", "small", "base") if size in self.model)
 
     @property
     def setting(self) -> str:
@@ -85,6 +85,7 @@ class DeitNetwork:
 HALVES = (DeitNetwork(SMALL, 8, 16, "0.5", "0.5"), DeitNetwork(SMALL, 4, 16, "0.5", "0.5"))
 TINIES = (DeitNetwork(TINY, 8, 16, "0.5", "0.5"), DeitNetwork(TINY, 4, 16, "0.5", "0.5"))
 DENSE = DeitNetwork(SMALL, 8, 16, "1", "1")
+LARGEST = DeitNetwork("deit_base_patch16_224", 4, 16, "0.5", "0.5")
 FAST = (*HALVES, DENSE)
 """DeiT-Small pruned at 8 and at 4 bits, and dense."""
 RATES = (("1", "1"), *((block, token) for block in ("0.7", "0.5") for token in ("0.9", "0.7", "0.5")))
@@ -99,7 +100,7 @@ FINN_VIT = DeitNetwork(
 """A network of the work of FINN+'s ViT for CIFAR-10, 61.3 million products an image: 65 tokens of 192 channels, two encoders."""
 LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
 """What one design is loaded with."""
-NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED, FINN_VIT)))
+NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED, LARGEST, FINN_VIT)))
 
 
 @dataclass(frozen=True)
