@@ -262,6 +262,9 @@ def gated(entries: np.ndarray, values: np.ndarray, bits: int) -> np.ndarray:
 
 # --- attention with deferred softmax --------------------------------------------------------------
 
+BIAS_BITS = 8
+"""Of a code of a relative position bias (signed)."""
+
 
 def exp_table(scale: float) -> np.ndarray:
     """E = round_half_even(255 exp(-diff scale)) for diff = max - q in 0..255 (UINT8, entry 0 is 255)."""
@@ -285,7 +288,8 @@ class AttentionConstants:
     """What the attention of one encoder computes with.
 
     logit_mult, logit_shift: QK^T accumulator to logit codes. logit_bits: width of these (signed).
-    recip_num, recip_shift: NUM and T of :func:`reciprocal_constant`. out_bits: width of O (signed).
+    recip_num, recip_shift: NUM and T of :func:`reciprocal_constant`. out_bits: width of O (signed). bias_shift: a code of a relative
+    position bias is so many bits above one of QK^T.
     """
 
     logit_mult: int
@@ -294,25 +298,35 @@ class AttentionConstants:
     recip_num: int
     recip_shift: int
     out_bits: int
+    bias_shift: int = 0
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, table: np.ndarray, c: AttentionConstants) -> tuple[np.ndarray, np.ndarray]:
+def bias_shift(largest: float, product: float) -> int:
+    """The smallest t with which a relative position bias up to ``largest`` fits codes of BIAS_BITS at ``product`` 2**t, s_q s_k 2**t."""
+    return max(0, math.ceil(math.log2(max(largest, product) / (((1 << (BIAS_BITS - 1)) - 1) * product))))
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, table: np.ndarray, c: AttentionConstants, bias: np.ndarray | int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Multi-head attention with deferred softmax on integer codes.
 
-    L = requant(q k^T), E = table[max_j L - L], Z = sum_j E, O = clip(rhe((E v) floor(NUM / Z) 2**-T)),
+    L = requant(q k^T + bias 2**t), E = table[max_j L - L], Z = sum_j E, O = clip(rhe((E v) floor(NUM / Z) 2**-T)),
     S_j = sum_h floor(2**16 E_h0j / Z_h0) from query row 0.
 
     Args:
-        q: ``[..., H, NQ, D']``; k, v: ``[..., H, N, D']``; table: 256 UINT8 entries.
+        q: ``[..., H, NQ, D']``; k, v: ``[..., H, N, D']``; table: 256 UINT8 entries; bias: codes of a relative position bias
+            ``[H, NQ, N]``, 0 for none, t = ``c.bias_shift``.
     Returns:
         O ``[..., H, NQ, D']`` and the token scores S ``[..., N]``.
     """
-    return attended(numerators(attention_logits(q, k, c), table), v, c)
+    return attended(numerators(attention_logits(q, k, c, bias), table), v, c)
 
 
-def attention_logits(q: np.ndarray, k: np.ndarray, c: AttentionConstants) -> np.ndarray:
+def attention_logits(q: np.ndarray, k: np.ndarray, c: AttentionConstants, bias: np.ndarray | int = 0) -> np.ndarray:
     """L ``[..., H, NQ, N]`` of :func:`attention`."""
-    return requantise(matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
+    sums = matmul(q, np.swapaxes(k, -1, -2)) + (np.asarray(bias, np.int64) << c.bias_shift)
+    return requantise(sums, c.logit_mult, c.logit_shift, c.logit_bits)
 
 
 def numerators(logits: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -217,7 +217,8 @@ class _NodeCheck:
         table = self.model.get_initializer(node.input[2])
         q, k, v = op.by_head(*(wanted[name] for name in node.input[:2]))
         c = op.constants()
-        logits = numerics.attention_logits(q, k, c)
+        bias = op.own_bias(self.model.get_initializer(node.input[3])) if op.get_nodeattr("bias_bits") else 0
+        logits = numerics.attention_logits(q, k, c, bias)
         ties = self._compare(image, node, match.logits, match.logit_scale, logits, reference)
         logits = _rounded(reference[match.logits] / match.logit_scale)
         e = numerics.numerators(logits, table.reshape(-1))

@@ -74,6 +74,9 @@ def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:
         _fifo("reciprocals", items, RECIP_BITS),
         _fifo("O at the output", g.out_depth + 1, g.simd * g.out_bits),
     ]
+    if g.bias_bits:
+        rom = g.bias_rom
+        found.append(UnitMemory(Holds.TABLE, "bias", rom.words, rom.width, rom.style, rom=True, in_rows=True))
     if g.scores:
         found += [
             UnitMemory(Holds.ROWS, "rows that wait for their scores", *g.ring_ram),
@@ -132,7 +135,12 @@ def _logits(g: AttentionTiming) -> int:
     control = 20 + 4 * CREDITS + clog2(g.kv_ram[0]) + _issue(g) + 2 * clog2(4 * g.cg) + clog2(g.slots * g.kg)
     dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits < DSP_MIN_PRODUCT)
     shift += g.pe * g.logit_acc_bits
-    return dot + shift + requant + maximum + control
+    return dot + shift + requant + maximum + control + (_bias(g) if g.bias_bits else 0)
+
+
+def _bias(g: AttentionTiming) -> int:
+    """Position biases: chosen at the first step of a sum, shifted by encoder, their address."""
+    return g.pe * g.logit_acc_bits // 2 + _shifter(g.pe, g.bias_bits, g.spans.bias) + 4 * clog2(g.bias_rom.words)
 
 
 def _values(g: AttentionTiming) -> int:

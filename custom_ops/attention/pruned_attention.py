@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from onnx import NodeProto
@@ -19,23 +19,28 @@ from finn_vitprune.custom_ops.op.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.custom_ops.op.shared import SharedOp
 from finn_vitprune.custom_ops.op.token_times import TokenTimes
-from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
+from finn_vitprune.numerics import BIAS_BITS, EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention, int_range
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS, Region
 
+T = TypeVar("T")
+
 WORD_MASK = (1 << WORD_BITS) - 1
+MOST_BIAS_SHIFT = 20
+"""Bits of a position bias below its codes, at most: the accumulators grow by as many."""
 KEY_CYCLES = 3
 """From the last key, or query, to the first step of an item."""
 
 
 class MadeFor(NamedTuple):
     """What a unit is made for: at full rate frames of these sizes, at its own rate all that are no larger; smallest and largest shifts of
-    logits and of O.
+    logits, of O and of position biases.
     """
 
     frames: tuple[Frame, ...]
     logit_shifts: tuple[int, int]
     recip_shifts: tuple[int, int]
+    bias_shifts: tuple[int, int] = (0, 0)
 
     @property
     def most(self) -> Frame:
@@ -67,11 +72,12 @@ class PrunedAttention(SharedOp, FoldedOp):
 
     Streams: q ``[queries, H D']``; kv ``[tokens, 2 H D']`` (K channels of all heads, then V channels); o
     ``[queries, H D']``, all SIMD codes a beat; with ``scores`` also s ``[1, tokens, 1]``, one token a beat.
-    Initialiser: the exp table ``[256]`` (UINT8, entry 0 is 255). ``heads`` are the live heads, in order.
+    Initialisers: the exp table ``[256]`` (UINT8, entry 0 is 255) and, with ``bias_bits`` (8, 0: none), a relative position bias
+    ``[H, queries or more, N]``, signed codes of so many bits, of which the first queries are used. ``heads`` are the live heads, in order.
 
     Per query i and head h, with PE keys and SIMD channels a cycle:
 
-        L_j = clip(rhe(sum_d q_d k_jd logit_mult 2**-logit_shift))   logit_bits (<= 8), signed
+        L_j = clip(rhe((sum_d q_d k_jd + B_hij 2**bias_shift) logit_mult 2**-logit_shift))   logit_bits (<= 8), signed
         E_j = table[max L - L_j]                                     UINT8
         Z   = sum_j E_j                                              8 + log2 N bits
         O_d = clip(rhe(sum_j E_j v_jd floor(recip_num / Z) 2**-recip_shift))
@@ -80,7 +86,7 @@ class PrunedAttention(SharedOp, FoldedOp):
     ``recip_bits_per_cycle`` = 0 takes the fewest quotient bits a cycle that keep the divider off the
     critical rate. A frame takes queries H ceil(N / PE) D' / SIMD cycles unless its K and V beats are more.
 
-    Encoders that share the unit differ in tokens, queries, heads, whether they have scores, constants and tables. ``PE`` may exceed
+    Encoders that share the unit differ in tokens, queries, heads, whether they have scores, constants, tables and biases. ``PE`` may exceed
     the tokens of some.
     """
 
@@ -104,13 +110,15 @@ class PrunedAttention(SharedOp, FoldedOp):
         "outputDataType": ("s", False, "INT8"),
         "scoreDataType": ("s", False, ""),
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+        "bias_bits": ("i", False, 0),
+        "bias_shift": ("i", False, 0),
         "unit_encoders": ("strings", False, []),
         "least": ("s", False, ""),
     }
     """``unit_encoders``, of the op as one encoder has it: ``encoders`` of the unit. ``least``: JSON of a :class:`.MadeFor`, what the
     unit is made for at least."""
     ENCODER_ATTRIBUTES = (
-        "tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift", "scoreDataType",
+        "tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift", "bias_shift", "scoreDataType",
     )  # fmt: skip
 
     @classmethod
@@ -152,7 +160,8 @@ class PrunedAttention(SharedOp, FoldedOp):
             own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"),
             a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
             made.frames if {*made.frames} != {own} else (),
-            Spans(made.logit_shifts[1] - made.logit_shifts[0], made.recip_shifts[1] - made.recip_shifts[0]),
+            Spans(*(high - low for low, high in made[1:])),
+            a("bias_bits"), made.bias_shifts[1], len(self.of_encoders("tokens")) if a("bias_bits") else 1,
         )  # fmt: skip
 
     def _frames(self) -> list[Frame]:
@@ -162,8 +171,8 @@ class PrunedAttention(SharedOp, FoldedOp):
     @property
     def made_for(self) -> MadeFor:
         """What the unit is made for: ``least``, and those of its encoders that it does not hold."""
-        logit, recip = zip(*self.of_encoders("logit_shift", "recip_shift"))
-        own = MadeFor(tuple(self._frames()), (min(logit), max(logit)), (min(recip), max(recip)))
+        shifts = zip(*self.of_encoders("logit_shift", "recip_shift", "bias_shift"))
+        own = MadeFor(tuple(self._frames()), *((min(of), max(of)) for of in shifts))
         if not (text := self.get_nodeattr("least")):
             return own
         least = MadeFor.parse(text)
@@ -194,12 +203,19 @@ class PrunedAttention(SharedOp, FoldedOp):
         """The integers that the attention computes with."""
         a = self.get_nodeattr
         out_bits = DataType[a("outputDataType")].bitwidth()
-        return AttentionConstants(a("logit_mult"), a("logit_shift"), a("logit_bits"), a("recip_num"), a("recip_shift"), out_bits)
+        shifts = a("recip_shift"), out_bits, a("bias_shift")
+        return AttentionConstants(a("logit_mult"), a("logit_shift"), a("logit_bits"), a("recip_num"), *shifts)
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """``[..., queries, H D']``, ``[..., N, 2 H D']`` to O and, with ``scores``, S ``[..., N, 1]``."""
-        q, kv, table = inputs
-        return self.outputs(*attention(*self.by_head(q, kv), table.reshape(-1), self.constants()))
+        q, kv, table, *bias = inputs
+        biases = self.own_bias(bias[0]) if bias else 0
+        return self.outputs(*attention(*self.by_head(q, kv), table.reshape(-1), self.constants(), biases))
+
+    def own_bias(self, bias: np.ndarray) -> np.ndarray:
+        """The position biases of the queries that there are, ``[H, queries, N]``."""
+        heads, queries, tokens = (self.get_nodeattr(name) for name in ("heads", "queries", "tokens"))
+        return bias.reshape(heads, -1, tokens)[:, :queries]
 
     def by_head(self, q: np.ndarray, kv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The streams as q ``[..., H, queries, D']``, k and v ``[..., H, N, D']``."""
@@ -242,6 +258,11 @@ class PrunedAttention(SharedOp, FoldedOp):
         need, score = (a("heads") << SCORE_BITS).bit_length(), self.score_type
         held = not a("scores") or (not score.signed() and score.bitwidth() >= need)
         require(held, f"scoreDataType {score.name} is too narrow: use UINT{need} or wider")
+        bias, above = a("bias_bits"), a("bias_shift")
+        require(bias in (0, BIAS_BITS), f"bias_bits is {bias}: use {BIAS_BITS}, or 0 for no relative position bias")
+        require(
+            0 <= above <= MOST_BIAS_SHIFT, f"bias_shift {above} is outside 0 to {MOST_BIAS_SHIFT}: the bias is too large for these keys"
+        )
         for op in self.by_encoder() if self.shared else ():
             op.verify_node()
         return []
@@ -253,9 +274,9 @@ class PrunedAttention(SharedOp, FoldedOp):
         queries, keys = arrivals
         return [max(queries, keys + 1.0), keys]
 
-    def one_token(self, index: int) -> OneToken:
-        """One query; keys and values stay."""
-        return OneToken((0,), {"queries": 1})
+    def one_token(self, index: int) -> OneToken | None:
+        """One query; keys and values stay. Of a position bias the unit has the first rows."""
+        return OneToken((0,), {"queries": 1}) if index == 0 or not self.get_nodeattr("bias_bits") else None
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """Items of a query and a head pass two phases, the first once all keys are there."""
@@ -319,18 +340,32 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
             "RAM_ROW": g.kv_rows.row,
             "KV_LATENCY": g.kv_latency,
             "RING_STYLE": g.ring_ram[2],
+            **(self._bias_parameters() if g.bias_bits else {}),
             **self.load_parameters(),
         }
+
+    def _bias_parameters(self) -> dict[str, int | str]:
+        """Where a relative position bias is, and how it is read."""
+        g = self.folding()
+        rom = g.bias_rom
+        return {
+            "BIAS_WIDTH": g.bias_bits, "BIAS_SHIFT": g.bias_shift, "BIAS_SPAN": g.spans.bias, "BIAS_WORDS": rom.words,
+            "BIAS_FILE": self.memory_file("bias"), "BIAS_STYLE": rom.style, "BIAS_ROW": rom.row, "BIAS_LATENCY": rom.latency,
+        }  # fmt: skip
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Shapes of frames and constants, as the stages have them; scores where the unit makes some."""
         made, pe, groups = self.made_for, self.get_nodeattr("PE"), self.folding().cg
-        names = ("tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift")
+        names = ("tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift", "bias_shift")
         rows = [dict(zip(names, values)) for values in self.of_encoders(*names)]
         lanes = -(-pe // groups)  # keys of a step of the logits' multipliers
         found: dict[str, list[tuple[int, ...]]] = {
             name: [] for name in ("kv_shapes", "item_shapes", "logit_shapes", "value_shapes", "padding", "recip_nums", "recip_lefts")
         }
+        if self.get_nodeattr("bias_bits"):
+            words = self.folding().unit.bias_words
+            shapes = [(i * words, made.bias_shifts[1] - of["bias_shift"]) for i, of in enumerate(rows)]
+            found = _after(found, "item_shapes", "bias_shapes", shapes)
         for of in rows:
             key_groups, part = -(-of["tokens"] // pe), of["heads"] * groups
             last_keys = of["tokens"] - (key_groups - 1) * pe
@@ -365,20 +400,44 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         self.set_nodeattr("least", made.made_for.text())
 
     def regions(self) -> list[Region]:
-        tables = super().regions()
-        at = [region.memory for region in tables].index("padding") + 1
-        exp = Region(self.onnx_node.name, "exp", self.encoders << self.get_nodeattr("logit_bits"), 8, 1)
-        return [*tables[:at], exp, *tables[at:]]
+        name = self.onnx_node.name
+        found = {region.memory: region for region in super().regions()}
+        found = _after(found, "padding", "exp", Region(name, "exp", self.encoders << self.get_nodeattr("logit_bits"), 8, 1))
+        if "bias_shapes" in found:
+            rom = self.folding().bias_rom
+            found = _after(found, "bias_shapes", "bias", Region(name, "bias", rom.row, rom.rows * rom.width, 1))
+        return list(found.values())
 
     def banks(self, model) -> dict[str, list[Memory]]:
-        """The exp table, cut to the 2**logit_bits differences that occur; encoder after encoder."""
+        """The exp table, cut to the 2**logit_bits differences that occur, and position biases where there are some; encoder after encoder."""
+        self.verify_node()
         tables = []
         for op in self.by_encoder():
             table = np.rint(model.get_initializer(op.onnx_node.input[2])).astype(np.int64).reshape(-1)
             held = len(table) == 256 and table.min() >= 0 and table.max() == table[0] == EXP_MAX
             self.require(held, f"the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}")
             tables.append(table[: 1 << self.get_nodeattr("logit_bits")])
-        return {"exp": [Memory(np.concatenate(tables).astype(object), 8)]}
+        found = {"exp": [Memory(np.concatenate(tables).astype(object), 8)]}
+        if not self.get_nodeattr("bias_bits"):
+            return found
+        g = self.folding()
+        words = [op.bias_words(model) for op in self.by_encoder()]
+        padded = np.concatenate([np.pad(of, ((0, g.bias_words - len(of)), (0, 0))) for of in words])
+        return found | {"bias": [Memory.packed(g.bias_rom.side_by_side(padded), g.bias_bits)]}
+
+    def bias_words(self, model) -> np.ndarray:
+        """Words of one encoder, ``[words, PE]``: one a key group, queries outermost; 0 for keys that are not there."""
+        bits, pe = self.get_nodeattr("bias_bits"), self.get_nodeattr("PE")
+        bias = self.own_bias(np.rint(model.get_initializer(self.onnx_node.input[3])).astype(np.int64)).swapaxes(0, 1)
+        lo, hi = int_range(bits, signed=True)
+        held = lo <= bias.min() and bias.max() <= hi
+        self.require(held, f"codes of the position bias are {bias.min()} to {bias.max()}: they must have {bits} bits")
+        return np.pad(bias, ((0, 0), (0, 0), (0, -bias.shape[-1] % pe))).reshape(-1, pe)
+
+
+def _after(found: Mapping[str, T], place: str, name: str, value: T) -> dict[str, T]:
+    """The mapping with one more name behind ``place``."""
+    return {at: of for own, held in found.items() for at, of in ([(own, held), (name, value)] if own == place else [(own, held)])}
 
 
 def _less_two(count: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Self
 
-from finn_vitprune.custom_ops.op.memory import ATTENTION_MEMORY, RowRam
+from finn_vitprune.custom_ops.op.memory import ATTENTION_MEMORY, TABLE_MEMORY, RowRam, RowRom
 from finn_vitprune.numerics import RECIP_BITS, clog2
 
 
@@ -30,10 +30,11 @@ class Frame(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """By how much shifts differ between encoders: of logits, and of O."""
+    """By how much shifts differ between encoders: of logits, of O, and of position biases."""
 
     logit: int = 0
     recip: int = 0
+    bias: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class AttentionSizes:
 
     Where encoders share the unit, ``encoders`` has their frames, and the sizes here are those of the unit, the most of them, or
     of one encoder. Memories are as the unit needs them, multipliers and dividers keep up with the encoder of the fewest tokens.
+
+    ``bias_bits``: of a code of a relative position bias, 0 where there is none; the code is ``bias_shift`` bits above one of Q K^T, at most.
+    ``bias_tables``: encoders that have some.
     """
 
     tokens: int
@@ -59,6 +63,9 @@ class AttentionSizes:
     style: str
     encoders: tuple[Frame, ...] = ()
     spans: Spans = field(default_factory=Spans)
+    bias_bits: int = 0
+    bias_shift: int = 0
+    bias_tables: int = 1
 
     @cached_property
     def each(self) -> tuple[Self, ...]:
@@ -124,8 +131,20 @@ class AttentionSizes:
 
     @property
     def logit_acc_bits(self) -> int:
-        """Width of a logit accumulator."""
-        return 2 * self.in_bits + clog2(self.head_dim)
+        """Width of a logit accumulator, which begins with a position bias where there is one."""
+        products = 2 * self.in_bits + clog2(self.head_dim)
+        return max(products, self.bias_bits + self.bias_shift) + 1 if self.bias_bits else products
+
+    @cached_property
+    def bias_rom(self) -> RowRom:
+        """Position biases: a word a key group of an item, items in their order, encoder after encoder; for units that have some."""
+        words, width = self.bias_tables * self.bias_words, self.pe * self.bias_bits
+        return RowRom(words, width, TABLE_MEMORY.style(words, width))
+
+    @property
+    def bias_words(self) -> int:
+        """Words of an encoder: those of the largest."""
+        return max(g.queries * g.heads * g.kg for g in self.each)
 
     @property
     def acc_bits(self) -> int:

@@ -5,6 +5,7 @@
 // multiplied with V. QUERIES is the number of query tokens per frame (the first of which gives scores).
 // Frames of several encoders may come in any order, also overlapping inside: the tags say whose the next one is. Encoders differ in
 // tokens, queries, heads, whether they have scores, constants and exp table; TOKENS, QUERIES and HEADS are the most of them.
+// With BIAS_WIDTH over 0 every pair of a query and a key has a position bias, by encoder and head, which is added to its product.
 `default_nettype none
 
 module vp_attention #(
@@ -46,6 +47,15 @@ module vp_attention #(
     int unsigned RAM_ROW     = 512,     // words of a row of it
     int unsigned KV_LATENCY  = 3,       // cycles of a read of them
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
+    int unsigned BIAS_WIDTH  = 0,       // of a position bias; this and the following as in vp_attention_logits
+    int unsigned BIAS_SHIFT  = 0,
+    int unsigned BIAS_SPAN   = 0,
+    int unsigned BIAS_WORDS  = 1,
+    parameter logic [ENCODERS*64-1:0] BIAS_SHAPES = '0,
+    parameter    BIAS_FILE   = "",
+    parameter    BIAS_STYLE  = "distributed",
+    int unsigned BIAS_ROW    = 1,
+    int unsigned BIAS_LATENCY = 1,
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
@@ -136,7 +146,8 @@ module vp_attention #(
         .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .SHAPES(ITEM_SHAPES), .LOGIT_SHAPES(LOGIT_SHAPES),
         .LOADED(LOADED), .UNIT(UNIT), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_SHIFT(LOGIT_SHIFT),
-        .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS), .K_LATENCY(KV_LATENCY)
+        .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS), .K_LATENCY(KV_LATENCY), .BIAS_WIDTH(BIAS_WIDTH), .BIAS_SHIFT(BIAS_SHIFT),
+        .BIAS_SPAN(BIAS_SPAN), .BIAS_WORDS(BIAS_WORDS), .BIAS_SHAPES(BIAS_SHAPES), .BIAS_FILE(BIAS_FILE), .BIAS_STYLE(BIAS_STYLE), .BIAS_ROW(BIAS_ROW), .BIAS_LATENCY(BIAS_LATENCY)
     ) logits (
         .clk, .rst_n, .load_in(chain[1]), .load_out(chain[2]), .encoder(encoders[1]), .encoder_valid(known[1]), .encoder_ready(next[1]),
         .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,

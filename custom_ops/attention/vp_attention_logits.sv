@@ -5,6 +5,8 @@
 // after item_ready, their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
 // Keys take K_LATENCY cycles to read; query words are read later by as much.
 // Every frame has the tokens, queries, heads and constants of its encoder. An item's encoder goes on beside its accumulators.
+// With BIAS_WIDTH over 0 a sum begins with the position bias of its query and key, times 2^BIAS_SHIFT: a memory has a word a key group, in
+// the order of the items, encoder after encoder.
 `default_nettype none
 
 module vp_attention_logits #(
@@ -25,6 +27,15 @@ module vp_attention_logits #(
     int unsigned LOGIT_SPAN  = 0,  // an encoder's shift is LOGIT_SHIFT less what LOGIT_SHAPES has for it, at most this
     int unsigned SLOTS       = 3,
     int unsigned K_LATENCY   = 3,  // 2 or more
+    int unsigned BIAS_WIDTH  = 0,
+    int unsigned BIAS_SHIFT  = 0,
+    int unsigned BIAS_SPAN   = 0,  // an encoder's shift is BIAS_SHIFT less what BIAS_SHAPES has for it, at most this
+    int unsigned BIAS_WORDS  = 1,  // of all encoders
+    parameter logic [ENCODERS*64-1:0] BIAS_SHAPES = '0,  // by encoder, see bias_shape_t
+    parameter    BIAS_FILE   = "",
+    parameter    BIAS_STYLE  = "distributed",  // or "block"
+    int unsigned BIAS_ROW    = 1,  // of vp_row_rom
+    int unsigned BIAS_LATENCY = 1,  // of vp_row_rom
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((SIMD + 3) / 4) + 1) / 2,
@@ -55,10 +66,12 @@ module vp_attention_logits #(
     localparam int unsigned CHANNEL_GROUP_W = vp_pkg::width(CHANNEL_GROUPS);
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
-    localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
+    localparam int unsigned PRODUCTS_W = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
+    localparam int unsigned BIASES_W = BIAS_WIDTH + BIAS_SHIFT;
+    localparam int unsigned ACCW = BIAS_WIDTH == 0 ? PRODUCTS_W : (PRODUCTS_W > BIASES_W ? PRODUCTS_W : BIASES_W) + 1;
 
     // --- items ---
-    logic [33:0] chain;
+    logic [33:0] chain, bias_chain;
     logic [TAG_W-1:0] encoder_q;   // of the running item
     logic start, first, frame_ends, run_q, last_step, last_cg, q_ok, slot_ok;
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
@@ -143,10 +156,72 @@ module vp_attention_logits #(
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         vp_copy #(.WIDTH(2)) copy (.clk, .in(early), .out(tags[g]));
     end
+    logic [PE*ACCW-1:0] begins;  // what sums begin with
+    if (BIAS_WIDTH > 0) begin : g_bias
+        typedef struct packed {
+            logic [31:0] first;  // word of its frames
+            logic [31:0] left;
+        } bias_shape_t;
+        localparam int unsigned ADDR_W = vp_pkg::width(BIAS_WORDS);
+        localparam int unsigned LEFT_W = vp_pkg::width(BIAS_SPAN + 1);
+        localparam int unsigned SHIFTS = BIAS_SPAN > 0 ? 1 : 0;  // cycles
+        localparam int unsigned EARLY = BIAS_LATENCY + SHIFTS;   // the address, before the sum
+        localparam int unsigned ROWS = (BIAS_WORDS + BIAS_ROW - 1) / BIAS_ROW;
+        if (EARLY > K_LATENCY + DOT_LATENCY) $error("vp_attention_logits: position biases come later than sums, by %0d cycles", EARLY);
+        bias_shape_t of_encoder;
+        logic fresh_q;  // no word of the running item's frame was read
+        logic [ADDR_W-1:0] addr_q, addr_later;
+        logic [LEFT_W-1:0] left;
+        logic [PE*BIAS_WIDTH-1:0] biases;
+        logic [33:0] shapes_chain;
+        logic we;
+        logic [vp_pkg::width(BIAS_ROW)-1:0] waddr;
+        logic [ROWS*PE*BIAS_WIDTH-1:0] wdata;
+        vp_engine_values #(
+            .ENCODERS(ENCODERS), .FIELDS($bits(bias_shape_t) / 32), .VALUES(BIAS_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_bias_shapes.fill"})
+        ) shapes (
+            .clk, .rst_n, .load_in(chain), .load_out(shapes_chain), .encoder(encoder_q), .value(of_encoder)
+        );
+        wire logic [ADDR_W-1:0] addr = fresh_q ? ADDR_W'(of_encoder.first) : addr_q;
+        always_ff @(posedge clk) begin
+            if (!rst_n) fresh_q <= 1'b1;
+            else if (run_q && last_cg) fresh_q <= last_step && frame_end_q;
+            if (run_q && last_cg) addr_q <= addr + 1'b1;
+        end
+        vp_delay #(.WIDTH(ADDR_W), .LENGTH(K_LATENCY + DOT_LATENCY - EARLY)) addresses (
+            .clk, .rst_n(1'b1), .in(addr), .out(addr_later)
+        );
+        vp_load_region #(.LOADED(LOADED), .DEPTH(BIAS_ROW), .WIDTH(ROWS * PE * BIAS_WIDTH)) region (
+            .clk, .rst_n, .load_in(shapes_chain), .load_out(bias_chain), .we, .waddr, .data(wdata), .filled()
+        );
+        vp_row_rom #(
+            .LOADED(LOADED), .DEPTH(BIAS_WORDS), .WIDTH(PE * BIAS_WIDTH), .FILE(BIAS_FILE), .STYLE(BIAS_STYLE), .ROW(BIAS_ROW)
+        ) rows (
+            .clk, .we, .waddr, .wdata, .addr(addr_later), .data(biases)
+        );
+        if (BIAS_SPAN > 0) begin : g_shifts
+            vp_delay #(.WIDTH(LEFT_W), .LENGTH(K_LATENCY + DOT_LATENCY - 1)) lefts (
+                .clk, .rst_n(1'b1), .in(LEFT_W'(of_encoder.left)), .out(left)
+            );
+            always_ff @(posedge clk) begin
+                for (int unsigned i = 0; i < PE; i++) begin
+                    begins[i*ACCW+:ACCW] <= ACCW'($signed(biases[i*BIAS_WIDTH+:BIAS_WIDTH])) << BIAS_SHIFT - 32'(left);
+                end
+            end
+        end else begin : g_shift
+            assign left = '0;
+            for (genvar i = 0; i < PE; i++) begin : g_key
+                assign begins[i*ACCW+:ACCW] = ACCW'($signed(biases[i*BIAS_WIDTH+:BIAS_WIDTH])) << BIAS_SHIFT;
+            end
+        end
+    end else begin : g_no_bias
+        assign begins = '0;
+        assign bias_chain = chain;
+    end
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) begin
             load[i] = tags[i/GROUP].last;
-            acc_d[i*ACCW+:ACCW] = ACCW'($signed(sums[i*SUMW+:SUMW])) + (tags[i/GROUP].first ? '0 : acc_q[i*ACCW+:ACCW]);
+            acc_d[i*ACCW+:ACCW] = ACCW'($signed(sums[i*SUMW+:SUMW])) + (tags[i/GROUP].first ? begins[i*ACCW+:ACCW] : acc_q[i*ACCW+:ACCW]);
         end
     end
     always_ff @(posedge clk) acc_q <= acc_d;
@@ -156,7 +231,7 @@ module vp_attention_logits #(
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_SHIFT(LOGIT_SHIFT),
         .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS)
     ) rowmax (
-        .clk, .rst_n, .load_in(chain), .load_out, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
+        .clk, .rst_n, .load_in(bias_chain), .load_out, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
 endmodule
 

@@ -253,7 +253,10 @@ def _product(
 def _attention(op: PrunedAttention, constants: list[np.ndarray], device: torch.device) -> Kernel | None:
     c, heads, dim, tokens = op.constants(), *(op.get_nodeattr(name) for name in ("heads", "head_dim", "tokens"))
     code = magnitude(DataType[op.get_nodeattr("inputDataType")])
-    logit, out = dim * code * code, tokens * EXP_MAX * code
+    bias = None
+    if op.get_nodeattr("bias_bits"):
+        bias = torch.from_numpy(op.own_bias(constants[1]).astype(np.float32) * 2.0**c.bias_shift).to(device, torch.float32)
+    logit, out = dim * code * code + (0 if bias is None else int(bias.abs().max())), tokens * EXP_MAX * code
     if max(logit * c.logit_mult, out * (c.recip_num // EXP_MAX)) >= FLOAT64_EXACT or max(logit, out) > FLOAT32_EXACT:
         return None
     codes, outputs = DataType[f"INT{c.logit_bits}"], DataType[f"INT{c.out_bits}"]
@@ -265,6 +268,7 @@ def _attention(op: PrunedAttention, constants: list[np.ndarray], device: torch.d
         batch = len(q)
         q, k, v = (x.reshape(batch, -1, heads, dim).transpose(1, 2).to(torch.float32) for x in (q, *kv.split(heads * dim, dim=-1)))
         acc = q @ k.transpose(-1, -2)
+        acc = acc if bias is None else acc + bias
         logits = requantise(acc.reshape(-1, acc.shape[-1]), scale, codes).to(torch.int32).view(acc.shape)
         e = table[logits.amax(-1, keepdim=True) - logits]
         z = e.sum(-1, keepdim=True, dtype=torch.float64)

@@ -122,12 +122,14 @@ class ViTConfig:
     the first encoder, on the residual stream (CLIP). ``final_norm`` False: none stands behind the last one, and the classifier reads
     the residual stream. ``rotary``: queries and keys are turned, token by token but for the prefix; None: they are not. ``pooler``: the shape of
     attention pooling (SigLIP), which reads the last LayerNorm's tokens and has no gates. ``norm``: all that is called LayerNorm here is of this
-    kind. ``qk_norm``: queries and keys have one of this kind, over the channels of each head; None: they have none.
+    kind. ``qk_norm``: queries and keys have one of this kind, over the channels of each head; None: they have none. ``position_bias``: products of
+    queries and keys have a number added, by head, query and key (relative position bias).
 
     Raises:
         ValueError: the last LayerNorm reads the mean, or attention pooling reads it, and there is none; queries are turned in pairs of an odd
             width, or tokens dropped; ``pooler`` without attention pooling, or attention pooling without it, or with ``gated``; attention to the patches
-            where prefix tokens are ranked and may be dropped; ``qk_norm`` over heads of one channel, or with ``rotary``.
+            where prefix tokens are ranked and may be dropped; ``qk_norm`` over heads of one channel, or with ``rotary``; ``position_bias`` where
+            tokens are dropped.
     """
 
     image_size: int
@@ -153,6 +155,7 @@ class ViTConfig:
     pooler: PoolerShape | None = None
     norm: NormKind = NormKind.LAYER
     qk_norm: NormKind | None = None
+    position_bias: bool = False
 
     def __post_init__(self) -> None:
         whole = {None, self.tokens - self.protected}
@@ -160,6 +163,8 @@ class ViTConfig:
             raise ValueError("rotary position embedding needs heads of an even width, and encoders that keep all tokens")
         if self.qk_norm is not None and (self.rotary is not None or self.head_dim < 2):
             raise ValueError("QK-norm needs heads of two channels or more, and queries and keys that are not turned")
+        if self.position_bias and any(shape.keep not in whole for shape in self.encoders):
+            raise ValueError("relative position bias needs encoders that keep all tokens")
         if self.pooling.attends != (self.pooler is not None):
             raise ValueError(
                 f"pooling {self.pooling.value} with pooler {self.pooler}: heads and neurons are given for attention pooling alone"
@@ -213,11 +218,12 @@ class ViTConfig:
         """Tokens can be dropped where a class token or a register stands before the patches, whose attention ranks them.
 
         Raises:
-            UserError: a rate below 1 for a network of patches alone, or one with rotary position embedding.
+            UserError: a rate below 1 for a network of patches alone, or one with rotary position embedding or relative position bias.
         """
-        if self.rotary is not None and Fraction(str(rate)) < 1:
+        if (self.rotary is not None or self.position_bias) and Fraction(str(rate)) < 1:
+            what = "relative position bias" if self.rotary is None else "rotary position embedding"
             raise UserError(
-                f"token keep rate {rate}: with rotary position embedding the rows of a table belong to tokens by their place, and which "
+                f"token keep rate {rate}: with {what} the rows of a table belong to tokens by their place, and which "
                 "tokens are left after a drop depends on the image: use 1 (blocks, neurons and heads can be pruned)"
             )
         if not self.protected and Fraction(str(rate)) < 1:

@@ -51,8 +51,7 @@ def freeze(model: PrunedViT) -> PrunedViT:
     for i, block in enumerate(frozen.blocks):
         attn, mlp = block.attn, block.mlp
         fix_logit_scale(attn)
-        if attn.rotary:
-            attn.angles.to_grid()
+        _positions_to_grid(attn)
         width = attn.heads * attn.head_dim
         qkv = [np.full(width, q.scale.number) for q in attn.projected]
         out = np.full(model.config.dim, residual)
@@ -69,6 +68,14 @@ def freeze(model: PrunedViT) -> PrunedViT:
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
         parameter.copy_(to_grid(parameter, embedded, RESIDUAL_BITS))
     return frozen
+
+
+def _positions_to_grid(attn: Attention) -> None:
+    """Angles, and a position bias, that the hardware's codes stand for."""
+    if attn.rotary:
+        attn.angles.to_grid()
+    if attn.bias is not None:
+        attn.bias.table.copy_(to_grid(attn.bias.table, attn.bias.quant.scale.number, numerics.BIAS_BITS))
 
 
 def _freeze_mlp(place: str, mlp: Mlp, s_in: float, s_out: np.ndarray) -> None:

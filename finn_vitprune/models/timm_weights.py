@@ -207,7 +207,8 @@ def load_timm(model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[floa
     Args:
         state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``; ``pos_embed`` has a row for every token, or
             one for every patch (timm's ``no_embed_class``). Of a network with rotary position embedding, ``blocks.<i>.attn.rotary.cos``
-            and ``.sin`` ``[T, N, D' / 2]`` besides, with the pairs of channels side by side. Of gated MLPs ``mlp.fc1_g`` and ``mlp.fc1_x``
+            and ``.sin`` ``[T, N, D' / 2]`` besides, with the pairs of channels side by side; with relative position bias
+            ``blocks.<i>.attn.position_bias`` ``[H, N, N]``. Of gated MLPs ``mlp.fc1_g`` and ``mlp.fc1_x``
             (timm's ``SwiGLU``).
         mean, std: one value per channel, for pixels scaled to 0..1.
     Raises:
@@ -273,6 +274,8 @@ def _load_attention(
         norm.scale.set((gamma * of_keys).repeat(attn.heads), (offset * of_keys).repeat(attn.heads))
     if attn.rotary:
         attn.angles.set(*(take(f"{place}.attn.rotary.{name}", attn.angles.shape) for name in ("cos", "sin")))
+    if attn.bias is not None:
+        attn.bias.table.copy_(take(f"{place}.attn.position_bias", tuple(attn.bias.table.shape)))
 
 
 def _norm_before_head(config: ViTConfig) -> str | None:

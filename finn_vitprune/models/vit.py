@@ -36,6 +36,7 @@ from finn_vitprune.models.layers import (
     token_scores,
 )
 from finn_vitprune.models.pooling import AttentionPool
+from finn_vitprune.models.position_bias import PositionBias
 from finn_vitprune.models.qk_norm import QueryKeyNorm
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
@@ -74,6 +75,7 @@ class Attention(nn.Module):
         if self.rotary:
             self.angles = RotaryTable(1 if config.rotary is Rotary.SHARED else shape.heads, config.tokens, config.head_dim)
             self.q_turn, self.k_turn = (Turn(self.angles, quant) for quant in (self.q_quant, self.k_quant))
+        self.bias = PositionBias(shape.heads, config.tokens, *self.multiplied) if config.position_bias else None
         self.logit_quant = ActQuant(LOGIT_BITS)
         self.exp_quant = ActQuant(8, signed=False, scale=ActScale(1 / EXP_MAX, learned=False))
         self.out_quant = ActQuant(config.act_bits)
@@ -95,7 +97,8 @@ class Attention(nn.Module):
         else:
             k = k.permute(0, 2, 3, 1)
         v = (self.v_quant(v).reshape(heads) if self.qk_norm is None else self.v_quant(v)).transpose(1, 2)
-        logits = self.logit_quant(q @ k)
+        products = q @ k
+        logits = self.logit_quant(products if self.bias is None else self.bias(products))
         e = self.exp_quant(torch.exp(logits - logits.amax(-1, keepdim=True)))
         out = self.out_quant((e @ v) / e.sum(-1, keepdim=True))
         live = None if mask is None else mask.heads

@@ -51,6 +51,8 @@ def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: 
         heads = mask.heads.bool() if len(attn.angles.cos) > 1 else torch.tensor([True], device=mask.heads.device)
         target.attn.angles.cos.copy_(attn.angles.cos[heads])
         target.attn.angles.sin.copy_(attn.angles.sin[heads])
+    if attn.bias is not None and target.attn.bias is not None:
+        target.attn.bias.table.copy_(attn.bias.table[mask.heads.bool()])
     if (norm := attn.qk_norm) is not None and target.attn.qk_norm is not None:
         scale = norm.scale
         _copy(target.attn.qk_norm.scale, scale.weight[channels][:, channels], scale.bias[channels], scale.weight_scale.held[channels])

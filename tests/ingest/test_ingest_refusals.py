@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import timm.layers
 import torch
-from timm.models.beit import Beit
 from timm.models.cait import Cait
 from timm.models.eva import Eva
 from timm.models.mlp_mixer import MlpMixer
@@ -94,17 +93,6 @@ class Differential(Attention):
         return self.proj((first - 0.5 * second).transpose(1, 2).reshape(batch, tokens, width))
 
 
-class BiasWithoutClassToken(Attention):
-    """Relative positions of the patches alone: the table is padded for the class token."""
-
-    def forward(self, x, attn_mask=None, is_causal=False):
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        table = nn.functional.pad(self.qkv.weight[: tokens - 1, : tokens - 1], (1, 0, 1, 0))
-        attention = (q @ k.transpose(-2, -1) + table).softmax(-1)
-        return self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, width))
-
-
 def other_eps():
     model = small_timm(pre_norm=True)
     model.norm_pre.eps = 1e-3
@@ -121,16 +109,6 @@ def with_head(*layers, **options):
 SWIN = dict(img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5)
 CASES = {
     "causal mask": (Causal, "Add", "causal mask: no token of 17 sees a later one"),
-    "relative position bias": (
-        lambda: Beit(**SMALL, use_abs_pos_emb=True, use_rel_pos_bias=True),
-        "Add",
-        "relative position bias: a table of 17 keys",
-    ),
-    "padded table": (
-        lambda: small_timm(attn_layer=BiasWithoutClassToken),
-        "Add",
-        "relative position bias: a table of 17 keys",
-    ),
     "differential attention": (lambda: small_timm(attn_layer=Differential), "Sub", "differential attention"),
     "stem": (
         lambda: nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 8, 2, 2), nn.Flatten(), nn.Linear(128, 5)),

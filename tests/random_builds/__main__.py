@@ -17,9 +17,11 @@ from finn_vitprune import jobs
 from tests.random_builds.check import Outcome, check_seed
 from tests.random_builds.draw import (
     ACTIVATIONS,
+    BIASES,
     DESIGNS,
     ENGINES,
     GATES,
+    LAYER_BUILDS,
     NETWORKS,
     NORMS,
     POOLINGS,
@@ -30,17 +32,16 @@ from tests.random_builds.draw import (
     Kind,
 )
 
-KINDS = {
-    kind.name: kind for kind in (NETWORKS, ENGINES, DESIGNS, ACTIVATIONS, NORMS, PREFIXES, POOLINGS, GATES, RMS_NORMS, QK_NORMS, ROTARY)
-}
 LEDGERS = {
     NETWORKS: Path("builds/results/random_builds/ledger.jsonl"), ENGINES: Path("builds/results/engines/random_builds.jsonl"),
     DESIGNS: Path("builds/results/random_builds/designs.jsonl"), ACTIVATIONS: Path("builds/results/random_builds/activations.jsonl"),
     NORMS: Path("builds/results/random_builds/norms.jsonl"), PREFIXES: Path("builds/results/random_builds/prefixes.jsonl"),
     POOLINGS: Path("builds/results/random_builds/poolings.jsonl"), GATES: Path("builds/results/random_builds/gates.jsonl"),
     RMS_NORMS: Path("builds/results/random_builds/rms_norms.jsonl"), QK_NORMS: Path("builds/results/random_builds/qk_norms.jsonl"),
-    ROTARY: Path("builds/results/random_builds/rotary.jsonl"),
+    ROTARY: Path("builds/results/random_builds/rotary.jsonl"), BIASES: Path("builds/results/random_builds/biases.jsonl"),
+    LAYER_BUILDS: Path("builds/results/random_builds/layers.jsonl"),
 }  # fmt: skip
+KINDS = {kind.name: kind for kind in LEDGERS}
 
 
 def main() -> int:

@@ -106,8 +106,8 @@ def check_seed(kind: Kind, seed: int) -> Outcome:
 
 
 def _check(design: DrawnDesign, folder: Path) -> dict[str, object]:
-    own = _exported(design.network, design.structured, folder / "model.onnx")
-    other = _exported(design.other, design.structured, folder / "other.onnx") if design.loads == "another" else None
+    own = _exported(design.network, design, folder / "model.onnx")
+    other = _exported(design.other, design, folder / "other.onnx") if design.loads == "another" else None
     settings = BuildSettings(
         synth="none", lowering_images=len(own.images), traced_images=2, stalled_images=4, loadable=bool(design.loads),
         encoders_per_engine=design.encoders_per_engine or None, frames_in_flight=design.frames_in_flight if design.encoders_per_engine else None,
@@ -138,12 +138,12 @@ def exported(drawn: Drawn, frozen: PrunedViT) -> ModelWrapper:
     return model
 
 
-def _exported(drawn: Drawn, structured: bool, path: Path) -> _Exported:
+def _exported(drawn: Drawn, design: DrawnDesign, path: Path) -> _Exported:
     try:
-        frozen, images = network(drawn)
+        frozen, images = network(drawn, design.images)
     except UserError as error:
         raise _Refused(f"{REFUSED}: export: {error}") from error
-    if structured:
+    if design.structured:
         images = np.concatenate([images, structured_images(drawn.image_size, drawn.channels)])
     model = exported(drawn, frozen)
     gate = check_export(frozen, model, images)

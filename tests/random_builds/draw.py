@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
@@ -64,6 +64,7 @@ class Drawn:
     qk_norm: str | None = None
     rotary: str | None = None
     one_table: bool = False
+    position_bias: bool = False
 
     @property
     def config(self) -> ViTConfig:
@@ -77,7 +78,7 @@ class Drawn:
             pooler=PoolerShape(*heads, self.neurons) if Pooling(self.pooling).attends else None,
             gated=self.gated, norm=NormKind(self.norm),
             qk_norm=None if self.qk_norm is None else NormKind(self.qk_norm),
-            rotary=None if self.rotary is None else Rotary(self.rotary),
+            rotary=None if self.rotary is None else Rotary(self.rotary), position_bias=self.position_bias,
         )  # fmt: skip
         shape = replace(config.encoders[0], neurons=self.neurons)
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
@@ -94,6 +95,7 @@ class DrawnDesign:
         loads: "" for contents that are built in as far as they can be, "own" for a design that is loaded with its own network,
             "another" for one that is loaded with it, with another network, and with the first one again.
         structured: images of stripes, checks, gradients and one pixel are among the others.
+        images: of noise.
     """
 
     network: Drawn
@@ -103,6 +105,7 @@ class DrawnDesign:
     slrs: int = 1
     loads: str = ""
     structured: bool = False
+    images: int = IMAGES
 
     @property
     def other(self) -> Drawn:
@@ -110,7 +113,8 @@ class DrawnDesign:
         own, rng = self.network, np.random.default_rng((self.network.seed, 3))
         return replace(
             own, seed=own.seed + OTHER_SEED, block_keep=str(rng.choice(BLOCK_KEEPS)), neuron_keep=str(rng.choice(NEURON_KEEPS)),
-            token_keep=str(rng.choice(TOKEN_KEEPS)) if own.rotary is None else "1", heads_gone=_heads_gone(rng, own.heads, own.depth),
+            token_keep=str(rng.choice(TOKEN_KEEPS)) if own.rotary is None and not own.position_bias else "1",
+            heads_gone=_heads_gone(rng, own.heads, own.depth),
         )  # fmt: skip
 
 
@@ -211,6 +215,55 @@ def draw_rotary(seed: int) -> DrawnDesign:
     return replace(design, network=network, loads="" if seed % 6 else "another")
 
 
+def draw_bias(seed: int) -> DrawnDesign:
+    """Relative position bias, at every third seed with rotary position embedding, at every fifth with QK-norm; the encoders are on engines at
+    even seeds and have hardware each at odd ones. A design of every fourth seed is loaded with another network.
+    """
+    design = draw_network(seed) if seed % 2 else draw_engines(seed)
+    rotary = Rotary.SHARED.value if seed % 3 == 0 else None
+    network = replace(
+        design.network, position_bias=True, token_keep="1", drop_at=(), rotary=rotary,
+        qk_norm=NormKind.LAYER.value if seed % 5 == 0 and rotary is None else None,
+    )  # fmt: skip
+    return replace(design, network=network, loads="" if seed % 4 else "another")
+
+
+NO_DROP: Mapping[str, object] = {"token_keep": "1", "drop_at": ()}
+LAYERS: Mapping[str, Mapping[str, object]] = {
+    "plain": {},
+    "tanh-GELU": {"activation": MlpActivation.GELU_TANH.value},
+    "QuickGELU": {"activation": MlpActivation.QUICK_GELU.value},
+    "SiLU": {"activation": MlpActivation.SILU.value},
+    "ReLU": {"activation": MlpActivation.RELU.value},
+    "4 registers": {"prefix": 5},
+    "mean of the patches behind a register": {"pooling": Pooling.PATCHES.value},
+    "LayerNorm before the encoders": {"norm_pre": True},
+    "no LayerNorm after them": {"final_norm": False},
+    "RMSNorm": {"norm": NormKind.RMS.value},
+    "QK-norm": {"qk_norm": NormKind.LAYER.value},
+    "rotary positions": {"rotary": Rotary.SHARED.value, **NO_DROP},
+    "rotary positions by head": {"rotary": Rotary.HEADS.value, **NO_DROP},
+    "relative position bias": {"position_bias": True, **NO_DROP},
+    "SwiGLU": {"gated": True, "activation": MlpActivation.SILU.value},
+    "GEGLU": {"gated": True},
+    "attention pooling": {"pooling": Pooling.ATTENTION.value, "pool_heads": (2, 4), "prefix": 0, **NO_DROP},
+}
+"""What differs from a network with a class token and GELU that drops tokens, by the name of the layer."""
+LAYER_IMAGES = 50
+
+
+def draw_layer(seed: int) -> DrawnDesign:
+    """Two encoders with one of :data:`LAYERS` in turn, four seeds each: hardware for every encoder, then one engine, weights of 8 bits, then of 4."""
+    place, way = divmod(seed - 1, 4)
+    drawn = draw(place % len(LAYERS), (2,))
+    network = replace(
+        drawn, image_size=4 * drawn.patch_size, pooling=Pooling.CLASS.value, norm_after_pooling=False, prefix=1, token_keep="0.5", drop_at=(1,),
+        weight_bits=8 - way // 2 * 4, act_bits=8,
+    )  # fmt: skip
+    network = replace(network, **[*LAYERS.values()][place % len(LAYERS)])
+    return DrawnDesign(network, (2,) if way % 2 else (), 1 if way % 2 else None, images=LAYER_IMAGES)
+
+
 def draw_prefix(seed: int) -> DrawnDesign:
     """As :func:`draw_engines`, with several tokens beside the patches and, whatever is pooled, with token drops."""
     design, rng = draw_engines(seed), np.random.default_rng((seed, 4))
@@ -251,7 +304,8 @@ def draw_design(seed: int) -> DrawnDesign:
 NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
-QK_NORMS, ROTARY = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary)
+QK_NORMS, ROTARY, BIASES = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary), Kind("biases", draw_bias)
+LAYER_BUILDS = Kind("layers", draw_layer)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
@@ -285,8 +339,8 @@ def _heads_gone(rng: np.random.Generator, heads: int, depth: int) -> tuple[tuple
 
 
 @torch.no_grad()
-def network(drawn: Drawn) -> tuple[PrunedViT, np.ndarray]:
-    """The pruned, calibrated, frozen network, and uint8 images ``[F, H, W, C]``: noise of full range, and extremes."""
+def network(drawn: Drawn, count: int = IMAGES) -> tuple[PrunedViT, np.ndarray]:
+    """The pruned, calibrated, frozen network, and ``count`` uint8 images ``[F, H, W, C]``: noise of full range, and extremes."""
     torch.manual_seed(drawn.seed)
     torch.set_num_threads(1)
     config = drawn.config
@@ -298,7 +352,7 @@ def network(drawn: Drawn) -> tuple[PrunedViT, np.ndarray]:
     shape = (config.image_size, config.image_size, config.channels)
     model.calibrate(torch.randint(0, 256, (CALIBRATION_IMAGES, *shape)).float(), masks)
     rng = np.random.default_rng(drawn.seed)
-    images = rng.integers(0, 256, (IMAGES, *shape), dtype=np.uint8)
+    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
     images[-4:-2] = images[-4:-2] // 128 * 255
     images[-2], images[-1] = 0, 255
     return freeze(cut(model.eval(), masks)), images
@@ -335,6 +389,8 @@ def _fill(model: PrunedViT, drawn: Drawn) -> None:
             angles = torch.rand(table.shape) * 6 - 3
             angles[:, : drawn.prefix] = 0
         table.set(angles.cos(), angles.sin())
+    for bias in [block.attn.bias for block in model.blocks] if drawn.position_bias else ():
+        nn.init.normal_(bias.table, std=float(torch.exp(drawn.spread * torch.randn(()))))
     if Pooling(drawn.pooling).attends:
         nn.init.normal_(model.attn_pool.query, std=1.0)
 

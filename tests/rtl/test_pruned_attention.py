@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
+from finn_vitprune.numerics import EXP_MAX, bias_shift, exp_table, reciprocal_constant, requantise, snap_ratio
 from finn_vitprune.sim import Stimulus
 from tests.rtl.benches.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.benches.precision import assert_last_bits_count, deciding
@@ -50,6 +50,7 @@ def feed_of(op, frames, seed=1):
     return [random_stream(s, frames, seed + i) for i, s in enumerate(op.in_streams())]
 
 
+BIASED = {"bias_bits": 8, "bias_shift": 5}
 SHAPES = {
     "one_head": attributes(17, 17, 1, 16, 4, 1),
     "three_heads": attributes(17, 17, 3, 8, 4, 4),
@@ -79,12 +80,32 @@ SHAPES = {
     "one_token": attributes(1, 1, 1, 8, 4, 1),
     "one_token_three_heads": attributes(1, 1, 3, 8, 8, 1),
     "two_tokens": attributes(2, 2, 2, 12, 3, 2),
+    "biases": attributes(17, 17, 3, 8, 4, 4, **BIASED),
+    "biases_of_the_class_token_alone": attributes(17, 1, 3, 8, 4, 4, **BIASED),
+    "biases_one_key_group": attributes(6, 6, 2, 8, 2, 6, **BIASED),
+    "biases_a_channel_group_a_cycle": attributes(21, 21, 2, 8, 8, 8, **BIASED),
+    "biases_in_block_ram": attributes(40, 5, 3, 8, 4, 1, **BIASED),
+    "biases_without_a_shift": attributes(18, 18, 3, 8, 4, 4, bits=4, logit_bits=6, bias_bits=8),
+    "biases_larger_than_products": attributes(9, 9, 2, 4, 1, 2, bits=4, **BIASED | {"bias_shift": 9}),
+    "biases_one_token": attributes(1, 1, 1, 8, 4, 1, **BIASED),
 }
 
 
+def biases(attrs, seed=4):
+    """Random codes for all queries, the ends among them."""
+    found = np.random.default_rng(seed).integers(-128, 128, (attrs["heads"], attrs["tokens"], attrs["tokens"]))
+    found.flat[:2] = (-128, 127)[: found.size]
+    return found
+
+
 def inputs(attrs, frames=3):
-    """Op type, attributes, random streams and the exp table."""
-    return "PrunedAttention", attrs, random_feed(attrs, frames), [table_of(attrs["logit_bits"])]
+    """Op type, attributes, random streams, the exp table and position biases where there are some."""
+    return "PrunedAttention", attrs, random_feed(attrs, frames), initialisers_of(attrs)
+
+
+def initialisers_of(attrs):
+    """The usual exp table, and position biases where there are some."""
+    return [table_of(attrs["logit_bits"]), *([biases(attrs)] if attrs.get("bias_bits") else [])]
 
 
 @pytest.mark.parametrize("name", spread(SHAPES, 8))
@@ -206,10 +227,11 @@ def test_drawn_folds(seed):
         tokens, queries, heads, simd * groups, simd, pe, scores=int(rng.integers(0, 2)), bits=bits,
         out_bits=int(rng.integers(2, 9)), logit_bits=logit_bits,
         recip_bits_per_cycle=int(rng.choice([0, 0, 1, 3])), ram_style=str(rng.choice(["auto", "block"])),
+        **({"bias_bits": 8, "bias_shift": int(rng.integers(0, 10))} if rng.integers(0, 2) else {}),
     )  # fmt: skip
     print(attrs)
     feed = [np.concatenate(pair) for pair in zip(random_feed(attrs, 3, seed), structured_frames(attrs))]
-    check_op("PrunedAttention", attrs, feed, [table_of(logit_bits)], patterns=PATTERNS[:3])
+    check_op("PrunedAttention", attrs, feed, initialisers_of(attrs), patterns=PATTERNS[:3])
 
 
 def largest_inputs():
@@ -327,17 +349,20 @@ def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd)
 COMMON = {"head_dim": 8, "SIMD": 4, "PE": 4}
 
 
-def shared(*encoders, **common):
-    """Uses of a unit by encoders, each with tokens, queries, heads, scores, factors of its constants and the step of its table."""
+def shared(*encoders, bias_shifts=(), **common):
+    """Uses of a unit by encoders, each with tokens, queries, heads, scores, factors of its constants and the step of its table; with
+    ``bias_shifts`` each has position biases, too.
+    """
     uses = []
-    for tokens, queries, heads, scores, logit, recip, step in encoders:
+    for i, (tokens, queries, heads, scores, logit, recip, step) in enumerate(encoders):
         fold = COMMON | common
         dim, simd, pe = (fold.pop(name) for name in ("head_dim", "SIMD", "PE"))
         attrs = attributes(tokens, queries, heads, dim, simd, pe, scores=scores, **fold)
         mult, shift = snap_ratio(logit * attrs["logit_mult"] / 2 ** attrs["logit_shift"])
         num, recip_shift = reciprocal_constant(recip * attrs["recip_num"] / 2 ** attrs["recip_shift"])
         constants = {"logit_mult": int(mult), "logit_shift": shift, "recip_num": num, "recip_shift": recip_shift}
-        uses.append(Use(attrs | constants, (exp_table(step / 2 ** attrs["logit_bits"]),)))
+        attrs |= constants | ({"bias_bits": 8, "bias_shift": bias_shifts[i]} if bias_shifts else {})
+        uses.append(Use(attrs, (exp_table(step / 2 ** attrs["logit_bits"]), *([biases(attrs, i)] if bias_shifts else []))))
     return uses
 
 
@@ -353,6 +378,9 @@ SHARED = {
     ),
     "one_channel_group": shared((14, 14, 1, 1, 1, 1, 8), (9, 3, 2, 1, 0.5, 0.7, 5), (12, 1, 1, 0, 1, 1.6, 8), SIMD=8, PE=1),
     "items_of_a_cycle": shared((4, 4, 4, 1, 1, 1, 8), (3, 3, 2, 0, 1, 1.3, 4), (4, 1, 3, 0, 0.6, 1, 8), SIMD=8),
+    "biases": shared((17, 17, 4, 1, 1, 1, 8), (12, 12, 1, 0, 0.3, 0.4, 12), (9, 1, 3, 0, 1.8, 2.5, 4), bias_shifts=(5, 3, 7)),
+    "biases_of_one_shift": shared((9, 9, 2, 1, 1, 1, 8), (9, 1, 2, 1, 0.5, 1, 5), bias_shifts=(4, 4), SIMD=8, PE=9),
+    "biases_in_block_ram": shared((31, 31, 3, 1, 1, 1, 8), (31, 5, 2, 0, 0.5, 1, 6), bias_shifts=(6, 5), PE=1),
     "ultra_ram": shared((30, 2, 2, 1, 1, 1, 8), (12, 12, 3, 1, 2, 1, 8), head_dim=12, SIMD=2, PE=2, ram_style="ultra"),
 }  # fmt: skip
 """Encoders that share a unit."""
@@ -385,6 +413,45 @@ def test_drawn_encoders_share_a_unit(seed):
         "head_dim": simd * groups, "SIMD": simd, "PE": int(rng.integers(1, min(max(tokens), 9) + 1)),
         "bits": int(rng.integers(2, 9)), "out_bits": int(rng.integers(2, 9)), "logit_bits": int(rng.integers(2, 9)),
         "recip_bits_per_cycle": int(rng.choice([0, 0, 1, 3])), "ram_style": str(rng.choice(["auto", "block"])),
+        "bias_shifts": tuple(int(rng.integers(0, 10)) for _ in tokens) if rng.integers(0, 2) else (),
     }  # fmt: skip
     print(encoders, common)
     check_shared("PrunedAttention", shared(*encoders, **common), seed=seed, patterns=(*PATTERNS[:3], *LATE))
+
+
+def test_the_bias_of_every_pair_is_added_before_logits_are_rounded():
+    """Query by query, head by head and key by key."""
+    op_type, attrs, (q, kv), (table, bias) = inputs(SHAPES["biases"], frames=1)
+    op, _ = build_node(op_type, attrs, [table, bias])
+    heads, dim, tokens = attrs["heads"], attrs["head_dim"], attrs["tokens"]
+    width, moved = heads * dim, 0
+    out = np.zeros((tokens, width), np.int64)
+    for i in range(tokens):
+        for h in range(heads):
+            own = slice(h * dim, (h + 1) * dim)
+            k, v = kv[0][:, own], kv[0][:, width + h * dim : width + (h + 1) * dim]
+            sums = [int(q[0, i, own] @ k[j]) + int(bias[h, i, j]) * 32 for j in range(tokens)]
+            logits = requantise(np.array(sums), attrs["logit_mult"], attrs["logit_shift"], 8)
+            moved += int((logits != requantise(k @ q[0, i, own], attrs["logit_mult"], attrs["logit_shift"], 8)).sum())
+            e = table[logits.max() - logits]
+            out[i, own] = requantise(e @ v, attrs["recip_num"] // int(e.sum()), attrs["recip_shift"], 8)
+    assert np.array_equal(op.compute(q, kv, table, bias)[0][0], out) and moved > tokens * tokens
+
+
+def test_codes_of_a_bias_are_as_fine_as_its_largest_value_allows():
+    assert bias_shift(127 * 0.001, 0.001) == 0 and bias_shift(128 * 0.001, 0.001) == 1 and bias_shift(5.0, 0.0007) == 6
+    assert bias_shift(0.0, 0.001) == 0 and 5.0 / (0.0007 * 2**6) <= 127 < 5.0 / (0.0007 * 2**5)
+
+
+@pytest.mark.parametrize(
+    "change, bias, message",
+    [
+        ({"bias_bits": 7}, 0, "bias_bits is 7: use 8, or 0"),
+        ({"bias_shift": 21}, 0, "bias_shift 21 is outside 0 to 20"),
+        ({}, 1, "codes of the position bias are -127 to 128: they must have 8 bits"),
+    ],
+)
+def test_what_the_unit_does_not_hold_is_named(change, bias, message):
+    attrs = SHAPES["biases"]
+    with pytest.raises(UserError, match=message):
+        build_op("PrunedAttention", attrs | change, [table_of(8), biases(attrs) + bias])

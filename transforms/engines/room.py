@@ -89,9 +89,14 @@ class _Grown:
         return next(getCustomOp(n).get_nodeattr("head_dim") for n in self.model.graph.node if kind_of(n) == "PrunedAttention")
 
     def _attention(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+        """More heads have position biases of the others."""
         (queries, channels), (tokens, _) = inputs
-        for name, value in (("queries", queries), ("tokens", tokens), ("heads", channels // op.get_nodeattr("head_dim"))):
+        heads = channels // op.get_nodeattr("head_dim")
+        for name, value in (("queries", queries), ("tokens", tokens), ("heads", heads)):
             op.set_nodeattr(name, value)
+        for tensor in node.input[3:]:
+            bias = self.model.get_initializer(tensor)
+            self.model.set_initializer(tensor, np.resize(bias, (heads, *bias.shape[1:])))
 
     def _drop(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         tokens = inputs[0][0]

@@ -37,6 +37,10 @@ from finn_vitprune.transforms.lowering.values import (
 RULES = Rules()
 
 
+SAME_SCALE = 1e-5
+"""Scales may differ by this share: they are float32."""
+BIAS = "relative position bias: "
+BIAS_HELP = "add codes of 8 bits at s_q s_k 2^t, t 0 or more, before the logits are quantised, as the models of finn_vitprune.models do"
 QK_NORM = "give queries, keys and values 16 bits, then keys a norm, queries a norm and a diagonal matrix, as the models of finn_vitprune.models do"
 
 
@@ -85,7 +89,28 @@ def scaled(lowering: Lowering, node: Node, values: list):
     factor = constant.value if node.op_type == "Mul" else 1.0 / constant.value
     if factor.size != 1:
         raise Reason("attention logits can only be multiplied with one scalar")
+    if isinstance(product, QueryKey) and product.bias is not None:
+        raise Reason(f"{BIAS}products of queries and keys are multiplied after it is added", BIAS_HELP)
     return replace(product, factor=product.factor * float(factor.reshape(-1)[0]))
+
+
+@RULES.rule("Add", QueryKey, QConst)
+def biased(lowering: Lowering, node: Node, values: list):
+    """A relative position bias, of codes at a power of two times the scale of the products."""
+    product, bias = values
+    if product.bias is not None or not is_ordered(product.index) or np.broadcast_shapes(bias.shape, product.shape) != product.shape:
+        raise Reason(f"{BIAS}a table of {list(bias.shape)} is added to products of {list(product.shape)}", BIAS_HELP)
+    scale = float(bias.scale.reshape(-1)[0])
+    shift = round(float(np.log2(scale / (product.q.scale * product.k.scale * product.factor))))
+    wanted = product.q.scale * product.k.scale * product.factor * 2.0**shift
+    if not np.all(bias.scale == scale) or shift < 0 or abs(scale / wanted - 1) > SAME_SCALE:
+        raise Reason(
+            f"{BIAS}its scale is {scale:g}, that of products of queries and keys times a power of two, 1 or more, is possible", BIAS_HELP
+        )
+    lo, hi = numerics.int_range(numerics.BIAS_BITS, signed=True)
+    if bias.codes.min() < lo or bias.codes.max() > hi:
+        raise Reason(f"{BIAS}codes of {bias.codes.min()} to {bias.codes.max()}: {numerics.BIAS_BITS} bits are possible", BIAS_HELP)
+    return replace(product, bias=np.broadcast_to(bias.codes, product.shape).reshape(product.shape[-3:]), bias_shift=shift)
 
 
 def _over_last_axis(node: Node, values: list) -> None:
@@ -253,12 +278,16 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
     mult, shift = lowering.requant_constants(np.array([q_scale * product.k.scale * product.factor / logits.scale]))
     num, recip_shift = numerics.reciprocal_constant(v.scale / scale)
     table = lowering.graph.constant("exp_table", numerics.exp_table(logits.scale), "UINT8")
+    inputs, bias = [found.query, found.keyvalue, table], {}
+    if isinstance(product, QueryKey) and product.bias is not None:
+        inputs.append(lowering.graph.constant("position_bias", product.bias, f"INT{numerics.BIAS_BITS}"))
+        bias = {"bias_bits": numerics.BIAS_BITS, "bias_shift": product.bias_shift}
     out = lowering.graph.fresh("attention")
     outputs = [out, scores_tensor(logits)]
     score_bits = numerics.SCORE_BITS + 1 + int(heads - 1).bit_length()
     lowering.graph.add(
         "PrunedAttention",
-        [found.query, found.keyvalue, table],
+        inputs,
         outputs,
         tokens=x.tokens,
         queries=found.queries,
@@ -273,6 +302,7 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
         inputDataType=datatype(v.bits, True),
         outputDataType=datatype(bits, True),
         scoreDataType=f"UINT{score_bits}",
+        **bias,
     )
     lowering.attentions.append(AttentionMatch(out, logits.tensor, logits.scale, attended.e.tensor))
     width = heads * found.head_dim

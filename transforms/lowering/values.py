@@ -260,11 +260,15 @@ class Rows(Indexed, kind="token rows that are not quantised"):
 
 @dataclass(frozen=True)
 class QueryKey(Indexed, kind="the product of queries and keys, not quantised"):
-    """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with."""
+    """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with, ``bias`` codes ``[H, NQ, N]`` that are added then, each 2 to the
+    ``bias_shift`` of its own.
+    """
 
     q: QAcc | Turned | NormedHeads
     k: QAcc | Turned | NormedHeads
     factor: float = 1.0
+    bias: np.ndarray | None = field(default=None, compare=False)
+    bias_shift: int = 0
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         norm_pre=not layers.isdisjoint(INITIAL_NORM),
         final_norm=not layers.isdisjoint(FINAL_NORM),
         rotary=Rotary.SHARED if ops("VitRotary") else None,
+        position_bias=any(op.get_nodeattr("bias_bits") for op in ops("PrunedAttention")),
         gated=bool(ops("VitGate")),
         pooler=pooler,
         norm=NormKind.RMS if "RMSNorm 1" in layers else NormKind.LAYER,

@@ -146,6 +146,7 @@ def structure_text(found: Structure) -> str:
         f"{'' if c.qk_norm is None else c.qk_norm.text + ' of queries and keys, '}"
         f"{(c.norm.text + ' before the encoders, ') * c.norm_pre}"
         f"{'' if c.rotary is None else 'rotary positions, '}"
+        f"{'relative position bias, ' if c.position_bias else ''}"
         f"{'' if c.final_norm else 'no ' + c.norm.text + ' after them, '}"
         f"pooling {pooling_text(c)}, {c.classes} classes"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -126,9 +127,9 @@ def attention(state: Normaliser, node: Node, values: list):
     mask = optional(node, values, 3)
     if mask is not None:
         found = hide_scores(state, found, mask) if mask.dtype == bool else mask_scores(state, found, mask)
-    term = found.term
-    assert isinstance(term, Scores)
-    soft = Softmax(term.rows, term.columns, node, scores=term, factor=factor, absorbed=(term,))
+    term, line = found.term, functions.affine(found.fn)
+    assert isinstance(term, Scores) and line is not None
+    soft = Softmax(term.rows, term.columns, node, scores=term, factor=line[0], absorbed=(term,))
     assert isinstance(v, View)  # by the rule
     result = attend(state, node, View(found.index, soft), v)
     if packed:
@@ -184,21 +185,22 @@ def _axes(value: View | Const, letters: str, order: list[str], start: int, merge
 
 
 def mask_scores(state: Normaliser, view: View, added: np.ndarray) -> View:
-    """Scores with a constant added: nothing where softmax does not see it, else a rejection by its name."""
+    """Scores with a constant added: nothing where softmax does not see it, a relative position bias, or a mask, which is rejected by its name."""
     full = np.broadcast_to(added, view.shape)
     if np.all(full == full[..., :1]):  # the same for all keys of a query
         return view
     hidden = full < HIDDEN
     if hidden.any():
         state.reject(_mask_name(hidden), HELP)
-    else:
-        state.reject(
-            f"relative position bias: a table of {full.shape[-1]} keys, values {full.min():.3g} to "
-            f"{full.max():.3g}, "
-            "is added to the attention scores",
-            "the hardware adds learned positions once, before the first encoder: use a plain ViT or DeiT",
-        )
-    return view
+        return view
+    term, line = view.term, functions.affine(view.fn)
+    assert isinstance(term, Scores)
+    if line is None or not is_whole(view):
+        raise Reason("relative position bias: attention scores pass a function, or are cut, before it is added")
+    keys = full.shape[-1]
+    own = np.asarray(full, np.float32).reshape(-1, term.rows // len(term.k.columns), keys)
+    before = 0.0 if term.bias is None else term.bias * np.float32(line[0])
+    return View(view.index, replace(term, factor=term.factor * line[0], bias=own + before, absorbed=(term,)))
 
 
 def hide_scores(state: Normaliser, view: View, shown: np.ndarray) -> View:

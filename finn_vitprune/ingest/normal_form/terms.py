@@ -232,12 +232,15 @@ class Query(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(Term):
-    """``q k^T factor``, rows are heads times queries; with ``angles``, pairs of neighbouring columns of q and k are turned first."""
+    """``q k^T factor``, rows are heads times queries; with ``angles``, pairs of neighbouring columns of q and k are turned first, and with
+    ``bias`` ``[H, NQ, N]`` it is added.
+    """
 
     q: HeadView
     k: HeadView
     factor: float
     angles: Angles | None = None
+    bias: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -167,6 +167,8 @@ def _pool(add: Term, proj: Linear) -> tuple[Norm, PoolBranch]:
     mlp = _match_branch(other, proj, add) if isinstance(other, Linear) else None
     if not isinstance(mlp, MlpBranch):
         raise NotRecognised.at(add, f"attention pooling: {_what(other)} is added to its projection, not an MLP", POOLING)
+    if attended.probabilities.scores.bias is not None:
+        raise NotRecognised.at(attended, "attention pooling: relative position bias", POOLING)
     norms, rows = [], []
     for name, view in (("key", attended.probabilities.scores.k), ("value", attended.v)):
         layer = view.term

@@ -63,6 +63,7 @@ def gather(network: FoundNetwork) -> RecognisedViT:
         norm_pre=network.entry is not None,
         final_norm=c.norm is not None,
         rotary=_rotary(weights, network),
+        position_bias=_position_bias(weights, network),
         activation=_same([ACTIVATIONS[m.activation.name] for m in mlps], network, "activation"),
         gated=_gated(network),
         pooler=pooler,
@@ -93,6 +94,20 @@ def _rotary(weights: dict[str, np.ndarray], network: FoundNetwork) -> Rotary | N
             in_order = np.asarray(table[:, network.embedding.rows], np.float32)
             weights[f"blocks.{i}.attn.rotary.{name}"] = np.ascontiguousarray(np.broadcast_to(in_order, (heads, *in_order.shape[1:])))
     return rotary
+
+
+def _position_bias(weights: dict[str, np.ndarray], network: FoundNetwork) -> bool:
+    """Add the tables of all encoders, tokens in this project's order, to ``weights``."""
+    found = [a.attended.probabilities for a, _ in network.encoders]
+    biased = _same([soft.scores.bias is not None for soft in found], network, "relative position bias")
+    rows = network.embedding.rows
+    for i, soft in enumerate(found):
+        if (bias := soft.scores.bias) is not None:
+            if bias.shape[1:] != (len(rows), len(rows)):
+                what = f"relative position bias of {bias.shape[1]} queries and {bias.shape[2]} keys"
+                raise NotRecognised.at(soft, f"{what}, there are {len(rows)} tokens", "export the whole network")
+            weights[f"blocks.{i}.attn.position_bias"] = np.ascontiguousarray(bias[:, rows][:, :, rows] * np.float32(soft.factor))
+    return biased
 
 
 def _gated(network: FoundNetwork) -> bool:

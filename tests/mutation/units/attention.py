@@ -27,7 +27,7 @@ def _shared(name: str) -> SharedCheck:
     return SharedCheck(f"encoders, {name}", lambda: ("PrunedAttention", attention.SHARED[name]), options)
 
 
-SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens")))
+SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens", "biases")))
 SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, parts=(TAGS,), encoders=True)
 ATTENTION = Unit(
     "attention",
@@ -39,6 +39,7 @@ ATTENTION = Unit(
             for name in ("three_heads", "odd_fold", "four_bits", "more_keys_than_channel_groups", "class_token_only", "one_head")
         ),
         *SHARED,
+        *(_random(name) for name in ("biases", "biases_of_the_class_token_alone", "biases_in_block_ram")),
         _extreme("corners", 8, 1, 4, 3),
         _extreme("corners of four bits, no scores", 4, 0, 2, 5),
         *(
