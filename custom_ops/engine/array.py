@@ -115,10 +115,9 @@ def _ports(matrices: Matrices, simd: int, pe: int, tokens: int, lanes: int, cycl
 
 def _mixed(fold: Fold) -> list[Fold]:
     """A fold of lanes in DSP slices with some of them in LUTs, where these can be side by side."""
-    if fold.mac.chain != fold.lut_mac.chain:
-        return []
     counts = sorted({round(fold.lanes * i / KINDS) for i in range(1, KINDS)} - {0, fold.lanes})
-    return [shared_fold([replace(own, lut_lanes=count) for own in fold.encoders], fold.least) for count in counts]
+    found = [shared_fold([replace(own, lut_lanes=count) for own in fold.encoders], fold.least) for count in counts]
+    return [mixed for mixed in found if mixed.mac.chain == mixed.lut_mac.chain]
 
 
 class VitArray(BlockSparseMVAU):

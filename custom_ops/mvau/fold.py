@@ -11,7 +11,7 @@ from itertools import count
 from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.mvau.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
-from finn_vitprune.custom_ops.mvau.mac import Mac, mac_array
+from finn_vitprune.custom_ops.mvau.mac import MAX_CHAIN, Mac, mac_array
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.op.memory import MATRIX_MEMORY, MUX_INPUTS, block_ram_cut, choose_cycles, read_latency
@@ -537,8 +537,9 @@ class Fold:
 
     @cached_property
     def mac(self) -> Mac:
-        """The multiply-accumulate array of a lane."""
-        return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+        """The multiply-accumulate array of a lane; beside lanes with products in LUTs its cascades are no longer than theirs."""
+        most = self.lut_mac.chain if self.lut_lanes else MAX_CHAIN
+        return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits, most)
 
     @cached_property
     def lut_mac(self) -> Mac:

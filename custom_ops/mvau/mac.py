@@ -41,7 +41,8 @@ class Mac:
     """One array; ``x`` and ``w`` are the integer types of activations and weights.
 
     Its weights come in :attr:`chain` parts, part i (elements i ``simd / chain`` and up) i cycles after the
-    activations. A DSP slice multiplies ``tokens_per`` tokens with ``outputs_per`` outputs at once.
+    activations. A DSP slice multiplies ``tokens_per`` tokens with ``outputs_per`` outputs at once. ``most_chain``: of parts, where lanes
+    of another kind have no more.
     """
 
     tokens: int
@@ -50,6 +51,7 @@ class Mac:
     x: BaseDataType = field(hash=False)
     w: BaseDataType = field(hash=False)
     acc_bits: int
+    most_chain: int = MAX_CHAIN
 
     @property
     @abstractmethod
@@ -236,7 +238,7 @@ class Dsp48e2Mac(Mac):
         """Length of the cascades, 0 where not even one product fits."""
         field = self._field(tokens_per, outputs_per)
         limit = (1 << (field - 1)) // self._largest_product if field > 0 else 0
-        return max((d for d in divisors(self.simd) if d <= min(limit, MAX_CHAIN)), default=0)
+        return max((d for d in divisors(self.simd) if d <= min(limit, self.most_chain)), default=0)
 
     @property
     def _accumulates(self) -> bool:

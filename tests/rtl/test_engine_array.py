@@ -26,6 +26,7 @@ def layer(tokens: int, mw: int, mh: int, y: str = "INT8", shift: int = 22, **mor
 
 MIXED = {"mac_style": "dsp48e2", "lut_lanes": 1}
 WIDE = {"block": 16, "simd": 16, "in_width": 16, "lanes": 3, "more": MIXED}
+NARROW = WIDE | {"x": "INT4", "w": "INT4"}
 SHAPES = {
     "two layers of two encoders": ([[layer(9, 16, 32, "INT16", 14), layer(4, 16, 32, "INT16", 15)], [layer(9, 32, 48), layer(6, 32, 16)]], 4),
     "two layers of two encoders, loaded": (
@@ -46,6 +47,10 @@ SHAPES = {
     "lanes in DSP slices and in LUTs": (
         [[layer(9, 16, 32, "INT16", 14, **WIDE), layer(4, 16, 32, "INT16", 15, **WIDE)],
          [layer(9, 32, 48, **WIDE), layer(6, 32, 16, **WIDE)]], 4,
+    ),
+    "the same of 4 bits, cascades of the DSP slices as short as those in LUTs": (
+        [[layer(9, 16, 32, "INT16", 14, **NARROW), layer(4, 16, 32, "INT16", 15, **NARROW)],
+         [layer(9, 32, 48, "INT4", 16, **NARROW), layer(6, 32, 16, "INT4", 16, **NARROW)]], 4,
     ),
     "the same of weights of 9 bits, sums of the DSP slices wait": (
         [[layer(5, 16, 32, "INT16", 15, w="INT9", simd=8, more=MIXED), layer(4, 24, 16, "INT16", 16, w="INT9", simd=8, more=MIXED)],

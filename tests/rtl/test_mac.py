@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES, Dsp48e2Mac, Mac
+from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES, MAX_CHAIN, Dsp48e2Mac, Mac
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
@@ -51,7 +51,7 @@ endmodule
 
 @dataclass(frozen=True)
 class Array:
-    """A MAC implementation, the shape and the operand types of an array."""
+    """A MAC implementation, the shape and the operand types of an array, and the longest cascade that it may have."""
 
     mac_style: str
     tokens: int
@@ -59,12 +59,13 @@ class Array:
     pe: int
     x: str
     w: str
+    most_chain: int = MAX_CHAIN
 
     @property
     def mac(self) -> Mac:
         x, w = DataType[self.x], DataType[self.w]
         acc_bits = x.bitwidth() + w.bitwidth() + clog2(self.simd) + 4
-        return MAC_STYLES[self.mac_style](self.tokens, self.simd, self.pe, x, w, acc_bits)
+        return MAC_STYLES[self.mac_style](self.tokens, self.simd, self.pe, x, w, acc_bits, self.most_chain)
 
     @property
     def module(self) -> str:
@@ -181,6 +182,7 @@ ARRAYS = [
     # four products a slice
     *(Array("dsp48e2", 2, simd, 2, "INT4", "INT4") for simd in (1, 2, 16)),
     Array("dsp48e2", 2, 8, 2, "UINT4", "INT4"),
+    Array("dsp48e2", 2, 16, 2, "INT4", "INT4", most_chain=8),
     Array("dsp48e2", 4, 8, 4, "INT5", "INT3"),
     Array("dsp48e2", 2, 16, 2, "INT2", "INT2"),
     # two weights share the wide operand
@@ -230,14 +232,16 @@ def random_steps(array: Array, rng: np.random.Generator) -> tuple[np.ndarray, np
 def test_products_share_slices_as_their_widths_allow():
     """Cascade lengths by hand: the fields hold 18 bits at 8 bits, 11 at four products of 4 x 4 bits."""
 
-    def packing(tokens, simd, pe, x, w):
-        m = Dsp48e2Mac(tokens, simd, pe, DataType[x], DataType[w], 24)
+    def packing(tokens, simd, pe, x, w, *most_chain):
+        m = Dsp48e2Mac(tokens, simd, pe, DataType[x], DataType[w], 24, *most_chain)
         return m.tokens_per, m.outputs_per, m.chain, m.dsp
 
     assert packing(2, 16, 16, "INT8", "INT8") == (2, 1, 8, 256)  # 8 x 2^14 = 2^17
     assert packing(2, 16, 16, "UINT8", "INT8") == (2, 1, 4, 256)  # 4 x 255 x 128 < 2^17
     assert packing(2, 16, 16, "INT8", "INT4") == (2, 1, 16, 256)
     assert packing(2, 16, 16, "INT4", "INT4") == (2, 2, 16, 128)  # 16 x 2^6 = 2^10
+    assert packing(2, 16, 16, "INT4", "INT4", 8) == (2, 2, 8, 128)
+    assert packing(2, 16, 16, "INT4", "INT4", 4) == (2, 1, 4, 256)  # too short for four products to pay
     assert packing(2, 16, 16, "UINT4", "INT4") == (2, 2, 8, 128)  # 8 x 15 x 8 < 2^10
     assert packing(1, 16, 16, "INT8", "INT8") == (1, 2, 8, 128)
     assert packing(2, 16, 16, "INT9", "INT8") == (1, 2, 4, 256)  # 4 x 2^15 = 2^17
