@@ -22,12 +22,21 @@ PART = "xcu250-figd2104-2L-e"
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory) -> Path:
+def held_out(request) -> dict[str, np.ndarray]:
+    """The example's images and labels: all of them with ``--whole``, the first 100 without."""
+    with np.load(EXAMPLE / "images.npz") as data:
+        return {name: values[: None if request.config.getoption("--whole") else 100] for name, values in data.items()}
+
+
+@pytest.fixture(scope="module")
+def pruned(held_out, tmp_path_factory) -> Path:
     """The bundled example as `make demo` builds it, without synthesis."""
-    folder = tmp_path_factory.mktemp("pruned") / "b"
+    folder = tmp_path_factory.mktemp("pruned")
+    np.savez(folder / "images.npz", **held_out)
     with pytest.MonkeyPatch.context() as long_runs:
-        long_runs.delenv(OPTIMISE)
-        return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, synth="none"))
+        if len(held_out["images"]) > 100:
+            long_runs.delenv(OPTIMISE)
+        return build(BuildOptions(model=None, output_dir=folder / "b", fpga_part=PART, synth="none", images=folder / "images.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +62,30 @@ def graph(folder: Path) -> ModelWrapper:
     return ModelWrapper(str(folder / "intermediate_models" / "step_stitch.onnx"))
 
 
-def test_all_held_out_images_are_bit_exact_and_keep_their_class(pruned):
+def test_held_out_images_are_bit_exact_and_keep_their_class(pruned, held_out):
     summary = Summary.load(pruned)
-    assert summary.verify.images == 360
+    assert summary.verify.images == len(held_out["images"])
     assert summary.verify.rtl_mismatches == 0 and summary.verify.saturations == 0
-    assert summary.verify.class_changes == 0 and summary.verify.stalled_images >= 72
+    assert summary.verify.class_changes == 0 and summary.verify.stalled_images >= summary.verify.images // 5
     assert summary.rtlsim.frames >= 6
     assert summary.verify.accuracy >= 0.95
     assert summary.verify.top1_agree_qonnx >= 0.99
     assert abs(summary.verify.accuracy - summary.verify.accuracy_pytorch) <= 0.01
 
 
-def test_rtl_accuracy_is_that_of_its_own_logits(pruned):
-    data = np.load(EXAMPLE / "images.npz")
+def test_rtl_accuracy_is_that_of_its_own_logits(pruned, held_out):
     logits = np.load(pruned / "verification_output" / "rtl_logits.npy")
-    assert Summary.load(pruned).verify.accuracy == pytest.approx(np.mean(np.argmax(logits, -1) == data["labels"]))
+    assert Summary.load(pruned).verify.accuracy == pytest.approx(np.mean(np.argmax(logits, -1) == held_out["labels"]))
 
 
-def test_evaluate_gives_the_logits_of_the_rtl_and_its_accuracy(pruned):
+def test_evaluate_gives_the_logits_of_the_rtl_and_its_accuracy(pruned, held_out):
     lowered = ModelWrapper(str(pruned / "intermediate_models" / "step_lower.onnx"))
-    images = np.load(EXAMPLE / "images.npz")["images"].reshape(-1, *lowered.get_tensor_shape(lowered.graph.input[0].name)[1:])
+    images = held_out["images"].reshape(-1, *lowered.get_tensor_shape(lowered.graph.input[0].name)[1:])
     assert np.array_equal(
         IntegerProgram(lowered).logits(images), np.load(pruned / "verification_output" / "rtl_logits.npy").reshape(len(images), -1)
     )
     assert (
-        evaluate(EvaluateOptions(target=pruned, data=f"npz:{EXAMPLE / 'images.npz'}", jobs=1)).accuracy
+        evaluate(EvaluateOptions(target=pruned, data=f"npz:{pruned.parent / 'images.npz'}", jobs=1)).accuracy
         == Summary.load(pruned).verify.accuracy
     )
 

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -61,18 +63,28 @@ WINDOWS = sorted(product(PAGES, (1280, 390)), key=lambda page: page not in (("la
 """Pages and widths, in pixels; those first that are opened always."""
 
 
+class Pages(dict[str, Path]):
+    """Files of pages by name, each written to ``folder`` when it is first asked for."""
+
+    def __init__(self, folder: Path, written: Mapping[str, Callable[[], str]]):
+        self.folder, self.written = folder, written
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = self.folder / f"{name}.html"
+        self[name].write_text(self.written[name]())
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def pages(small_build, stopped, failed, tmp_path_factory):
-    """Files of the pages of :data:`PAGES`, by name."""
-    folder = tmp_path_factory.mktemp("pages")
-    made = {
-        "finished": page_of(small_build.folder), "estimates": page_of(stopped), "failed": page_of(failed), "two": page_of(small_build.folder, stopped),
-        "large": page_of(LARGE), "engine": page_of(ENGINE), "explored": explored_page(True),
-        "explored without accuracy": explored_page(False),
+def pages(small_build, stopped, failed, tmp_path_factory) -> Pages:
+    """The pages of :data:`PAGES`."""
+    built = small_build.folder
+    written = {
+        "finished": partial(page_of, built), "estimates": partial(page_of, stopped), "failed": partial(page_of, failed),
+        "two": partial(page_of, built, stopped), "large": partial(page_of, LARGE), "engine": partial(page_of, ENGINE),
+        "explored": partial(explored_page, True), "explored without accuracy": partial(explored_page, False),
     }  # fmt: skip
-    for name, page in made.items():
-        (folder / f"{name}.html").write_text(page)
-    return {name: folder / f"{name}.html" for name in made}
+    return Pages(tmp_path_factory.mktemp("pages"), written)
 
 
 @pytest.fixture(scope="module")
