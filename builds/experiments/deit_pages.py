@@ -52,6 +52,7 @@ SIMULATED = {
     "w8a8_engine1_pass": PlanSetting(HALVES[0]),
     "w8a8_engine1_soonest": PlanSetting(HALVES[0]),
     "w8a8_engine1_latency": PlanSetting(HALVES[0]),
+    "w8a8_engine1_array_frames2": PlanSetting(HALVES[0], 1, 2),
     "w8a8_engine1_pass_frames2": PlanSetting(HALVES[0], 1, 2),
     "w8a8_engine1_frames2": PlanSetting(HALVES[0], 1, 2),
     "w4a4_engine1_soonest": PlanSetting(HALVES[1]),

@@ -32,6 +32,7 @@ KEPT = [
     "train/deit_tiny/zcu104_summary.json",
     "deit_engines/w8a8_engine1_soonest_summary.json",
     "deit_engines/w8a8_engine1_array_summary.json",
+    "deit_engines/w8a8_engine1_array_frames2_summary.json",
     "deit_engines/w8a8_engine1_pass_summary.json",
     "deit_engines/w8a8_engine1_pass_frames2_summary.json",
     "import/fmnist_summary.json",
