@@ -364,7 +364,7 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         }
         if self.get_nodeattr("bias_bits"):
             words = self.folding().unit.bias_words
-            shapes = [(i * words, made.bias_shifts[1] - of["bias_shift"]) for i, of in enumerate(rows)]
+            shapes: list[tuple[int, ...]] = [(i * words, made.bias_shifts[1] - of["bias_shift"]) for i, of in enumerate(rows)]
             found = _after(found, "item_shapes", "bias_shapes", shapes)
         for of in rows:
             key_groups, part = -(-of["tokens"] // pe), of["heads"] * groups

@@ -62,6 +62,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         norm_pre=not isinstance(model.norm_pre, nn.Identity),
         final_norm=not all(isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm)),
         rotary=None,
+        position_bias=False,
         pooler=_pooler(model),
         norm=norm,
         qk_norm=_norm_kind(block.attn.q_norm),

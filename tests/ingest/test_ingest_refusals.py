@@ -138,11 +138,6 @@ CASES = {
     "bilinear MLP": (lambda: small_timm(mlp_layer=Gated), "Mul", "gated MLP (no activation in the gate)"),
     "ELU": (lambda: small_timm(act_layer=nn.ELU), "Elu", "activation ELU in the MLP"),
     "Mish": (lambda: small_timm(act_layer=nn.Mish), None, "activation Mish in the MLP"),
-    "norm on patches without positions": (
-        lambda: small_timm(pre_norm=True, pos_embed="none", class_token=False, global_pool="avg"),
-        "LayerNormalization",
-        "a LayerNorm stands on the patches, which have no positions",
-    ),
     "another eps before the encoders": (other_eps, "LayerNormalization", "eps 0.001 of a LayerNorm, 1e-06 of the first one"),
     "hidden layer in the head": (
         lambda: with_head(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 5)),
@@ -158,9 +153,6 @@ CASES = {
         lambda: with_head(nn.ReLU(), nn.Linear(24, 5)),
         "Relu",
         "ReLU stands between the last LayerNorm and the classifier",
-    ),
-    "no positions": (
-        lambda: small_timm(pos_embed="none", class_token=False, global_pool="avg"), None, "without positions",
     ),
     "no classifier": (lambda: small_timm(num_classes=0), None, "not a linear classifier"),
     "tokens as output": (

@@ -166,10 +166,13 @@ class BiasWithoutClassToken(Attention):
         return self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, width))
 
 
+PATCHES_ALONE = {"pos_embed": "none", "class_token": False, "global_pool": "avg"}
 FILES = {
     "BEiT": lambda: Beit(**SMALL, use_abs_pos_emb=False, use_rel_pos_bias=True, init_values=0.1),
     "beside positions": lambda: Beit(**SMALL, use_abs_pos_emb=True, use_rel_pos_bias=True),
     "padded table": lambda: small_timm(attn_layer=BiasWithoutClassToken),
+    "no positions but these": lambda: small_timm(attn_layer=BiasWithoutClassToken, **PATCHES_ALONE),
+    "and a LayerNorm on the patches": lambda: small_timm(attn_layer=BiasWithoutClassToken, pre_norm=True, **PATCHES_ALONE),
 }
 
 

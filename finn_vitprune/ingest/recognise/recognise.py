@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Unknown
 from finn_vitprune.ingest.normal_form import functions
@@ -254,17 +256,21 @@ def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Term]:
 
 def _entry(x: Term) -> tuple[Embedded, Norm | None]:
     """The embedded tokens that the first encoder reads, and the LayerNorm between the two."""
-    if isinstance(x, Embedded):
-        return x, None
-    if isinstance(x, Linear) and isinstance(x.x.term, Patches):
-        raise NotRecognised.at(x, "patches enter the first encoder without positions", "use a model with a position embedding")
+    if (found := _embedded(x)) is not None:
+        return found, None
     if isinstance(x, Norm):
-        if isinstance(x.x.term, Embedded) and x.x.rows is None:
-            return x.x.term, x
-        if isinstance(x.x.term, Linear):
-            raise NotRecognised.at(x, "a LayerNorm stands on the patches, which have no positions", "use a model with a position embedding")
+        if x.x.rows is None and (found := _embedded(x.x.term)) is not None:
+            return found, x
         raise NotRecognised.at(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     raise NotRecognised.at(x, f"the residual stream comes from {_what(x)}", PLAIN)
+
+
+def _embedded(x: Term) -> Embedded | None:
+    """Tokens, or patches alone, without positions, as tokens; None for anything else."""
+    if isinstance(x, Linear) and isinstance(x.x.term, Patches):
+        none = np.zeros((x.rows, x.columns), np.float32)
+        return Embedded(x.rows, x.columns, x.node, x=x, source=np.arange(x.rows), token=none, position=none)
+    return x if isinstance(x, Embedded) else None
 
 
 def _branch(add: Sum) -> tuple[AttentionBranch | MlpBranch, Term]:
