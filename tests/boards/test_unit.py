@@ -106,6 +106,7 @@ def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed)
     assert noticed == host.notice(simulator, drawn, payloads[:3], wanted[:3])
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_damaged_tables_change_logits(unit, routed, tmp_path):
     """The comparison can fail: a netlist with the LUTs behind multipliers inverted does not agree."""

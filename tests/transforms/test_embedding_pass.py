@@ -180,7 +180,9 @@ def two_in_flight(sooner, tmp_path_factory) -> Path:
     return built_of(tmp_path_factory.mktemp("two"), folding=sooner / "auto_folding_config.json", frames_in_flight=2)
 
 
-@pytest.fixture(params=["sooner", pytest.param("two_in_flight", marks=pytest.mark.whole)])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.whole) for name in ("sooner", "two_in_flight")]
+)  # test_arrays.py always builds one
 def either(request) -> Path:
     return request.getfixturevalue(request.param)
 
@@ -236,6 +238,7 @@ def check_images_leave(folder: Path) -> None:
             assert result.ok, (images, more, stimulus, result.deadlock)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.xdist_group("embedding pass")
 def test_a_folding_file_keeps_the_partition(sooner, tmp_path):

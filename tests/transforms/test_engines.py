@@ -118,7 +118,7 @@ CASES = ((1, 1), (1, 2), ((2, 2), 2))
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(case, marks=[pytest.mark.xdist_group(f"engines {case}")] + [pytest.mark.whole] * (case == (1, 2))) for case in CASES
+        pytest.param(case, marks=[pytest.mark.xdist_group(f"engines {case}")] + [pytest.mark.whole] * (case != CASES[-1])) for case in CASES
     ],
     ids=str,
 )

@@ -270,8 +270,9 @@ def test_room_for_the_dense_network_is_room_for_all_that_drop_less(folder, dropp
     assert np.array_equal(simulate(build_dir, images, tmp_path / "c.bin", "whole"), logits(model, images))
 
 
-@pytest.mark.parametrize("folder", ["on_array", pytest.param("shared_and_alone", marks=pytest.mark.whole)])
-@pytest.mark.parametrize("name", sampled(SEEDS, 1))
+@pytest.mark.whole
+@pytest.mark.parametrize("folder", ["on_array", "shared_and_alone"])
+@pytest.mark.parametrize("name", SEEDS)
 def test_networks_of_other_seeds_give_their_own_logits(folder, dropping, name, request, tmp_path):
     """On an array, whose groups of tokens are others; also on an engine of one encoder; fewer tokens than those for which the attention
     and the FIFOs are planned."""
