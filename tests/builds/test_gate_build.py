@@ -32,7 +32,7 @@ def network() -> VisionTransformer:
 
 
 CASES = [
-    pytest.param([], {}, id="pipeline, 8 bits"),
+    pytest.param([], {}, id="pipeline, 8 bits", marks=pytest.mark.whole),
     pytest.param(["--weight-bits", "4"], {"loadable": True}, id="loaded, 4-bit weights", marks=pytest.mark.whole),
     pytest.param(["--fine-tune-epochs", "1"], {"engines": 1}, id="an engine, tuned", marks=pytest.mark.whole),
 ]

@@ -121,6 +121,7 @@ def test_what_is_over_the_clock_is_a_fault_of_the_verdict(model, mapped):
     assert f"Placed on the part, {slow.text}." in list(faults(summary_of(model, slow), {}))
 
 
+@pytest.mark.whole
 def test_without_synthesis_links_alone_are_judged_and_that_is_said(unmapped):
     assert not unmapped.mapped and not unmapped.slow_nodes() and all(node.ns is None for node in unmapped.nodes)
     assert {link.without for link in unmapped.links[:-1]} == {wires().unmapped_link}
@@ -307,6 +308,7 @@ def test_the_bundled_example_is_placed_by_its_estimates(tmp_path):
     assert one == two
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_build_gives_registers_to_streams_with_a_long_way(tmp_path, small_build):
     """At a clock at which links are too long fewer are then; the folding file has the registers, and the plan is the same but for them."""

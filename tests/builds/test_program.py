@@ -77,7 +77,7 @@ def test_the_examples_in_every_stream(name):
     assert at_the_ends(model, 1) == []
 
 
-@pytest.mark.parametrize("first", sampled(range(0, SEEDS, GROUP), 1))
+@pytest.mark.parametrize("first", sampled(range(0, SEEDS, GROUP), 0))
 def test_random_structures_in_every_stream(first):
     """Networks as random builds draw them: shapes, bits, drops, pooling, removed heads, empty rows; noise and extreme images."""
     wrong, compared = {}, 0

@@ -195,6 +195,7 @@ def test_a_wheel_holds_every_file_of_its_packages_once_and_no_experiment(wheel):
     assert not [name for name in held if "/experiments/" in name or "/results/" in name]
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_wheel_estimates_explores_and_reports_outside_of_the_checkout(installed, tmp_path):
     own = {"PATH": f"{installed}:{os.environ['PATH']}", "FINN_VITPRUNE_CACHE": str(tmp_path / "cache")}

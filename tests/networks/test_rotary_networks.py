@@ -202,7 +202,7 @@ def test_queries_alone_are_refused():
         lower(to_qonnx(model))
 
 
-@pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 1))
+@pytest.mark.parametrize("seed", sampled([2, 1, 3, 4, 6], 0))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     assert ROTARY.design(seed).network.rotary
     assert_seed_agrees(ROTARY, seed)

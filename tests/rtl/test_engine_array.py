@@ -36,13 +36,13 @@ SHAPES = {
         [[layer(5, 24, 16, "INT4", 24), layer(1, 24, 32, "INT4", 23), None], [layer(8, 32, 32, keep=1.0), layer(3, 16, 32, keep=0.1), None],
          [None, None, layer(7, 40, 64, "INT12", 18)]], 6,
     ),
-    "a row a group, one type of outputs, UltraRAM": (
-        [[layer(3, 16, 16, group=1, more={"ram_style": "ultra"}), layer(1, 32, 32, group=1, more={"ram_style": "ultra"})],
-         [layer(2, 48, 16, group=1, more={"ram_style": "ultra"}), layer(4, 16, 48, group=1, more={"ram_style": "ultra"})]], 3,
-    ),
     "eight rows a group, several drained at once": (
         [[layer(17, 32, 64, "INT16", 15, group=8, out_width=32), layer(3, 32, 64, "INT16", 14, group=8, out_width=32)],
          [layer(17, 64, 96, group=8, out_width=32), layer(11, 64, 32, group=8, out_width=32)]], 4,
+    ),
+    "a row a group, one type of outputs, UltraRAM": (
+        [[layer(3, 16, 16, group=1, more={"ram_style": "ultra"}), layer(1, 32, 32, group=1, more={"ram_style": "ultra"})],
+         [layer(2, 48, 16, group=1, more={"ram_style": "ultra"}), layer(4, 16, 48, group=1, more={"ram_style": "ultra"})]], 3,
     ),
     "lanes in DSP slices and in LUTs": (
         [[layer(9, 16, 32, "INT16", 14, **WIDE), layer(4, 16, 32, "INT16", 15, **WIDE)],

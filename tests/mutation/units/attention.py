@@ -79,5 +79,13 @@ ATTENTION = Unit(
         SelfCheck("late scores", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2), more=attention.check_late_scores),
         SelfCheck("late keys", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2), more=attention.check_late_keys),
     ),
-    also=("vp_attention_reciprocal.sv", "vp_attention_items.sv", "vp_attention_dot.sv", "vp_counter.sv", "vp_credits.sv"),
+    also=(
+        "vp_attention_reciprocal.sv",
+        "vp_attention_items.sv",
+        "vp_attention_dot.sv",
+        "vp_counter.sv",
+        "vp_credits.sv",
+        "vp_attention_exp.sv",
+        "vp_divide.sv",
+    ),
 )
