@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from finn_vitprune.sim.compile import OPTIMISE
 
 PART = "xcu250-figd2104-2L-e"
+STARTED = pytest.StashKey[float]()
+"""Of a test: the processor's seconds when it began."""
 os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
 
 
@@ -33,6 +36,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if _shares_a_fixture(item) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: "slow" not in item.keywords)
+
+
+def _processor_s() -> float:
+    """Seconds of processor of this process and of the ended ones that it started."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    item.stash[STARTED] = _processor_s()
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Leave the processor's seconds of a test, fixtures included, in the JUnit file (tests/minutes.py)."""
+    yield
+    item.user_properties.append(("processor_s", f"{_processor_s() - item.stash[STARTED]:.2f}"))
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from tests.minutes import seconds_of, table
 
-XML = """<testsuites><testsuite>
-<testcase classname="tests.builds.test_build" name="a" time="60"/><testcase classname="tests.builds.test_build" name="b" time="30"/>
-<testcase classname="tests.rtl.test_add" name="c[1]" time="45"/><testcase classname="tests.builds.test_build.TestAll" name="d" time="15"/>
-</testsuite></testsuites>"""
+CASES = (
+    ("tests.builds.test_build", "a", 60), ("tests.builds.test_build", "b", 30), ("tests.rtl.test_add", "c[1]", 45),
+    ("tests.builds.test_build.TestAll", "d", 15),
+)  # fmt: skip
+CASE = """<testcase classname="{}" name="{}" time="1"><properties><property name="processor_s" value="{}"/></properties></testcase>"""
+XML = f"<testsuites><testsuite>{''.join(CASE.format(*case) for case in CASES)}</testsuite></testsuites>"
 MOST = 30
 """Modules of a folder."""
 
