@@ -1,4 +1,4 @@
-"""Small networks of timm, half pruned and frozen, and their way to the hardware graph: what tests of every kind of network begin with."""
+"""Small networks, of timm and others, half pruned and frozen, and their way to the hardware graph: what tests of every kind of network begin with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from finn_vitprune.export.gate import check_export
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import load_timm
-from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
@@ -28,11 +28,30 @@ def half_pruned(config: ViTConfig, state: Mapping[str, torch.Tensor], count: int
     """A network with timm's weights, half of its blocks and neurons gone by magnitude, calibrated with ``count`` images, frozen; and these."""
     model = PrunedViT(config)
     load_timm(model, state, MEAN, STD)
-    scores = PruneScores(config, PruneConfig(block_size=BLOCK, block_keep="0.5", neuron_keep="0.5"))
+    batch = images(count, config)
+    return freeze(cut(model.eval(), calibrated_masks(model, batch, "0.5"))), batch
+
+
+def calibrated_masks(model: PrunedViT, batch: torch.Tensor, block_keep: str = "0.6") -> list[EncoderMask]:
+    """Masks by magnitude of this share of the blocks and half of the neurons, with which the model is calibrated."""
+    scores = PruneScores(model.config, PruneConfig(block_size=BLOCK, block_keep=block_keep, neuron_keep="0.5"))
     scores.set_to_magnitude(model)
-    masks, batch = scores.masks(), images(count, config)
+    masks = scores.masks()
     model.calibrate(batch, masks)
-    return freeze(cut(model.eval(), masks)), batch
+    return masks
+
+
+def cut_without_a_head(model: PrunedViT, batch: torch.Tensor) -> tuple[PrunedViT, list[EncoderMask]]:
+    """A network with heads of 8 channels, calibrated and cut, the second head of its first encoder gone; and its masks."""
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight[8:16] *= 1e-4  # queries of that head
+    masks = calibrated_masks(model, batch)
+    return cut(model.eval(), masks), masks
+
+
+def grey_images(count: int = 8) -> torch.Tensor:
+    """The same random images ``[count, 8, 8, 1]`` each time."""
+    return torch.randint(0, 256, (count, 8, 8, 1), generator=torch.Generator().manual_seed(1)).float()
 
 
 def qonnx_of(model: PrunedViT) -> ModelWrapper:

@@ -161,7 +161,7 @@ class PrunedAttention(SharedOp, FoldedOp):
             a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
             made.frames if {*made.frames} != {own} else (),
             Spans(*(high - low for low, high in made[1:])),
-            a("bias_bits"), made.bias_shifts[1], len(self.of_encoders("tokens")) if a("bias_bits") else 1,
+            a("bias_bits"), made.bias_shifts[1], self.encoders if a("bias_bits") else 1,
         )  # fmt: skip
 
     def _frames(self) -> list[Frame]:

@@ -143,7 +143,7 @@ class AttentionSizes:
 
     @property
     def bias_words(self) -> int:
-        """Words of an encoder: those of the largest."""
+        """Words of an encoder, as many as the largest one needs."""
         return max(g.queries * g.heads * g.kg for g in self.each)
 
     @property

@@ -55,7 +55,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
     them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: rows of a frame, smallest and largest shift, and
-    rows of a token that the unit is made for at least. ``centred`` 0: an RMSNorm. Its S1 is 0 and has no hardware.
+    rows of a token that the unit is made for at least. ``centred`` 0: an RMSNorm, whose S1 is 0 and takes no hardware.
 
     A token may be several ``rows`` of channels / rows codes, heads, each with a norm of its own; D is the width of a row then. The last
     ``passed`` of them are no norms: y = clip(round_half_even(X 2**-(16 - bits of y))), values beside the keys.

@@ -537,7 +537,7 @@ class Fold:
 
     @cached_property
     def mac(self) -> Mac:
-        """The multiply-accumulate array of a lane; beside lanes with products in LUTs its cascades are no longer than theirs."""
+        """The multiply-accumulate array of a lane. Lanes with products in LUTs beside it limit the length of its cascades to their own."""
         most = self.lut_mac.chain if self.lut_lanes else MAX_CHAIN
         return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits, most)
 

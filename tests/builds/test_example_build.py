@@ -19,13 +19,15 @@ from tests.sampling import sampled
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
 PART = "xcu250-figd2104-2L-e"
+FEW = 40
+"""Held-out images without ``--whole``: too few for an optimised simulator to pay."""
 
 
 @pytest.fixture(scope="module")
 def held_out(request) -> dict[str, np.ndarray]:
-    """The example's images and labels: all of them with ``--whole``, the first 40 without."""
+    """The example's images and labels: all of them with ``--whole``, the first :data:`FEW` without."""
     with np.load(EXAMPLE / "images.npz") as data:
-        return {name: values[: None if request.config.getoption("--whole") else 40] for name, values in data.items()}
+        return {name: values[: None if request.config.getoption("--whole") else FEW] for name, values in data.items()}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def pruned(held_out, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pruned")
     np.savez(folder / "images.npz", **held_out)
     with pytest.MonkeyPatch.context() as long_runs:
-        if len(held_out["images"]) > 40:
+        if len(held_out["images"]) > FEW:
             long_runs.delenv(OPTIMISE)
         return build(BuildOptions(model=None, output_dir=folder / "b", fpga_part=PART, synth="none", images=folder / "images.npz"))
 

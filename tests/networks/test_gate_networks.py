@@ -36,7 +36,7 @@ from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from finn_vitprune.transforms.streams.node_names import node_names
-from tests.pruned_timm import lowered_alike
+from tests.pruned_timm import calibrated_masks, grey_images, lowered_alike
 from tests.sampling import sampled
 from tests.training.test_models import tiny_timm
 
@@ -57,17 +57,10 @@ def network(activation: MlpActivation, **options) -> PrunedViT:
     return model
 
 
-def images(count: int = 8) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 8, 8, 1), generator=torch.Generator().manual_seed(1)).float()
-
-
 def masked(activation: MlpActivation, **options):
     """The network, calibrated, and masks of about half of its blocks and neurons."""
     model = network(activation, **options)
-    scores = PruneScores(model.config, PruneConfig(block_size=8, block_keep="0.6", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks = scores.masks()
-    model.calibrate(images(), masks)
+    masks = calibrated_masks(model, grey_images())
     return model.eval(), masks
 
 
@@ -98,7 +91,7 @@ def test_a_pruned_neuron_goes_with_its_gate():
     with torch.no_grad():
         model.quantise(False)
         small.quantise(False)
-        assert torch.allclose(small(images()), model(images(), masks), atol=1e-4)
+        assert torch.allclose(small(grey_images()), model(grey_images(), masks), atol=1e-4)
 
 
 def test_magnitude_of_a_neuron_is_that_of_gate_and_value_times_that_of_its_column():
@@ -120,7 +113,7 @@ CASES = [
 def test_quantised_results_are_what_the_specification_says(activation, options):
     """In float32: codes and their products are whole numbers until they are rounded."""
     model = frozen(activation, **options)
-    found = record(model, images())
+    found = record(model, grey_images())
     for i, block in enumerate(model.blocks):
         mlp, bits = block.mlp, model.config.act_bits
         codes = {
@@ -152,19 +145,19 @@ def test_results_of_a_small_range_leave_the_fewest_bits_after_the_point():
     small = freeze(cut(model, masks))
     gate = small.blocks[0].mlp.gate
     assert gate.shift == numerics.GATE_LEAST_SHIFT
-    factors = record(small, images())["blocks.0.mlp.gate.factor_quant"] / gate.factor_quant.scale.number
+    factors = record(small, grey_images())["blocks.0.mlp.gate.factor_quant"] / gate.factor_quant.scale.number
     assert round(float(factors.max())) == 2047
     graph = to_qonnx(small)
     graph.set_metadata_prop("block_size", "8")
-    assert check_export(small, graph, images(4).numpy().astype(np.uint8)).passed
-    check, _, _ = check_lowering(graph, lower(graph), images().numpy().astype(np.uint8))
+    assert check_export(small, graph, grey_images(4).numpy().astype(np.uint8)).passed
+    check, _, _ = check_lowering(graph, lower(graph), grey_images().numpy().astype(np.uint8))
     assert check.problem == ""
 
 
 def test_training_goes_through_the_gate():
     model = network(MlpActivation.SILU).train()
-    model.calibrate(images())
-    model(images()).square().sum().backward()
+    model.calibrate(grey_images())
+    model(grey_images()).square().sum().backward()
     for block in model.blocks:
         assert (block.mlp.fc1.weight.grad.abs().amax(1) > 0).all()
         for quant in (block.mlp.pre_quant, block.mlp.gate.value_quant, block.mlp.act_quant):
@@ -184,8 +177,8 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(activation, opt
     model = frozen(activation, **options)
     graph = to_qonnx(model)
     graph.set_metadata_prop("block_size", "8")
-    lowered, _ = lowered_alike(model, images(), graph)
-    pixels = images().numpy().astype(np.uint8)
+    lowered, _ = lowered_alike(model, grey_images(), graph)
+    pixels = grey_images().numpy().astype(np.uint8)
     gates = lowered.model.get_nodes_by_op_type("VitGate")
     assert len(gates) == 2 and not lowered.model.get_nodes_by_op_type("VitLookup")
     compared = {match.qonnx.removesuffix(".Quant_output_0") for match in lowered.matches}
@@ -283,7 +276,7 @@ def test_gates_and_values_may_have_one_quantiser(monkeypatch):
     assert len(lowered.model.get_nodes_by_op_type("VitGate")) == 2
     matched = [m for m in lowered.matches if m.qonnx == "blocks.0.mlp.pre_quant.Quant_output_0"]
     assert len(matched) == 1 and sorted(matched[0].index.reshape(-1).tolist()) == list(range(17 * NEURONS))
-    check, _, _ = check_lowering(graph, lowered, images().numpy().astype(np.uint8))
+    check, _, _ = check_lowering(graph, lowered, grey_images().numpy().astype(np.uint8))
     assert check.problem == ""
 
 

@@ -27,9 +27,6 @@ from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.transforms.engines.bind import bind
 from finn_vitprune.transforms.engines.room import with_room
@@ -38,8 +35,8 @@ from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 from tests.ingest.test_rotary_files import same_logits
 from tests.ingest_models import SMALL, export, randomised, small_timm
-from tests.pruned_timm import lowered_alike
-from tests.random_builds.agreement import assert_seed_agrees, stored_designs
+from tests.pruned_timm import cut_without_a_head, grey_images, lowered_alike
+from tests.random_builds.agreement import assert_every_way, assert_seed_agrees, stored_designs
 from tests.random_builds.draw import BIASES
 from tests.sampling import sampled
 
@@ -62,20 +59,10 @@ def network(**options) -> PrunedViT:
     return model
 
 
-def images(count: int = 8) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 8, 8, 1), generator=torch.Generator().manual_seed(1)).float()
-
-
 def frozen(**options) -> PrunedViT:
     """Pruned to about half of its blocks and neurons, a head less in the first encoder, calibrated, frozen."""
     model = network(**options)
-    with torch.no_grad():
-        model.blocks[0].attn.qkv.weight[8:16] *= 1e-4  # queries of the second head
-    scores = PruneScores(model.config, PruneConfig(block_size=8, block_keep="0.6", neuron_keep="0.5"))
-    scores.set_to_magnitude(model)
-    masks = scores.masks()
-    model.calibrate(images(), masks)
-    small = cut(model.eval(), masks)
+    small, masks = cut_without_a_head(model, grey_images())
     kept = masks[0].heads.bool()
     assert not kept[1] and torch.equal(small.blocks[0].attn.bias.table, model.blocks[0].attn.bias.table[kept])
     return freeze(small)
@@ -83,7 +70,7 @@ def frozen(**options) -> PrunedViT:
 
 def test_logits_have_the_bias_of_their_pair_before_they_are_rounded():
     model = frozen()
-    attn, found = model.blocks[0].attn, record(model.double(), images().double())
+    attn, found = model.blocks[0].attn, record(model.double(), grey_images().double())
     q, k = (found[f"blocks.0.attn.{name}_quant"] for name in "qk")
     bias = attn.bias.quant
     product = attn.q_quant.scale.number * attn.k_quant.scale.number
@@ -104,8 +91,8 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     model = frozen(**options)
     graph = to_qonnx(model)
     graph.set_metadata_prop("block_size", "8")
-    lowered, _ = lowered_alike(model, images(), graph)
-    pixels = images().numpy().astype(np.uint8)
+    lowered, _ = lowered_alike(model, grey_images(), graph)
+    pixels = grey_images().numpy().astype(np.uint8)
     made = [node.output[0] for node in lowered.model.get_nodes_by_op_type("PrunedAttention")]
     program = IntegerProgram(lowered.model)
     assert not any("Attention" in name for name in program.through_golden_models)
@@ -133,8 +120,8 @@ def test_check_says_what_the_nodes_become(tmp_path):
 
 def test_training_moves_the_bias():
     model = network().train()
-    model.calibrate(images())
-    model(images()).square().sum().backward()
+    model.calibrate(grey_images())
+    model(grey_images()).square().sum().backward()
     assert all(block.attn.bias.table.grad.abs().sum() > 0 for block in model.blocks)
 
 
@@ -229,5 +216,4 @@ def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
 
 def test_random_networks_agree():
     """`make random-builds KIND=biases BUILDS=6` goes on from here."""
-    designs = stored_designs(BIASES, 6)
-    assert {bool(d.encoders_per_engine) for d in designs} == {True, False} and any(d.loads == "another" for d in designs)
+    assert_every_way(stored_designs(BIASES, 6))
