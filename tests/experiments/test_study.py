@@ -9,7 +9,7 @@ import timm
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from builds.experiments import deit_loaded, deit_pages, engines, libraries, room, timing, zoo
+from builds.experiments import deit_loaded, deit_pages, engines, libraries, room, timing, zoo, zoo_digits, zoo_plans
 from builds.experiments.deit import app
 from builds.experiments.deit_models import ModelFolder
 from builds.experiments.study import Study, start
@@ -135,6 +135,7 @@ def committed():
         "deit": deit_pages.pipelines(ModelFolder(nowhere)), "deit_engines": deit_pages.engines(ModelFolder(nowhere)),
         "deit_loaded": Study(networks, deit_loaded.LoadedRow, None, deit_loaded.tables, deit_loaded.TITLE, deit_loaded.text_of(design), str),
         "engines": engines.study(nowhere, None), "room": room.study(nowhere), "timing": timing.study(), "import": zoo.study(), "import_libraries": libraries.study(),
+        "zoo_digits": zoo_digits.study(), "zoo_plans": zoo_plans.study(nowhere),
     }  # fmt: skip
 
 

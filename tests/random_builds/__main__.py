@@ -22,6 +22,7 @@ from tests.random_builds.draw import (
     ENGINES,
     GATES,
     LAYER_BUILDS,
+    MIXED,
     NETWORKS,
     NORMS,
     POOLINGS,
@@ -39,7 +40,7 @@ LEDGERS = {
     POOLINGS: Path("builds/results/random_builds/poolings.jsonl"), GATES: Path("builds/results/random_builds/gates.jsonl"),
     RMS_NORMS: Path("builds/results/random_builds/rms_norms.jsonl"), QK_NORMS: Path("builds/results/random_builds/qk_norms.jsonl"),
     ROTARY: Path("builds/results/random_builds/rotary.jsonl"), BIASES: Path("builds/results/random_builds/biases.jsonl"),
-    LAYER_BUILDS: Path("builds/results/random_builds/layers.jsonl"),
+    LAYER_BUILDS: Path("builds/results/random_builds/layers.jsonl"), MIXED: Path("builds/results/random_builds/mixed.jsonl"),
 }  # fmt: skip
 KINDS = {kind.name: kind for kind in LEDGERS}
 
@@ -49,7 +50,7 @@ def main() -> int:
     seeds = range(options.seed, options.seed + options.count)
     kind = KINDS[options.kind]
     options.ledger = options.ledger or LEDGERS[kind]
-    known = _known(options.ledger, kind)
+    known = known_outcomes(options.ledger, kind)
     print(f"seeds {seeds.start} to {seeds.stop - 1}, {sum(s in known for s in seeds)} of them in {options.ledger}", flush=True)
     options.ledger.parent.mkdir(parents=True, exist_ok=True)
     with closing(jobs.outcomes(partial(check_seed, kind), (s for s in seeds if s not in known), options.jobs, _name)) as found:
@@ -85,7 +86,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _known(ledger: Path, kind: Kind) -> dict[int, Outcome]:
+def known_outcomes(ledger: Path, kind: Kind) -> dict[int, Outcome]:
     """The last outcome of each seed whose draw is still the same."""
     lines = ledger.read_text().splitlines() if ledger.is_file() else []
     outcomes = {o.seed: o for o in (Outcome(**json.loads(line)) for line in lines)}

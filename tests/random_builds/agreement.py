@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.random_builds.__main__ import LEDGERS, _known
+from tests.random_builds.__main__ import LEDGERS, known_outcomes
 from tests.random_builds.check import check_seed
 from tests.random_builds.draw import DrawnDesign, Kind
 
@@ -17,7 +17,7 @@ def assert_seed_agrees(kind: Kind, seed: int) -> None:
 
 def stored_designs(kind: Kind, count: int) -> list[DrawnDesign]:
     """The designs of the ledger, which all agreed, seeds 1 to ``count`` among them."""
-    outcomes = _known(LEDGERS[kind], kind)
+    outcomes = known_outcomes(LEDGERS[kind], kind)
     assert outcomes.keys() >= set(range(1, count + 1)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     return [kind.design(seed) for seed in outcomes]

@@ -264,6 +264,37 @@ def draw_layer(seed: int) -> DrawnDesign:
     return DrawnDesign(network, (2,) if way % 2 else (), 1 if way % 2 else None, images=LAYER_IMAGES)
 
 
+def draw_mixed(seed: int) -> DrawnDesign:
+    """As :func:`draw_design`, with every layer of :data:`LAYERS` drawn beside the others, as far as a network can have them together.
+
+    Tokens are dropped where neither rotary position embedding nor a position bias stands in the way; attention pooling and a mean may have them
+    dropped behind a prefix.
+    """
+    design, rng = draw_design(seed), np.random.default_rng((seed, 7))
+    own, norms = design.network, tuple(kind.value for kind in NormKind)
+
+    def one(*choices):
+        return choices[rng.integers(len(choices))]
+
+    position = one(*("none",) * 5, Rotary.SHARED.value, Rotary.HEADS.value, "bias", "bias")
+    if position in set(Rotary) and own.head_dim % 2:
+        position = "bias"
+    qk_norm = one(None, None, *norms) if position not in set(Rotary) and own.head_dim > 1 else None
+    prefix, attends = int(one(0, 1, 1, 2, 5)), not rng.integers(4)
+    pooling = Pooling.ATTENTION if attends else Pooling.PATCHES if prefix == 0 else one(Pooling.CLASS, Pooling.CLASS, Pooling.PATCHES, Pooling.ALL)
+    final_norm = attends or bool(rng.integers(4))
+    last = own.depth - (pooling is Pooling.CLASS)
+    drops = tuple(i for i in range(1, last + 1) if rng.random() < 0.5) if prefix and position == "none" else ()
+    network = replace(
+        own, activation=one(*(activation.value for activation in MlpActivation)), gated=not attends and not rng.integers(3), norm=one(*norms),
+        norm_pre=bool(rng.integers(2)), final_norm=final_norm, norm_after_pooling=final_norm and pooling in (Pooling.PATCHES, Pooling.ALL) and bool(rng.integers(2)),
+        qk_norm=qk_norm, rotary=position if position in set(Rotary) else None, one_table=bool(rng.integers(2)), position_bias=position == "bias",
+        prefix=prefix, pooling=pooling.value, pool_heads=(int(rng.integers(1, 4)), int(one(1, 2, 3, 6))) if attends else None,
+        drop_at=drops, token_keep=own.token_keep if drops else "1",
+    )  # fmt: skip
+    return replace(design, network=network)
+
+
 def draw_prefix(seed: int) -> DrawnDesign:
     """As :func:`draw_engines`, with several tokens beside the patches and, whatever is pooled, with token drops."""
     design, rng = draw_engines(seed), np.random.default_rng((seed, 4))
@@ -305,7 +336,7 @@ NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", dra
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
 QK_NORMS, ROTARY, BIASES = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary), Kind("biases", draw_bias)
-LAYER_BUILDS = Kind("layers", draw_layer)
+LAYER_BUILDS, MIXED = Kind("layers", draw_layer), Kind("mixed", draw_mixed)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

@@ -32,7 +32,7 @@ def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(kind, s
 
 def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
     """What was drawn for them is what is drawn today; `make random-builds` goes on from here."""
-    outcomes = command._known(command.LEDGERS[NETWORKS], NETWORKS)
+    outcomes = command.known_outcomes(command.LEDGERS[NETWORKS], NETWORKS)
     assert outcomes.keys() >= set(range(1, 201)), "draws have changed: run the command again"
     assert not [o for o in outcomes.values() if o.fault]
     assert sum(o.outcome == "agree" for o in outcomes.values()) >= 0.95 * len(outcomes)
@@ -45,7 +45,7 @@ def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
 
 def test_networks_on_engines_agree():
     """`make random-builds KIND=engines BUILDS=60` goes on from here."""
-    outcomes = command._known(command.LEDGERS[ENGINES], ENGINES)
+    outcomes = command.known_outcomes(command.LEDGERS[ENGINES], ENGINES)
     assert outcomes.keys() >= set(range(1, 61)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [ENGINES.design(seed) for seed in outcomes]
@@ -55,7 +55,7 @@ def test_networks_on_engines_agree():
 
 def test_networks_with_other_activations_agree():
     """`make random-builds KIND=activations BUILDS=12` goes on from here."""
-    outcomes = command._known(command.LEDGERS[ACTIVATIONS], ACTIVATIONS)
+    outcomes = command.known_outcomes(command.LEDGERS[ACTIVATIONS], ACTIVATIONS)
     assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [ACTIVATIONS.design(seed).network for seed in outcomes]
@@ -64,7 +64,7 @@ def test_networks_with_other_activations_agree():
 
 def test_networks_with_gated_mlps_agree():
     """`make random-builds KIND=gates BUILDS=6` goes on from here."""
-    outcomes = command._known(command.LEDGERS[GATES], GATES)
+    outcomes = command.known_outcomes(command.LEDGERS[GATES], GATES)
     assert outcomes.keys() >= set(range(1, 7)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [GATES.design(seed) for seed in outcomes]
@@ -77,7 +77,7 @@ def test_networks_with_gated_mlps_agree():
 
 def test_networks_with_several_tokens_beside_the_patches_agree():
     """`make random-builds KIND=prefixes BUILDS=12` goes on from here."""
-    outcomes = command._known(command.LEDGERS[PREFIXES], PREFIXES)
+    outcomes = command.known_outcomes(command.LEDGERS[PREFIXES], PREFIXES)
     assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [PREFIXES.design(seed).network for seed in outcomes]
@@ -92,7 +92,7 @@ UNSEEN = {NETWORKS: range(201, 211), ENGINES: range(61, 71), DESIGNS: range(1, 4
 
 @pytest.mark.parametrize("kind", UNSEEN, ids=lambda kind: kind.name)
 def test_latencies_of_unseen_seeds_are_as_planned(kind):
-    outcomes = command._known(command.LEDGERS[kind], kind)
+    outcomes = command.known_outcomes(command.LEDGERS[kind], kind)
     unseen = [outcomes[seed] for seed in UNSEEN[kind]]
     assert {o.outcome for o in unseen} == {"agree"} and all(o.rtl_mismatches == 0 and o.latency for o in unseen)
     assert max(abs(o.latency_error) for o in unseen) <= LATENCY_ERROR
