@@ -281,7 +281,8 @@ def draw_mixed(seed: int) -> DrawnDesign:
         position = "bias"
     qk_norm = one(None, None, *norms) if position not in set(Rotary) and own.head_dim > 1 else None
     prefix, attends = int(one(0, 1, 1, 2, 5)), not rng.integers(4)
-    pooling = Pooling.ATTENTION if attends else Pooling.PATCHES if prefix == 0 else one(Pooling.CLASS, Pooling.CLASS, Pooling.PATCHES, Pooling.ALL)
+    means = (Pooling.CLASS, Pooling.CLASS, Pooling.PATCHES, Pooling.ALL) if prefix else (Pooling.PATCHES,)
+    pooling = Pooling.ATTENTION if attends else one(*means)
     final_norm = attends or bool(rng.integers(4))
     last = own.depth - (pooling is Pooling.CLASS)
     drops = tuple(i for i in range(1, last + 1) if rng.random() < 0.5) if prefix and position == "none" else ()
