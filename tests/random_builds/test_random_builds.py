@@ -13,8 +13,22 @@ from finn_vitprune.models.config import MlpActivation, Pooling
 from finn_vitprune.transforms.lowering.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
+from tests.random_builds.agreement import stored_designs
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import ACTIVATIONS, DESIGNS, ENGINES, GATES, NETWORKS, OTHERS, PREFIXES, draw, network, structured_images
+from tests.random_builds.draw import (
+    ACTIVATIONS,
+    DESIGNS,
+    ENGINES,
+    GATES,
+    LAYER_BUILDS,
+    LAYERS,
+    NETWORKS,
+    OTHERS,
+    PREFIXES,
+    draw,
+    network,
+    structured_images,
+)
 from tests.sampling import sampled
 
 LATENCY_ERROR = 0.03
@@ -45,29 +59,20 @@ def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
 
 def test_networks_on_engines_agree():
     """`make random-builds KIND=engines BUILDS=60` goes on from here."""
-    outcomes = command.known_outcomes(command.LEDGERS[ENGINES], ENGINES)
-    assert outcomes.keys() >= set(range(1, 61)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [ENGINES.design(seed) for seed in outcomes]
+    drawn = stored_designs(ENGINES, 60)
     assert {d.frames_in_flight for d in drawn} == {1, 2, 3} and {len(d.encoders_per_engine) for d in drawn} >= {1, 2}
     assert {d.network.pooling for d in drawn} > {"class"} and any(any(d.network.heads_gone) for d in drawn)
 
 
 def test_networks_with_other_activations_agree():
     """`make random-builds KIND=activations BUILDS=12` goes on from here."""
-    outcomes = command.known_outcomes(command.LEDGERS[ACTIVATIONS], ACTIVATIONS)
-    assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [ACTIVATIONS.design(seed).network for seed in outcomes]
+    drawn = [design.network for design in stored_designs(ACTIVATIONS, 12)]
     assert {d.activation for d in drawn} == {a.value for a in OTHERS} and {d.act_bits for d in drawn} == {4, 8}
 
 
 def test_networks_with_gated_mlps_agree():
     """`make random-builds KIND=gates BUILDS=6` goes on from here."""
-    outcomes = command.known_outcomes(command.LEDGERS[GATES], GATES)
-    assert outcomes.keys() >= set(range(1, 7)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [GATES.design(seed) for seed in outcomes]
+    drawn = stored_designs(GATES, 6)
     assert {d.network.activation for d in drawn} == {a.value for a in MlpActivation} and all(d.network.gated for d in drawn)
     assert {d.network.act_bits for d in drawn} == {d.network.weight_bits for d in drawn} == {4, 8} and {d.loads for d in drawn} == {
         "",
@@ -77,13 +82,20 @@ def test_networks_with_gated_mlps_agree():
 
 def test_networks_with_several_tokens_beside_the_patches_agree():
     """`make random-builds KIND=prefixes BUILDS=12` goes on from here."""
-    outcomes = command.known_outcomes(command.LEDGERS[PREFIXES], PREFIXES)
-    assert outcomes.keys() >= set(range(1, 13)) and {o.outcome for o in outcomes.values()} == {"agree"}
-    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [PREFIXES.design(seed).network for seed in outcomes]
+    drawn = [design.network for design in stored_designs(PREFIXES, 12)]
     assert {d.pooling for d in drawn} == {p.value for p in Pooling if not p.attends}
     assert {d.prefix for d in drawn} >= {2, 3, 5, 8, 16}
     assert any(d.drop_at and d.pooling != "class" for d in drawn) and any(max(d.drop_at, default=0) == d.depth for d in drawn)
+
+
+def test_every_layer_of_model_zoos_agrees_in_every_way_of_building_it():
+    """`make random-builds KIND=layers BUILDS=68`: each on a pipeline and on an engine, with weights of 8 and of 4 bits, 50 images."""
+    drawn = stored_designs(LAYER_BUILDS, 4 * len(LAYERS))
+    ways = {(bool(d.encoders_per_engine), d.network.weight_bits) for d in drawn}
+    assert ways == {(False, 8), (False, 4), (True, 8), (True, 4)} and {d.images for d in drawn} == {50}
+    for number, (name, own) in enumerate(LAYERS.items()):
+        of_layer = [asdict(design.network) for design in drawn[4 * number : 4 * number + 4]]
+        assert all(network[what] == value for network in of_layer for what, value in own.items()), name
 
 
 UNSEEN = {NETWORKS: range(201, 211), ENGINES: range(61, 71), DESIGNS: range(1, 41)}
