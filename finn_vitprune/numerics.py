@@ -27,6 +27,9 @@ SCORE_BITS = 16
 TIE_TOLERANCE = 1e-3
 """Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
 
+SCALES_ERROR = 3 * 2.0**-24
+"""Share of a value before rounding by which two forms of it may differ: the product of the three scales of a layer, each of them float32."""
+
 
 def beside_tie(before: np.ndarray, code: np.ndarray, other: np.ndarray, error: np.ndarray | float = 0.0) -> np.ndarray:
     """Where two codes are neighbours and ``before``, the value before rounding, lies beside the tie between them.

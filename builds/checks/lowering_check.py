@@ -236,7 +236,9 @@ class _NodeCheck:
         before = reference.get(before_rounding(qonnx), real / scale)
         check = self.checks.setdefault(qonnx, TensorCheck(qonnx, node.name))
         before = before.reshape(real.shape)[0]
-        error = 0.0 if relative is None else relative.reshape(before.shape) * (np.abs(before) + 1)
+        error = numerics.SCALES_ERROR * np.abs(before)
+        if relative is not None:
+            error = np.maximum(error, relative.reshape(before.shape) * (np.abs(before) + 1))
         return check.add(image, got.reshape(real.shape[1:]), _rounded(real / scale)[0], before, error)
 
 
