@@ -55,7 +55,7 @@ class TensorCheck:
     def add(self, image: int, got: np.ndarray, wanted: np.ndarray, before: np.ndarray, error: np.ndarray | float = 0.0) -> int:
         """Count the codes ``got`` of one image; returns the ties. ``error``: see :func:`.beside_tie`."""
         differs = got != wanted
-        ties = differs & numerics.beside_tie(before, got, wanted, error)
+        ties = differs & numerics.beside_tie(before, got, wanted, np.maximum(error, numerics.SCALES_ERROR * np.abs(before)))
         wrong = np.argwhere(differs & ~ties)
         if len(wrong) and self.fault is None:
             at = tuple(int(i) for i in wrong[0])
@@ -236,9 +236,7 @@ class _NodeCheck:
         before = reference.get(before_rounding(qonnx), real / scale)
         check = self.checks.setdefault(qonnx, TensorCheck(qonnx, node.name))
         before = before.reshape(real.shape)[0]
-        error = numerics.SCALES_ERROR * np.abs(before)
-        if relative is not None:
-            error = np.maximum(error, relative.reshape(before.shape) * (np.abs(before) + 1))
+        error = 0.0 if relative is None else relative.reshape(before.shape) * (np.abs(before) + 1)
         return check.add(image, got.reshape(real.shape[1:]), _rounded(real / scale)[0], before, error)
 
 

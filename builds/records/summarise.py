@@ -29,6 +29,7 @@ from finn_vitprune.report.summary import (
     Amounts,
     BalanceRow,
     FifoRow,
+    FormulaSummary,
     MemoryRow,
     ModelCard,
     ModelSummary,
@@ -55,7 +56,7 @@ from finn_vitprune.transforms.streams.node_names import POOLING, NodeName, node_
 def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     """The summary of a build; sections whose step did not run stay empty."""
     lowering, measured = build.folder.lowering.load(), build.folder.verification.load()
-    synthesis, units = build.folder.synthesis.load(), flattened(model)
+    synthesis, units, formula = build.folder.synthesis.load(), flattened(model), _formula(model)
     used = synthesis.per_node if synthesis else estimated(units, build.part.planned_as)
     fit = planned_fit(model, build, used, synthesis.tool if synthesis else ESTIMATE)
     return Summary(
@@ -69,7 +70,8 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
         nodes=node_rows(
             units, measured.units.intervals if measured and measured.units else {}, _fills(model, measured.max_fill) if measured else {}
         ),
-        plan=_plan(model, build),
+        plan=_plan(build, formula),
+        formula=formula,
         resources=_resources(units, used, fit),
         part=_part(fit),
         timing=design_timing(units, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
@@ -86,10 +88,16 @@ def planned_fit(model: ModelWrapper, build: BuildContext, counted: dict[str, Res
     return part_fit(model, build.part, counted, method, planned.relief if planned else ())
 
 
-def _plan(model: ModelWrapper, build: BuildContext) -> Planned | None:
+def _formula(model: ModelWrapper) -> FormulaSummary:
+    return FormulaSummary(
+        interval_cycles=max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles=latency_cycles(model)
+    )
+
+
+def _plan(build: BuildContext, formula: FormulaSummary) -> Planned | None:
     """The plan that was written, with the latency of the graph as it is."""
     planned = build.folder.plan.load()
-    return planned and planned.model_copy(update={"latency_cycles": latency_cycles(model)})
+    return planned and planned.model_copy(update={"latency_cycles": formula.latency_cycles})
 
 
 def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelSummary:

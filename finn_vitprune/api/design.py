@@ -91,13 +91,11 @@ class Design:
 
     @property
     def latency_ms(self) -> float:
-        """From the first pixel of a lone image to its logits: simulated where there was a simulation, else as planned."""
+        """From the first pixel of a lone image to its logits: simulated where there was a simulation, else as planned, else by formula."""
         s = self.summary
-        if s.rtlsim is not None:
-            return s.rtlsim.latency_ms
-        if s.plan is None or not s.plan.latency_cycles or s.clk_ns is None:
-            raise UserError(f"the latency of {self.folder} is not known: the build stopped before its plan, or followed a folding file")
-        return milliseconds(s.plan.latency_cycles, s.clk_ns)
+        if s.latency is None or s.clk_ns is None:
+            raise UserError(f"the latency of {self.folder} is not known: the build stopped before its plan")
+        return milliseconds(s.latency[0], s.clk_ns)
 
     @cached_property
     def _integers(self) -> Integers:

@@ -151,22 +151,20 @@ def rate_line(s: Summary) -> VerdictLine:
     at = f"at {clock_text(s.clk_ns)}" if s.clk_ns else ""
     if s.rtlsim is not None:
         return VerdictLine("rate", f"{rate_text(s.rtlsim.fps)} images/s", MEASURED, f"{at}; plan {plan}" if plan else at)
-    if plan:
-        return VerdictLine("rate", f"{plan} images/s", ESTIMATED, at)
     if s.interval is None:
         return VerdictLine("rate", NOT_KNOWN)
-    return VerdictLine("rate", f"an image each {s.interval[0]:,.0f} cycles", mark_of(s.interval[1]))
+    cycles, method = s.interval
+    text = f"{rate_text(images_per_second(cycles, s.clk_ns))} images/s" if s.clk_ns else f"an image each {cycles:,.0f} cycles"
+    return VerdictLine("rate", text, mark_of(method), at)
 
 
 def latency_line(s: Summary) -> VerdictLine:
     """From the first pixel of a lone image to its logits."""
     way = "first pixel to logits"
-    if s.rtlsim is not None:
-        return VerdictLine("latency", ms_text(s.rtlsim.latency_ms), MEASURED, way)
-    if s.plan is None or not s.plan.latency_cycles:
+    if s.latency is None:
         return VerdictLine("latency", NOT_KNOWN)
-    cycles = s.plan.latency_cycles
-    return VerdictLine("latency", ms_text(milliseconds(cycles, s.clk_ns)) if s.clk_ns else f"{cycles:,} cycles", ESTIMATED, way)
+    cycles, method = s.latency
+    return VerdictLine("latency", ms_text(milliseconds(cycles, s.clk_ns)) if s.clk_ns else f"{cycles:,} cycles", mark_of(method), way)
 
 
 def bits_line(s: Summary) -> VerdictLine:

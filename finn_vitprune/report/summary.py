@@ -186,6 +186,13 @@ class RtlsimSummary(_SummarySection):
         )
 
 
+class FormulaSummary(_SummarySection):
+    """Cycles by the formulas of the ops: between images that follow one another, and from the first pixel of a lone one to its logits."""
+
+    interval_cycles: Count
+    latency_cycles: Count
+
+
 class BalanceRow(_SummarySection):
     """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``, the op's own estimate.
 
@@ -334,7 +341,10 @@ class PartSummary(Amounts):
 
 
 class Summary(_SummarySection):
-    """The whole file. ``target_fps``: images/s that the build was asked for, None where it fills the part. ``clk_ns``: the chosen period."""
+    """The whole file. ``target_fps``: images/s that the build was asked for, None where it fills the part. ``clk_ns``: the chosen period.
+
+    ``formula``: of the graph as it is built, planned or from a folding file; None in older files.
+    """
 
     model: ModelSummary
     verify: VerifySummary | None = None
@@ -344,6 +354,7 @@ class Summary(_SummarySection):
     resources: ResourceSummary | None = None
     part: PartSummary | None = None
     plan: Planned | None = None
+    formula: FormulaSummary | None = None
     timing: DesignTiming | None = None
     places: PlacedDesign | None = None
     time_s: dict[str, float] = {}
@@ -366,13 +377,24 @@ class Summary(_SummarySection):
 
     @property
     def interval(self) -> tuple[float, str] | None:
-        """Cycles of a frame of the design, and the method: simulated, else planned, else those of the slowest node."""
+        """Cycles of a frame of the design, and the method: simulated, else planned, else by formula, else those of the slowest node."""
         if self.rtlsim is not None:
             return self.rtlsim.interval_cycles, SIMULATED
         if self.plan is not None:
             return float(self.plan.interval_cycles), PLANNED
+        if self.formula is not None:
+            return float(self.formula.interval_cycles), ESTIMATE
         cycles = [row.cycles for row in (*self.nodes, *self.balance)]
         return (float(max(cycles)), ESTIMATE) if cycles else None
+
+    @property
+    def latency(self) -> tuple[int, str] | None:
+        """Cycles from the first pixel of a lone image to its logits, and the method: simulated, else as planned, else by formula."""
+        if self.rtlsim is not None:
+            return self.rtlsim.latency_cycles, SIMULATED
+        if self.plan is not None and self.plan.latency_cycles:
+            return self.plan.latency_cycles, PLANNED
+        return None if self.formula is None else (self.formula.latency_cycles, ESTIMATE)
 
     @property
     def estimated_interval(self) -> tuple[float, str] | None:
@@ -419,6 +441,8 @@ class Summary(_SummarySection):
             found["nodes"] = ESTIMATE
         if self.plan is not None:
             found["plan"] = ESTIMATE
+        if self.formula is not None:
+            found["formula"] = ESTIMATE
         if self.timing is not None:
             found["timing"] = ESTIMATE
         if self.places is not None:

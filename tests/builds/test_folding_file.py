@@ -8,9 +8,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_vitprune.api.design import Design
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.records.folding_file import check_folding_file
 from finn_vitprune.errors import UserError
+from finn_vitprune.report.build_verdict import latency_line, rate_line
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.parts import get_part
 from tests.conftest import PART
 from tests.vit_models import random_vit
@@ -190,3 +193,16 @@ def test_registers_on_streams_give_the_same_logits_at_the_same_interval(fold, sm
     assert asked and all(config[name]["link_stages"] == [2] for name in asked)
     assert sum(name.startswith("VitCrossing") for name in config) == len(asked)
     assert "link_stages" not in (small_build.folder / "final_hw_config.json").read_text()
+
+
+def test_of_engines_it_says_the_rate_and_the_latency_of_the_plan_that_wrote_it(small_build, tmp_path):
+    options = BuildOptions(model=small_build.model, output_dir=tmp_path / "plan", fpga_part=PART, engines=1, estimate_only=True)
+    build(options)
+    planned = Summary.load(tmp_path / "plan")
+    build(options.changed(output_dir=tmp_path / "b", folding=tmp_path / "plan" / "auto_folding_config.json"))
+    found = Summary.load(tmp_path / "b")
+    assert found.plan is None and found.formula == planned.formula
+    assert found.formula.interval_cycles == planned.plan.interval_cycles > max(node.cycles for node in found.nodes)
+    assert found.latency == (planned.plan.latency_cycles, "estimate")
+    assert rate_line(found).value == rate_line(planned).value and latency_line(found).value == latency_line(planned).value
+    assert Design(tmp_path / "b").latency_ms == Design(tmp_path / "plan").latency_ms > 0

@@ -183,6 +183,14 @@ def test_an_attention_output_may_lose_what_its_reciprocal_loses(before, allowed)
     assert (check.ties, check.faults) == ((1, 0) if allowed else (0, 1))
 
 
+@pytest.mark.parametrize("distance, allowed", [(3.8e-3, True), (3.9e-3, False), (-3.8e-3, True)])
+def test_a_large_code_is_known_as_far_as_its_scales_are(distance, allowed):
+    """Three scales of float32 make a product that is off by up to 3 * 2**-24 of itself: of 21540.5 by 3.85e-3."""
+    check, code = TensorCheck("t", "VitLayerNorm_0"), 21540 + (distance > 0)
+    ties = check.add(0, np.array([2 * 21540 + 1 - code]), np.array([code]), np.array([21540.5 + distance]))
+    assert (ties, check.faults) == ((1, 0) if allowed else (0, 1))
+
+
 def test_a_clipped_code_is_not_beside_a_tie_of_others():
     assert not beside_tie(np.array([200.5]), np.array([126]), np.array([127]))
 
