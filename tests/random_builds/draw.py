@@ -109,11 +109,17 @@ class DrawnDesign:
 
     @property
     def other(self) -> Drawn:
-        """The other network that it is loaded with: other weights, masks and heads, and other shares of them."""
+        """The other network that it is loaded with: other weights, masks and heads, and other shares of them.
+
+        It keeps as many tokens where positions do not let them be dropped, and before a mean, whose number of tokens is built in.
+        """
         own, rng = self.network, np.random.default_rng((self.network.seed, 3))
+        built_in = (
+            own.rotary is not None or own.position_bias or (bool(own.drop_at) and Pooling(own.pooling) in (Pooling.PATCHES, Pooling.ALL))
+        )
         return replace(
             own, seed=own.seed + OTHER_SEED, block_keep=str(rng.choice(BLOCK_KEEPS)), neuron_keep=str(rng.choice(NEURON_KEEPS)),
-            token_keep=str(rng.choice(TOKEN_KEEPS)) if own.rotary is None and not own.position_bias else "1",
+            token_keep=own.token_keep if built_in else str(rng.choice(TOKEN_KEEPS)),
             heads_gone=_heads_gone(rng, own.heads, own.depth),
         )  # fmt: skip
 
