@@ -109,17 +109,11 @@ class DrawnDesign:
 
     @property
     def other(self) -> Drawn:
-        """The other network that it is loaded with: other weights, masks and heads, and other shares of them.
-
-        It keeps as many tokens where positions do not let them be dropped, and before a mean, whose number of tokens is built in.
-        """
+        """The other network that it is loaded with: other weights, masks and heads, and other shares of them."""
         own, rng = self.network, np.random.default_rng((self.network.seed, 3))
-        built_in = (
-            own.rotary is not None or own.position_bias or (bool(own.drop_at) and Pooling(own.pooling) in (Pooling.PATCHES, Pooling.ALL))
-        )
         return replace(
             own, seed=own.seed + OTHER_SEED, block_keep=str(rng.choice(BLOCK_KEEPS)), neuron_keep=str(rng.choice(NEURON_KEEPS)),
-            token_keep=own.token_keep if built_in else str(rng.choice(TOKEN_KEEPS)),
+            token_keep=str(rng.choice(TOKEN_KEEPS)) if own.rotary is None and not own.position_bias else "1",
             heads_gone=_heads_gone(rng, own.heads, own.depth),
         )  # fmt: skip
 
@@ -271,7 +265,8 @@ def draw_layer(seed: int) -> DrawnDesign:
 
 
 def draw_mixed(seed: int) -> DrawnDesign:
-    """As :func:`draw_design`, with every layer of :data:`LAYERS` drawn beside the others, as far as a network can have them together.
+    """As :func:`draw_design`, with every layer of :data:`LAYERS` drawn beside the others, as far as a network can have them together. A design that
+    averages tokens is loaded with its own network alone.
 
     Tokens are dropped where neither rotary position embedding nor a position bias stands in the way; attention pooling and a mean may have them
     dropped behind a prefix.
@@ -299,7 +294,8 @@ def draw_mixed(seed: int) -> DrawnDesign:
         prefix=prefix, pooling=pooling.value, pool_heads=(int(rng.integers(1, 4)), int(one(1, 2, 3, 6))) if attends else None,
         drop_at=drops, token_keep=own.token_keep if drops else "1",
     )  # fmt: skip
-    return replace(design, network=network)
+    averages = pooling in (Pooling.PATCHES, Pooling.ALL)  # its constants are built in
+    return replace(design, network=network, loads="own" if averages and design.loads else design.loads)
 
 
 def draw_prefix(seed: int) -> DrawnDesign:
