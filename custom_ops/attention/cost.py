@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finn_vitprune.custom_ops.attention.timing import AttentionTiming
 from finn_vitprune.custom_ops.op.memory import DSP_MIN_PRODUCT, Holds, UnitMemory, multiplier_dsps, rom_luts
-from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps
+from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps, shift_luts
 from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts, requant_products
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
@@ -192,5 +192,5 @@ def _shared(g: AttentionTiming) -> int:
 
 
 def _shifter(lanes: int, product: int, span: int) -> int:
-    """Multiplexers before the shift of ``vp_requant``, of four inputs a LUT."""
-    return lanes * (product + span) << max(0, span.bit_length() - 2) if span else 0
+    """Multiplexers before the shift of ``vp_requant``."""
+    return lanes * shift_luts(product + span, span)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finn_vitprune.custom_ops.op.requant_estimate import requant_dsps, requant_luts
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.synth import hierarchy
 from finn_vitprune.synth.hierarchy import merged
@@ -80,6 +81,26 @@ def matrix(mac_style: str, bits: str, tokens: int, simd: int, pe: int, ram_style
     kept = np.array([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1]])
     weights = rng.integers(1, 7, (48, 64)) * np.kron(kept, np.ones((16, 16), int))
     return "BlockSparseMVAU", attrs, [weights, rng.integers(-99, 99, 64), rng.integers(1, 1 << 16, 64)]
+
+
+REQUANT = """
+module requant (input wire clk, rst_n, input wire [{acc}:0] acc, input wire [{mult}:0] mult, input wire [{left}:0] left, output wire [7:0] out);
+    vp_requant #(.ACC_WIDTH({acc} + 1), .MULT_WIDTH({mult} + 1), .SHIFT({shift}), .SPAN({span})) unit (
+        .clk, .rst_n, .acc, .mult, .left, .tag(1'b0), .out, .out_tag());
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    "acc, mult, shift, span",
+    sampled([(24, 17, 20, 8), (24, 17, 20, 0), (24, 17, 20, 3), (24, 17, 24, 18), (27, 25, 30, 8)], 1, several=True),
+)
+def test_a_requantiser_that_shifts_by_what_is_loaded_takes_what_is_estimated(tmp_path, acc, mult, shift, span):
+    path = tmp_path / "requant.sv"
+    path.write_text(REQUANT.format(acc=acc - 1, mult=mult - 1, left=max(0, span.bit_length() - 1), shift=shift, span=span))
+    found = map_node(NodeJob("requant", tuple(dict.fromkeys((*rtl_sources("vp_requant"), path)))), 300).resources
+    assert found.LUT == pytest.approx(requant_luts(acc, mult, shift, 8, signed=True, span=span), rel=0.13)
+    assert found.DSP == requant_dsps(acc, mult)
 
 
 UNITS = {
