@@ -1,7 +1,7 @@
 """The cache of what is expensive to make: compiled simulators, synthesised nodes.
 
 An entry is a folder. It holds the SHA-256 digests of its files, and every use checks them: an entry that a crash, a full
-disk or a hand has damaged is made again. An entry appears by rename when it is complete, so that nothing half-made
+disk or a hand has damaged is made again. A process that has found an entry whole reads its files again only where one of them has changed. An entry appears by rename when it is complete, so that nothing half-made
 ever has its name, and a lock keeps two processes from making one entry at once.
 """
 
@@ -20,11 +20,17 @@ from finn_vitprune import progress
 from finn_vitprune.errors import UserError, describe
 from finn_vitprune.files import sha256
 
+Files = tuple[tuple[str, int, int, int], ...]
+"""Of an entry: each file with its inode, its size, and the nanosecond of its last change."""
 VARIABLE = "FINN_VITPRUNE_CACHE"
 DIGESTS = "SHA256SUMS"
 """The file of digests in an entry, in the format of the program ``sha256sum``."""
 LEFTOVER_S = 86_400
 """Seconds after which the folder of an entry that was never completed is removed."""
+SETTLED_NS = 2_000_000_000
+"""Nanoseconds after which a file that changes has another time of change, whatever the clock of its file system."""
+_found_whole: dict[Path, Files] = {}
+"""Entries that this process has found whole, with their files as they were then."""
 
 
 BUILDING = "building-"
@@ -48,9 +54,16 @@ def cache_dir() -> Path:
 def intact(folder: Path) -> bool:
     """Whether an entry holds the files that its digests name, and no others."""
     try:
-        return (folder / DIGESTS).read_text() == _digests(folder)
+        files = _files(folder)
+        if _found_whole.get(folder) == files:
+            return True
+        if (folder / DIGESTS).read_text() != _digests(folder):
+            return False
     except (OSError, UnicodeDecodeError):
         return False
+    if time.time_ns() - max(changed for _, _, _, changed in files) > SETTLED_NS:
+        _found_whole[folder] = files
+    return True
 
 
 def find(name: str) -> Path | None:
@@ -102,6 +115,11 @@ def _make(final: Path, make: Callable[[Path], None]) -> None:
         work.rename(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _files(folder: Path) -> Files:
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
+    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_ctime_ns) for path, stat in found)
 
 
 def _digests(folder: Path) -> str:

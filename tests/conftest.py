@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,21 @@ from finn_vitprune.sim.compile import OPTIMISE
 PART = "xcu250-figd2104-2L-e"
 STARTED = pytest.StashKey[float]()
 """Of a test: the processor's seconds when it began."""
+NETWORKS = "FINN_VITPRUNE_TEST_NETWORKS"
+"""Names the folder in which the processes of a run share their random networks."""
 os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="Run the tests, too, of which others of the same kind run always.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of the run a folder of networks (tests/vit_models.py): the workers of xdist inherit the variable."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="networks_")
+        config.add_cleanup(folder.cleanup)
+        os.environ[NETWORKS] = folder.name
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,16 +15,32 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from finn_vitprune.export.export import to_qonnx
+from finn_vitprune.files import whole_file
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
+from tests.conftest import NETWORKS
 
 
 @cache
-def _bytes(
+def _bytes(*arguments) -> tuple[bytes, np.ndarray]:
+    """The file and the images of :func:`_network`, made once for all processes of a run of the tests."""
+    said = repr(arguments)
+    if NETWORKS not in os.environ or " at 0x" in said:  # no tests, or functions that another process has elsewhere
+        return _network(*arguments)
+    path = Path(os.environ[NETWORKS]) / f"{hashlib.sha256(said.encode()).hexdigest()}.npz"
+    if not path.is_file():
+        file, images = _network(*arguments)
+        with whole_file(path) as partial:
+            np.savez(partial, onnx=np.frombuffer(file, np.uint8), images=images)
+    with np.load(path) as found:
+        return found["onnx"].tobytes(), found["images"]
+
+
+def _network(
     image: int,
     patch: int,
     dim: int,

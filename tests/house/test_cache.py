@@ -179,3 +179,19 @@ def test_a_damaged_runtime_is_compiled_again(tmp_path, monkeypatch):
         assert toolchain.runtime() == folder
     assert said[0] == f"the cache entry {folder} is damaged and is made again" and "damaged" not in " ".join(said[1:])
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_process_reads_an_entry_again_only_where_a_file_has_changed(folder, monkeypatch):
+    read = []
+    digest = cache.sha256
+    monkeypatch.setattr(cache, "sha256", lambda path: read.append(path.name) or digest(path))
+    assert cache.find(NAME) == folder and cache.find(NAME) == folder
+    assert read == ["binary", "text"] * 2, "files of a moment ago may change without another time"
+    monkeypatch.setattr(cache, "SETTLED_NS", 0)
+    read.clear()
+    assert cache.find(NAME) == cache.find(NAME) == folder and read == ["binary", "text"]
+    stat = (folder / "text").stat()
+    flip(folder / "text")
+    os.utime(folder / "text", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert cache.find(NAME) is None and read == ["binary", "text"] * 2
+    assert cache.entry(NAME, make) == cache.find(NAME) == folder
