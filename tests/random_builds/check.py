@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.planning import partition
 from finn_vitprune.transforms.streams.latency import latency_cycles
 from tests.random_builds.draw import Drawn, DrawnDesign, Kind, network, structured_images
 
@@ -118,7 +120,7 @@ def _check(design: DrawnDesign, folder: Path) -> dict[str, object]:
     )
     found = {"images": len(own.images), "export_ties": own.ties}
     try:
-        if design.ultra or design.slrs > 1:
+        if design.ultra or design.slrs > 1 or design.shares or design.most_lanes:
             options = options.changed(folding=_placed(design, options, folder))
         built = _built(options)
         found |= _compare(own, built)
@@ -163,12 +165,16 @@ def _built(options: BuildOptions) -> BuildFolder:
 
 
 def _placed(design: DrawnDesign, options: BuildOptions, folder: Path) -> Path:
-    """A folding file: the folds of the plan, weights of some matrix units in UltraRAM, the nodes in SLRs."""
-    planned = BuildFolder(build(options.changed(output_dir=folder / "plan", estimate_only=True)))
+    """A folding file: the folds of a plan of the partition, weights of some matrix units in UltraRAM, other lanes, the nodes in SLRs."""
+    with mock.patch.object(partition, "partitions", lambda *_: [design.shares]):
+        planned = BuildFolder(build(options.changed(output_dir=folder / "plan", estimate_only=True)))
     folds = json.loads(planned.auto_folding.read_text())
     matrices = [name for name, fold in folds.items() if "LANES" in fold]
     for name in matrices[: round(design.ultra * len(matrices))]:
         folds[name]["ram_style"] = "ultra"
+    rng = np.random.default_rng((design.network.seed, 10))
+    for name in matrices if design.most_lanes else ():
+        folds[name] |= {"LANES": int(rng.integers(1, design.most_lanes + 1)), "lut_lanes": 0}
     if design.slrs > 1:
         nodes = [node.name for node in ModelWrapper(str(planned.intermediate_models / "step_fold.onnx")).graph.node]
         for place, name in enumerate(nodes):

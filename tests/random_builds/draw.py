@@ -16,6 +16,7 @@ from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores, head_liveness
+from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS
 
 CALIBRATION_IMAGES = 48
 IMAGES = 10
@@ -94,6 +95,8 @@ class DrawnDesign:
         slrs: SLRs that the nodes are dealt to, in graph order.
         loads: "" for contents that are built in as far as they can be, "own" for a design that is loaded with its own network,
             "another" for one that is loaded with it, with another network, and with the first one again.
+        shares: layers that share a unit, as `bind` of transforms/engines/bind.py has it.
+        most_lanes: of matrix units, whose numbers of lanes are drawn; 0 for those of the plan.
         structured: images of stripes, checks, gradients and one pixel are among the others.
         images: of noise.
     """
@@ -104,6 +107,8 @@ class DrawnDesign:
     ultra: float = 0.0
     slrs: int = 1
     loads: str = ""
+    shares: str = ""
+    most_lanes: int = 0
     structured: bool = False
     images: int = IMAGES
 
@@ -252,6 +257,24 @@ LAYERS: Mapping[str, Mapping[str, object]] = {
 LAYER_IMAGES = 50
 
 
+PARTITIONS = ("", f"MLP 2{EMBEDS}", ARRAY, ARRAY, f"{ARRAY}{EMBEDS}")
+
+
+def draw_partition(seed: int) -> DrawnDesign:
+    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn. The patch embedding shares one
+    where codes have 8 bits, as pixels do, and the design is not loaded. A matrix that has lost all of its heads is none: here no heads go.
+    """
+    drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 9))
+    shares, loads = str(rng.choice(PARTITIONS)), str(rng.choice(["", "", "own", "another"]))
+    embeds = shares.endswith(EMBEDS)
+    network = replace(drawn, heads_gone=((),) * drawn.depth, act_bits=8 if embeds else drawn.act_bits)
+    averages = Pooling(network.pooling) in (Pooling.PATCHES, Pooling.ALL)
+    return DrawnDesign(
+        network, (drawn.depth,), int(rng.integers(1, 5)), ultra=float(rng.choice([0.0, 0.0, 0.5])), shares=shares, most_lanes=4,
+        loads="" if embeds else "own" if averages and loads else loads, structured=True,
+    )  # fmt: skip
+
+
 def draw_layer(seed: int) -> DrawnDesign:
     """Two encoders with one of :data:`LAYERS` in turn, four seeds each: hardware for every encoder, then one engine, weights of 8 bits, then of 4."""
     place, way = divmod(seed - 1, 4)
@@ -339,7 +362,7 @@ NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", dra
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
 QK_NORMS, ROTARY, BIASES = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary), Kind("biases", draw_bias)
-LAYER_BUILDS, MIXED = Kind("layers", draw_layer), Kind("mixed", draw_mixed)
+LAYER_BUILDS, MIXED, SHARED_UNITS = Kind("layers", draw_layer), Kind("mixed", draw_mixed), Kind("partitions", draw_partition)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

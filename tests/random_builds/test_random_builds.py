@@ -1,6 +1,7 @@
 """Random networks end to end (some of the committed ledger's seeds), and what the ledger and its command promise."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -22,9 +23,12 @@ from tests.random_builds.draw import (
     GATES,
     LAYER_BUILDS,
     LAYERS,
+    MIXED,
     NETWORKS,
     OTHERS,
+    PARTITIONS,
     PREFIXES,
+    SHARED_UNITS,
     draw,
     network,
     structured_images,
@@ -96,6 +100,26 @@ def test_every_layer_of_model_zoos_agrees_in_every_way_of_building_it():
     for number, (name, own) in enumerate(LAYERS.items()):
         of_layer = [asdict(design.network) for design in drawn[4 * number : 4 * number + 4]]
         assert all(network[what] == value for network in of_layer for what, value in own.items()), name
+
+
+def test_layers_of_model_zoos_beside_each_other_agree():
+    """`make random-builds KIND=mixed BUILDS=100` goes on from here: every layer is in several of them, with each of the others' kinds."""
+    drawn = stored_designs(MIXED, 100)
+    networks = [d.network for d in drawn]
+    for what in ("activation", "norm", "qk_norm", "rotary", "pooling", "position_bias", "gated", "norm_pre", "final_norm", "weight_bits", "act_bits"):
+        values = Counter(getattr(network, what) for network in networks)
+        assert len(values) > 1 and min(values.values()) >= 3, (what, values)
+    assert {d.loads for d in drawn} == {"", "own", "another"} and {d.frames_in_flight for d in drawn} == {1, 2, 3, 4}
+    assert {n.prefix for n in networks} == {0, 1, 2, 5} and sum(bool(n.drop_at) for n in networks) >= 10
+
+
+def test_layers_that_share_units_in_any_way_agree():
+    """`make random-builds KIND=partitions BUILDS=100` goes on from here."""
+    outcomes = command.known_outcomes(command.LEDGERS[SHARED_UNITS], SHARED_UNITS)
+    drawn = stored_designs(SHARED_UNITS, 100)
+    assert set(Counter(d.shares for d in drawn)) == set(PARTITIONS) and {d.frames_in_flight for d in drawn} == {1, 2, 3, 4}
+    assert {d.loads for d in drawn} == {"", "own", "another"} and {d.network.act_bits for d in drawn if d.shares} == {4, 8}
+    assert max(abs(o.latency_error) for o in outcomes.values()) <= LATENCY_ERROR
 
 
 UNSEEN = {NETWORKS: range(201, 211), ENGINES: range(61, 71), DESIGNS: range(1, 41)}
