@@ -39,6 +39,7 @@ from finn_vitprune.synth.resources import ESTIMATE
 from finn_vitprune.transforms.planning.part_fit import estimated
 from tests.conftest import PART
 from tests.elaborated import READERS, Elaborated, elaborate
+from tests.sampling import sampled
 from tests.vivado_mock import Call, Netlist, ScriptError, run_script
 
 pytestmark = pytest.mark.xdist_group("small_build")
@@ -256,7 +257,7 @@ def test_the_host_example_packs_as_the_project_does(folder, built, host, small_b
             example.logits(wrong)
 
 
-@pytest.mark.parametrize("place", ["folder", "divided_folder"])
+@pytest.mark.parametrize("place", sampled(["folder", "divided_folder"], 1))
 def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, host, monkeypatch, capsys, tmp_path):
     """With stand-ins of PYNQ's classes: DMA channels at the simulated RTL, registers that take a load."""
     folder = request.getfixturevalue(place)

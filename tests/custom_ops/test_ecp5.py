@@ -12,6 +12,7 @@ from finn_vitprune.custom_ops.op import ecp5
 from finn_vitprune.custom_ops.op.memory import Holds, UnitMemory
 from finn_vitprune.custom_ops.op.structure import ProductGroup, UnitParts
 from finn_vitprune.synth.family import ECP5, ULTRASCALE
+from tests.sampling import sampled
 
 
 def memory(words: int, width: int, style: str, **more) -> UnitMemory:
@@ -53,10 +54,10 @@ def test_an_estimate_is_the_sum_of_parts_memories_and_units():
 
 @pytest.mark.parametrize(
     "unit",
-    [
+    sampled([
         matrix(32, 32, (2, 2, 2, 1), "portable", "block", block=8), matrix(32, 32, (1, 4, 2, 1), "lut", "block", block=8),
         attention(2, 1, "block", tokens=9, heads=2, head_dim=8),
-    ],
+    ], 1),
     ids=["matrix, multipliers", "matrix, LUTs", "attention"],
 )  # fmt: skip
 def test_yosys_takes_what_the_estimate_says(unit, tmp_path):

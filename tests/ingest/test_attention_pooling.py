@@ -16,6 +16,7 @@ from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import PoolerShape, Pooling
 from tests.ingest_models import assert_same_logits, export, randomised, small_timm
+from tests.sampling import spread
 
 SIGLIP = {"global_pool": "map", "class_token": False}
 REGISTERS = {"global_pool": "map", "reg_tokens": 2, "pool_include_prefix": True}
@@ -29,7 +30,7 @@ HEADS = {"narrow": (6, 4), "wide": (2, 12), "one": (1, 24)}
 """Heads of attention pooling and their width, where encoders have three of 8."""
 
 
-@pytest.mark.parametrize("options, opset, dynamo", EXPORTS, ids=str)
+@pytest.mark.parametrize("options, opset, dynamo", spread(EXPORTS, 4, several=True), ids=str)
 def test_timm_models_come_back_with_their_weights(options, opset, dynamo, tmp_path):
     path = export(small_timm(**options), tmp_path / "x.onnx", opset=opset, dynamo=dynamo)
     vit = read(path).vit

@@ -45,6 +45,7 @@ from finn_vitprune.report.scores import cosines
 from tests.ingest.test_ingest import Calibration, Wrapped
 from tests.ingest_models import export, small_distilled, small_timm
 from tests.said import Said
+from tests.sampling import sampled, spread
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -85,7 +86,7 @@ MODELS = [  # one export of every model, every export of the first
 ]
 
 
-@pytest.mark.parametrize("name,exporter,opset", MODELS)
+@pytest.mark.parametrize("name,exporter,opset", spread(MODELS, 2, several=True))
 def test_timms_models_come_in_as_timm_and_onnxruntime_compute_them(tmp_path, name, exporter, opset):
     case = zoo.Case(name, exporter, opset, depth=2, image_size=64)
     source, shape = zoo.make(case)
@@ -681,10 +682,14 @@ def test_what_check_promises_import_and_build_hold(head, tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options, drop_at, left",
-    [
-        ({"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}, 1, 5 + 8 + 1),
-        ({"reg_tokens": 4, "class_token": False, "global_pool": "avg"}, 2, 4 + 8 + 1),
-    ],
+    sampled(
+        [
+            ({"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}, 1, 5 + 8 + 1),
+            ({"reg_tokens": 4, "class_token": False, "global_pool": "avg"}, 2, 4 + 8 + 1),
+        ],
+        1,
+        several=True,
+    ),
     ids=["DINOv2 with registers", "registers alone, pooled by mean"],
 )
 def test_registers_stay_from_the_float_file_to_the_build(options, drop_at, left, data, tmp_path, capsys):

@@ -14,6 +14,7 @@ from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import EncoderShape, MlpActivation
 from tests.ingest_models import Multihead, assert_same_logits, export, hugging_face, randomised, small_distilled, small_timm
+from tests.sampling import sampled
 
 
 def recognised(path):
@@ -52,7 +53,7 @@ def test_torchscript_exports_give_back_every_weight_exactly(tmp_path, opset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", sampled([18, 23], 1))
 def test_dynamo_exports_with_external_data_give_back_every_weight_exactly(tmp_path, opset):
     model = small_timm()
     path = export(model, tmp_path / "model.onnx", opset, dynamo=True, external_data=True, verbose=False)

@@ -19,6 +19,7 @@ from finn_vitprune.pruning.choices import Rounding, Score
 from finn_vitprune.pruning.config import PruneConfig
 from tests.ingest_models import export, small_timm
 from tests.said import Said
+from tests.sampling import sampled
 
 
 def ramps(count: int, height: int = 24, width: int = 16, channels: int = 3) -> torch.Tensor:
@@ -92,7 +93,7 @@ def test_views_of_one_image_fit_or_judge_together(count, copies, monkeypatch):
         assert torch.allclose(side.x.float(), mean, atol=1e-4 * float(mean.abs().max()))
 
 
-@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("flip", sampled([False, True], 1))
 def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images(flip, tmp_path, monkeypatch):
     """30 images of 5 classes: 24 to calibrate with, of each 21 views; labels go with their images."""
     labels = np.arange(30) % 5

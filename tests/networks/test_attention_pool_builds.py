@@ -219,7 +219,7 @@ BITS = sampled(
 )
 
 
-@pytest.mark.parametrize("options, weight_bits, act_bits", BITS)
+@pytest.mark.parametrize("options, weight_bits, act_bits", sampled(BITS, 1, several=True))
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, weight_bits, act_bits):
     model, batch = frozen(options, weight_bits, act_bits)
     graph = exported(options, weight_bits, act_bits)

@@ -17,7 +17,7 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
-from tests.sampling import spread
+from tests.sampling import sampled, spread
 from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 from tests.vit_models import random_vit
 
@@ -47,7 +47,7 @@ def test_timm_weights_give_timms_logits(options):
 
 
 @pytest.mark.parametrize("pooling", [Pooling.PATCHES, Pooling.ALL])
-@pytest.mark.parametrize("options", [AFTER, BEFORE], ids=str)
+@pytest.mark.parametrize("options", sampled([AFTER, BEFORE], 1), ids=str)
 def test_the_mean_is_that_of_the_codes_rounded(options, pooling):
     """Codes of the pooled tokens by hand: their sum over N at the two scales, half to even."""
     model, batch = frozen(options, pooling)

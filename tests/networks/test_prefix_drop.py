@@ -20,7 +20,7 @@ from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from tests.pruned_timm import half_pruned, lowered_alike, qonnx_of
-from tests.sampling import spread
+from tests.sampling import sampled, spread
 from tests.training.test_models import images, loaded, timm_logits, tiny_timm
 from tests.transforms.test_room import hardware, sizes
 from tests.vit_models import random_vit
@@ -34,7 +34,7 @@ TWO = {"reg_tokens": 1}
 PREFIX = {str(o): o["reg_tokens"] + o.get("class_token", True) for o in KINDS}
 
 
-@pytest.mark.parametrize("options", KINDS, ids=str)
+@pytest.mark.parametrize("options", sampled(KINDS, 2), ids=str)
 def test_timm_weights_give_timms_logits(options):
     teacher = tiny_timm(**options)
     model = loaded(teacher)
@@ -76,7 +76,7 @@ def test_the_prefix_passes_and_half_of_the_patches(options):
 
 
 @pytest.mark.parametrize("pooling", [Pooling.PATCHES, Pooling.ALL])
-@pytest.mark.parametrize("options", [ALONE, BOTH], ids=str)
+@pytest.mark.parametrize("options", sampled([ALONE, BOTH], 1), ids=str)
 def test_the_mean_is_that_of_the_tokens_that_are_left(options, pooling):
     """Codes of kept patches and the fused token by hand, and of the prefix where all are pooled: their sum over that many, half to even."""
     model, batch = frozen(options, pooling)
@@ -93,7 +93,7 @@ def test_the_mean_is_that_of_the_tokens_that_are_left(options, pooling):
         assert s_y / s_x == pytest.approx(16 / codes.shape[1]), "a shift in hardware: 9 and 12 tokens lie below 16"
 
 
-@pytest.mark.parametrize("options, pooling", spread([*((o, None) for o in KINDS), (ALONE, Pooling.ALL)], 2, several=True), ids=str)
+@pytest.mark.parametrize("options, pooling", spread([*((o, None) for o in KINDS), (ALONE, Pooling.ALL)], 4, several=True), ids=str)
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options, pooling):
     model, batch = frozen(options, pooling)
     model = model.float()

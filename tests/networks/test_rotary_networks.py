@@ -113,7 +113,7 @@ def test_training_goes_through_the_turn():
     "rotary, options",
     sampled(
         [(Rotary.SHARED, PERCEPTION), (Rotary.SHARED, {}), (Rotary.HEADS, {"act_bits": 4}), (Rotary.HEADS, {"pooling": Pooling.PATCHES})],
-        3,
+        1,
         several=True,
     ),
 )
@@ -170,11 +170,15 @@ def changed(node, values):
 
 @pytest.mark.parametrize(
     "values, message",
-    [
-        (lambda t: t + 0.001, "multiples of 1 / 256"),
-        (lambda t: t * 2, "-1 to 1"),
-        (lambda t: np.where(np.arange(8) == 3, 0.5, t), "not turned by one angle"),
-    ],
+    sampled(
+        [
+            (lambda t: t + 0.001, "multiples of 1 / 256"),
+            (lambda t: t * 2, "-1 to 1"),
+            (lambda t: np.where(np.arange(8) == 3, 0.5, t), "not turned by one angle"),
+        ],
+        1,
+        several=True,
+    ),
 )
 def test_a_table_that_the_hardware_does_not_have_is_named(values, message):
     with pytest.raises(Unmapped, match=message):

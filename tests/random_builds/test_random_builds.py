@@ -106,7 +106,19 @@ def test_layers_of_model_zoos_beside_each_other_agree():
     """`make random-builds KIND=mixed BUILDS=100` goes on from here: every layer is in several of them, with each of the others' kinds."""
     drawn = stored_designs(MIXED, 100)
     networks = [d.network for d in drawn]
-    for what in ("activation", "norm", "qk_norm", "rotary", "pooling", "position_bias", "gated", "norm_pre", "final_norm", "weight_bits", "act_bits"):
+    for what in (
+        "activation",
+        "norm",
+        "qk_norm",
+        "rotary",
+        "pooling",
+        "position_bias",
+        "gated",
+        "norm_pre",
+        "final_norm",
+        "weight_bits",
+        "act_bits",
+    ):
         values = Counter(getattr(network, what) for network in networks)
         assert len(values) > 1 and min(values.values()) >= 3, (what, values)
     assert {d.loads for d in drawn} == {"", "own", "another"} and {d.frames_in_flight for d in drawn} == {1, 2, 3, 4}

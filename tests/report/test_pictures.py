@@ -342,7 +342,7 @@ def one_line(capsys, arguments) -> str:
 
 @pytest.mark.parametrize(
     "what, suffix",
-    spread([("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")], 4, several=True),
+    spread([("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")], 5, several=True),
 )
 def test_the_command_writes_whole_pictures_the_same_each_time(finished, what, suffix, tmp_path, capsys):
     for name in ("a", "b"):

@@ -72,7 +72,7 @@ def mixed() -> BuiltArray:
     return build_array(*SHAPES["outputs of 4, 8 and 12 bits, a pass that two ports lack"])
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES, 2))
+@pytest.mark.parametrize("shape", spread(SHAPES, 8))
 def test_groups_of_several_layers_share_a_unit(shape):
     built = build_array(*SHAPES[shape])
     check_array(built, order(shape), (*PATTERNS[:2], *LONG))
@@ -112,7 +112,7 @@ def test_a_port_that_does_not_take_its_results_holds_up_no_other(mixed):
         assert not short and result.deadlock is None, (port, result.deadlock)
 
 
-@pytest.mark.parametrize("shape", spread(SHAPES, 1))
+@pytest.mark.parametrize("shape", spread(SHAPES, 4))
 def test_cycles_are_those_of_the_arbiter_s_rule(shape):
     check_choice(build_array(*SHAPES[shape]))
 

@@ -12,6 +12,7 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, compile_top
 from tests.rtl.benches.helper import PATTERNS
+from tests.sampling import spread
 
 SEEDS = range(64, 256)
 TOP = """
@@ -95,7 +96,8 @@ def sums(d: int, eps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "d, mult, eps, roots", [(1, 65536, 1, 1), (1, 131071, 4095, 2), (1023, 98765, 1 << 30, 3), (1664, 131071, 1 << 50, 1)]
+    "d, mult, eps, roots",
+    spread([(1, 65536, 1, 1), (1, 131071, 4095, 2), (1023, 98765, 1 << 30, 3), (1664, 131071, 1 << 50, 1)], 2, several=True),
 )
 def test_every_seed_and_exponent_to_the_last_bit(d, mult, eps, roots, tmp_path):
     s1, s2 = sums(d, eps)

@@ -102,7 +102,7 @@ def test_loaded_branches_pass_frames_in_order(kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"]
+    "name", spread(["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"], 2)
 )
 def test_memories_filled_from_files_equal_loaded_ones(name):
     """Simulations of whole designs fill them at time 0."""

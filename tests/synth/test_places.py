@@ -14,6 +14,7 @@ from finn_vitprune.synth.grid import SITES, Ground, wires
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.places import Link, Places, UnitSites, place, rectangles, transport
 from finn_vitprune.synth.resources import Resources
+from tests.sampling import sampled
 
 CODES = ("LMm", "D", "B", "U")
 ROWS = (1, 2.5, 5, 3.75)
@@ -61,7 +62,11 @@ def random_graph(ground: Ground, seed: int, count: int, fill: float) -> tuple[li
 
 @pytest.mark.parametrize(
     "device, shell, seed, count, fill",
-    [("xczu7ev", "none", 1, 40, 0.8), ("xcu50", "xdma", 2, 20, 0.8), ("xck26", "none", 3, 25, 0.97), ("xcu200", "xdma", 4, 8, 0.5)],
+    sampled(
+        [("xczu7ev", "none", 1, 40, 0.8), ("xcu50", "xdma", 2, 20, 0.8), ("xck26", "none", 3, 25, 0.97), ("xcu200", "xdma", 4, 8, 0.5)],
+        1,
+        several=True,
+    ),
 )
 def test_random_graphs_are_placed_legally_and_near_their_neighbours(device, shell, seed, count, fill):
     ground = Ground.of(get_part(device).with_shell(shell))

@@ -19,7 +19,7 @@ from finn_vitprune.synth.timing_cells import ULTRASCALE_PLUS
 from finn_vitprune.synth.timing_graph import CombinationalLoopError
 from finn_vitprune.synth.wiring import Wiring
 from finn_vitprune.synth.yosys import NodeJob, map_node
-from tests.sampling import sampled
+from tests.sampling import sampled, spread
 
 
 def cell(kind, inputs, outputs, **parameters):
@@ -347,12 +347,12 @@ def mapped(folder, body, x=35, y=0):
     return map_node(NodeJob("moves", (*rtl_sources("vp_ram"), path)), 300).timing
 
 
-@pytest.mark.parametrize("better, worse, name", [
+@pytest.mark.parametrize("better, worse, name", spread([
     pytest.param((TREE.format(parts=PARTS), 35, 0), (XOR, 35, 0), "x_q", id="a register removed"),
     pytest.param((GATED, 35, 63), (GATED, 35, 127), "x_q[1]", id="a fan-out doubled"),
     pytest.param((RAM.format(latency=2), 35, 0), (RAM.format(latency=1), 35, 0), "data", id="an output register dropped"),
     pytest.param((ADD.format(half=16), 31, 15), (ADD.format(half=64), 127, 63), "x_q", id="a carry chain lengthened"),
-])  # fmt: skip
+], 2, several=True))  # fmt: skip
 def test_it_gets_worse_and_names_the_net(tmp_path, better, worse, name):
     first, then = (mapped(tmp_path, body, x, y) for body, x, y in (better, worse))
     for one, other in zip(sets(first), sets(then)):

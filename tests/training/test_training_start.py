@@ -20,6 +20,7 @@ from finn_vitprune.training import train as training
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.parallel import Products, threads
 from finn_vitprune.training.run import TrainingRun
+from tests.sampling import sampled
 from tests.training.test_data import write_folder, write_tiny_imagenet
 
 torch.set_num_threads(1)
@@ -96,7 +97,7 @@ def scored(**prune):
 
 
 @pytest.mark.parametrize("kind", list(Score))
-@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("scope", sampled(["local", "global"], 1))
 def test_scores_start_in_the_order_of_a_score(kind, scope):
     """The masks of an import by this score are the first ones, and distances between scores are equal."""
     run, other = scored(score_start=kind.value, scope=scope), scored(scope=scope)

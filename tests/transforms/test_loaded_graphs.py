@@ -128,7 +128,8 @@ def test_scales_two_shifts_away_and_any_number_of_tokens_have_room(dealt):
 
 @pytest.mark.parametrize("dealt", sampled(DEALS, 1))
 @pytest.mark.parametrize(
-    "kind, parameter", [("PrunedAttention", "LOGIT_"), ("BlockSparseMVAU", "SPAN|SHIFT"), ("VitLayerNorm", "MOST_E|LEAST_SHIFT")]
+    "kind, parameter",
+    sampled([("PrunedAttention", "LOGIT_"), ("BlockSparseMVAU", "SPAN|SHIFT"), ("VitLayerNorm", "MOST_E|LEAST_SHIFT")], 1, several=True),
 )
 def test_scales_that_are_further_away_are_refused_with_the_unit_and_what_helps(dealt, kind, parameter):
     own = flat(**VIT, seed=1)

@@ -21,6 +21,7 @@ from finn_vitprune.transforms.lowering.lower import Unmapped, lower
 from finn_vitprune.transforms.lowering.narrow_class_token import NarrowClassToken
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
+from tests.sampling import spread
 from tests.vit_models import random_vit
 
 CASES = [
@@ -43,7 +44,7 @@ def hardware(lowered):
     return model
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", spread(CASES, 3))
 def test_every_op_equals_qonnx_up_to_ties(case):
     source, images = random_vit(**case)
     check, _, _ = check_lowering(source, lower(source), images)
@@ -67,7 +68,7 @@ def test_the_hardware_alone_begins_and_ends_at_one_stream():
         model.transform(HardwareOnly())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", spread(CASES, 3))
 def test_narrowing_and_forks_change_no_bit_and_leave_one_token_in_the_last_encoder(case):
     source, images = random_vit(**case)
     lowered = lower(source)
