@@ -24,7 +24,7 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
 
 BUILDS = 40
-IMAGES, EVALUATED = 8, 2
+IMAGES, EVALUATED = 12, 2
 PART = "xcu250-figd2104-2L-e"
 IMPORTED = Path(__file__).parents[1] / "results" / "import"
 """The table of the networks that `check` takes."""
