@@ -261,17 +261,18 @@ PARTITIONS = ("", f"MLP 2{EMBEDS}", ARRAY, ARRAY, f"{ARRAY}{EMBEDS}")
 
 
 def draw_partition(seed: int) -> DrawnDesign:
-    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn. The patch embedding shares one
-    where codes have 8 bits, as pixels do, and the design is not loaded. A matrix that has lost all of its heads is none: here no heads go.
+    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn where no
+    other network is loaded, which might not have room for them. The patch embedding shares a unit where codes have 8 bits, as pixels do, and the design is not loaded. A matrix that has lost all of its heads is none: here no heads go.
     """
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 9))
     shares, loads = str(rng.choice(PARTITIONS)), str(rng.choice(["", "", "own", "another"]))
     embeds = shares.endswith(EMBEDS)
     network = replace(drawn, heads_gone=((),) * drawn.depth, act_bits=8 if embeds else drawn.act_bits)
     averages = Pooling(network.pooling) in (Pooling.PATCHES, Pooling.ALL)
+    loads = "" if embeds else "own" if averages and loads else loads
     return DrawnDesign(
-        network, (drawn.depth,), int(rng.integers(1, 5)), ultra=float(rng.choice([0.0, 0.0, 0.5])), shares=shares, most_lanes=4,
-        loads="" if embeds else "own" if averages and loads else loads, structured=True,
+        network, (drawn.depth,), int(rng.integers(1, 5)), ultra=float(rng.choice([0.0, 0.0, 0.5])), shares=shares,
+        most_lanes=0 if loads == "another" else 4, loads=loads, structured=True,
     )  # fmt: skip
 
 
