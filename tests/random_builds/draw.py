@@ -261,8 +261,9 @@ PARTITIONS = ("", f"MLP 2{EMBEDS}", ARRAY, ARRAY, f"{ARRAY}{EMBEDS}")
 
 
 def draw_partition(seed: int) -> DrawnDesign:
-    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn where no
-    other network is loaded, which might not have room for them. The patch embedding shares a unit where codes have 8 bits, as pixels do, and the design is not loaded. A matrix that has lost all of its heads is none: here no heads go.
+    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn where no other network is loaded,
+    which might not have room for them. The patch embedding shares a unit where codes have 8 bits, as pixels do, and the design is not loaded.
+    A matrix that has lost all of its heads is none: here no heads go.
     """
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 9))
     shares, loads = str(rng.choice(PARTITIONS)), str(rng.choice(["", "", "own", "another"]))
