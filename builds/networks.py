@@ -29,7 +29,7 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.engines.loadable import contents_for, like, make_loadable
 from finn_vitprune.transforms.engines.room import EVERYTHING, with_room
-from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders
+from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders, score_bits
 from finn_vitprune.transforms.lowering.lower import check_op_types, lower
 from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 from finn_vitprune.transforms.lowering.tidy_source import TidySource
@@ -137,8 +137,9 @@ class Reservation:
         if self.room is not None:
             name = "the dense network" if self.room == DENSE else f"a network that keeps {self.room:.0%} more"
             networks.append(Reserved(name, with_room(own, EVERYTHING if self.room == DENSE else self.room)))
-        encoders = drop_encoders(own).union(*(drop_encoders(network.hardware) for network in networks))
-        return own.transform(SameDrops(encoders)), networks
+        graphs = [own, *(network.hardware for network in networks)]
+        encoders = drop_encoders(own).union(*map(drop_encoders, graphs))
+        return own.transform(SameDrops(encoders, max(map(score_bits, graphs)))), networks
 
 
 def reserve(design: ModelWrapper, networks: Sequence[Reserved]) -> None:

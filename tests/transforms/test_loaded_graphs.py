@@ -1,6 +1,7 @@
 """Graphs of loadable designs: which networks they take, however their encoders are dealt to engines, and which they refuse."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -25,6 +26,9 @@ from finn_vitprune.transforms.engines.loadable import contents_for, like
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.node_names import kind_of
+from tests.random_builds.check import exported
+from tests.random_builds.draw import draw
+from tests.random_builds.draw import network as network_of
 from tests.sampling import sampled
 from tests.vit_models import random_vit
 
@@ -150,6 +154,24 @@ def test_dense_room_is_room_for_all_masks_and_tokens(dealt):
     words = len(contents(made, own).data)
     for keep, token_keep in (("0.2", "0.1"), ("0.35", "0.9"), ("0.75", "0.3"), ("1.0", "0.2")):
         assert len(contents(made, with_scales_of(own, flat(**VIT, seed=1, keep=keep, token_keep=token_keep))).data) == words
+
+
+@pytest.mark.parametrize("dealt", sampled([(2,), ARRAY, (1, 1), None], 1))
+@pytest.mark.parametrize("heads", [(2, 1), (1, 2)], ids=["fewer heads", "more heads"])
+def test_scores_have_as_many_bits_as_the_network_with_most_heads_needs(dealt, heads):
+    """Tokens are narrower than two heads, which an encoder may have all the same."""
+    drawn = replace(
+        draw(61, (2,)), dim=8, head_dim=8, heads=2, act_bits=8, weight_bits=8, heads_gone=((), ()), token_keep="0.5", drop_at=(1,)
+    )
+    graphs = {}
+    for count in heads:
+        network = replace(drawn, heads_gone=((1,) * (count == 1),) * 2)
+        graphs[count] = flat_hardware(exported(network, network_of(network)[0]), CONFIG).hardware
+        attentions = [getCustomOp(n) for n in graphs[count].graph.node if kind_of(n) == "PrunedAttention"]
+        assert {op.score_type.bitwidth() for op in attentions} == {16 + count}
+    own, other = graphs.values()
+    made = design(own, dealt, [other])
+    assert len(contents(made, own).data) == len(contents(made, other).data) > 0
 
 
 @pytest.mark.parametrize("options, said", [

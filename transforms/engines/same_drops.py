@@ -11,7 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
 
-from finn_vitprune.custom_ops.engine.engine import VitEngine
+from finn_vitprune.custom_ops.engine.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.numerics import SCORE_BITS, head_mean_constant
@@ -38,15 +38,16 @@ def drop_encoders(model: ModelWrapper) -> set[int]:
 class SameDrops(Transformation):
     """Give these encoders of a flat, specialised graph a token drop, where they lack one: one that passes all tokens.
 
-    All scores then have the type of an encoder with all of its heads, so that networks with fewer have it, too.
+    All scores then have the bits of an encoder with all of its heads, so that networks with fewer have them, too.
 
     Args:
         encoders: from 1. One that works for the class token alone has nothing to drop and stays as it is.
+        score_bits: of scores at least (:func:`score_bits` of the other networks of a design).
     """
 
-    def __init__(self, encoders: Collection[int]) -> None:
+    def __init__(self, encoders: Collection[int], score_bits: int = 0) -> None:
         super().__init__()
-        self.encoders = encoders
+        self.encoders, self.score_bits = encoders, score_bits
 
     def apply(self, model: ModelWrapper):
         names = node_names(model)
@@ -54,12 +55,18 @@ class SameDrops(Transformation):
         for encoder in sorted(own):
             _add_drop(model, own[encoder])
         nodes = [node for node in model.graph.node if kind_of(node) in (ATTENTION, DROP)]
-        channels = max((getCustomOp(node).get_nodeattr("channels") for node in nodes if kind_of(node) == DROP), default=0)
-        if channels:
-            attentions = [getCustomOp(node) for node in nodes if kind_of(node) == ATTENTION]
-            heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
-            set_score_type(model, nodes, f"UINT{(heads << SCORE_BITS).bit_length()}")
+        if any(kind_of(node) == DROP for node in nodes):
+            set_score_type(model, nodes, f"UINT{max(self.score_bits, score_bits(model))}")
         return model.transform(SortGraph()).transform(GiveUniqueNodeNames()), False
+
+
+def score_bits(model: ModelWrapper) -> int:
+    """Bits of the scores of an encoder with all of its heads: of as many as tokens have room for, or as there are, or as its drops are made for."""
+    ops = [getCustomOp(node) for node in flattened(model).graph.node if kind_of(node) in (ATTENTION, DROP)]
+    drops, attentions = ([op for op in ops if kind_of(op.onnx_node) == kind] for kind in (DROP, ATTENTION))
+    channels = max((op.get_nodeattr("channels") for op in drops), default=0)
+    heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
+    return max([(heads << SCORE_BITS).bit_length(), *(DataType[op.get_nodeattr("scoreDataType")].bitwidth() for op in drops)])
 
 
 def widen_scores(model: ModelWrapper, names: Collection[str]) -> None:
