@@ -58,8 +58,8 @@ class StitchedEdge:
 
     @property
     def tags(self) -> bool:
-        """Whether it says which encoder frames are of."""
-        return self.inside is not None and self.stream == TAGS
+        """Whether it says which encoder frames are of. A frame of one byte looks alike, but carries something, or is not known."""
+        return self.inside is not None and self.stream == TAGS and not any(self.inside.carries) and any(self.inside.beats)
 
     @property
     def of_entry(self) -> bool:
@@ -93,7 +93,7 @@ def _edges_inside(engine: VitEngine) -> Iterator[StitchedEdge]:
     frames, encoders = carried(engine), list(engine.get_nodeattr("encoders"))
     name, batch, tagged = engine.onnx_node.name, engine.batch, tags_of(engine)
     for edge in _edges(engine.hardware):
-        if edge.stream == TAGS:
+        if edge.stream is TAGS:
             beats, carries = [int(e in tagged.get(edge.tensor, range(len(encoders)))) for e in range(len(encoders))], [[] for _ in encoders]
         else:
             own = frames.get(edge.tensor, [None] * len(encoders))
