@@ -137,9 +137,13 @@ class Reservation:
         if self.room is not None:
             name = "the dense network" if self.room == DENSE else f"a network that keeps {self.room:.0%} more"
             networks.append(Reserved(name, with_room(own, EVERYTHING if self.room == DENSE else self.room)))
-        graphs = [own, *(network.hardware for network in networks)]
-        encoders = drop_encoders(own).union(*map(drop_encoders, graphs))
-        return own.transform(SameDrops(encoders, max(map(score_bits, graphs)))), networks
+        return alike(own, networks), networks
+
+
+def alike(own: ModelWrapper, networks: Sequence[Reserved]) -> ModelWrapper:
+    """A flat network with token drops where any of ``networks`` has some, and scores as wide as theirs."""
+    graphs = [own, *(network.hardware for network in networks)]
+    return own.transform(SameDrops(set().union(*map(drop_encoders, graphs)), max(map(score_bits, graphs))))
 
 
 def reserve(design: ModelWrapper, networks: Sequence[Reserved]) -> None:

@@ -11,7 +11,7 @@ from finn.builder.build_dataflow_config import DataflowBuildConfig
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.networks import Reservation, Reserved, flat_hardware, reserve
+from finn_vitprune.builds.networks import Reservation, Reserved, alike, flat_hardware, reserve
 from finn_vitprune.builds.records.folding_file import FOLDING_ATTRIBUTES
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.engine.engine import engines_of
@@ -52,12 +52,13 @@ def design(own: ModelWrapper, dealt: tuple[int, ...] | str | None, others=(), **
     shares = dealt if isinstance(dealt, str) else ""
     settings = BuildSettings(encoders_per_engine=(encoder_count(own),) if shares else dealt, **settings)
     model, networks = Reservation(settings.reserve).networks(own, CONFIG)
-    model = in_engines(model, settings, shares)
+    networks += [Reserved(f"network {i}", other) for i, other in enumerate(others)]
+    model = in_engines(alike(model, networks), settings, shares)
     for engine in engines_of(model):
         if shares:
             write_folds(engine, {unit_name(engine, array_role(engine)): {"TOKENS": 4}})
         bind_units(engine)
-    reserve(model, [*networks, *(Reserved(f"network {i}", other) for i, other in enumerate(others))])
+    reserve(model, networks)
     return model.transform(InsertStreams()).transform(InsertLoadPort(design=NUMBER))
 
 
@@ -161,7 +162,17 @@ def test_dense_room_is_room_for_all_masks_and_tokens(dealt):
 def test_scores_have_as_many_bits_as_the_network_with_most_heads_needs(dealt, heads):
     """Tokens are narrower than two heads, which an encoder may have all the same."""
     drawn = replace(
-        draw(61, (2,)), dim=8, head_dim=8, heads=2, act_bits=8, weight_bits=8, heads_gone=((), ()), token_keep="0.5", drop_at=(1,)
+        draw(61, (2,)),
+        dim=8,
+        head_dim=8,
+        heads=2,
+        act_bits=8,
+        weight_bits=8,
+        heads_gone=((), ()),
+        empty=0.0,
+        block_keep="1",
+        token_keep="0.5",
+        drop_at=(1,),
     )
     graphs = {}
     for count in heads:

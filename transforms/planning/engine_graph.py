@@ -149,8 +149,8 @@ def _layer_waves(engine: VitEngine) -> dict[str, list[int]]:
         ops = [[nodes[name] for name in own] for own in names]
         if any(isinstance(op, PrunedAttention) for own in ops for op in own):
             late = 1
-        if not any(op.macs() for own in ops for op in own):
-            continue
+        if role not in array and not any(op.macs() for own in ops for op in own):
+            continue  # one of an array has passes without a product
         waves = [0 if tag == encoders else tag + late for tag, own in enumerate(ops) if own]
         (together if role in array else found)[role] = waves
     found = {unit_name(engine, role): waves for role, waves in found.items()}
