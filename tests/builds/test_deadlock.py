@@ -44,7 +44,8 @@ def test_branches_in_an_engine_begin_inside_of_it():
     """Frames come back to its entry, and tags pass all units: neither is a branch."""
 
     def inside(producer, consumer, position=0, fifo="", stream=STREAM):
-        place = InEngine("e", [1, 2], 1, [4, 4], [["a"], ["b"]])
+        tags = stream is TAGS
+        place = InEngine("e", [1, 2], 1, [1, 1] if tags else [4, 4], [[], []] if tags else [["a"], ["b"]])
         name = f"{producer}{consumer}"
         return StitchedEdge(producer, consumer, position, name, name, stream, fifo, 6, False, place)
 
