@@ -1,8 +1,9 @@
 """The cache of what is expensive to make: compiled simulators, synthesised nodes.
 
 An entry is a folder. It holds the SHA-256 digests of its files, and every use checks them: an entry that a crash, a full
-disk or a hand has damaged is made again. A process that has found an entry whole reads its files again only where one of them has changed. An entry appears by rename when it is complete, so that nothing half-made
-ever has its name, and a lock keeps two processes from making one entry at once.
+disk or a hand has damaged is made again. A process reads the files of an entry once, and again when one of them has
+changed. An entry appears by rename when it is complete, so that nothing half-made ever has its name, and a lock keeps
+two processes from making one entry at once.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ DIGESTS = "SHA256SUMS"
 LEFTOVER_S = 86_400
 """Seconds after which the folder of an entry that was never completed is removed."""
 SETTLED_NS = 2_000_000_000
-"""Nanoseconds after which a file that changes has another time of change, whatever the clock of its file system."""
+"""Age of a file in nanoseconds from which its time of change tells of every later write, however coarse the clock is."""
 _found_whole: dict[Path, Files] = {}
-"""Entries that this process has found whole, with their files as they were then."""
+"""Entries whose digests this process has checked, with their files as they were then."""
 
 
 BUILDING = "building-"
@@ -118,6 +119,7 @@ def _make(final: Path, make: Callable[[Path], None]) -> None:
 
 
 def _files(folder: Path) -> Files:
+    """Of each file and folder in an entry: what changes with every write."""
     found = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
     return tuple((str(path), stat.st_ino, stat.st_size, stat.st_ctime_ns) for path, stat in found)
 

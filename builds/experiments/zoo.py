@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,10 +24,12 @@ from torch import nn
 from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune.graph.node import first_line
 from finn_vitprune.importing.float_model import compare, float_network
+from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.options.importing import TOLERANCE
+from finn_vitprune.options.importing import TOLERANCE, ImportOptions
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.report.tables import TextTable
 
 LISTED = (
@@ -207,6 +210,30 @@ def sound_export(model: nn.Module, shape: tuple[int, int, int], path: Path, case
             raise
         export(model, shape, path, replace(case, exporter="dynamo", opset=max(o for _, o in EXPORTS)))
         return f"exported by dynamo, since TorchScript's file is none: {first_line(error)[:150]}"
+
+
+def imported_by_noise(case: Case, folder: Path, images: int, **options: Any) -> tuple[Path, Path]:
+    """Export a model with random weights into ``folder`` and import it by images of noise; files that are there are taken as they are.
+
+    Args:
+        options: of :class:`.ImportOptions`, beside those that noise decides.
+    Returns:
+        The float file, the imported file.
+    """
+    float_file, imported = folder / "float.onnx", folder / "imported.onnx"
+    if imported.is_file():
+        return float_file, imported
+    model, (channels, height, width) = make(case)
+    if not float_file.is_file():
+        sound_export(model, (channels, height, width), float_file, case)
+    del model
+    noise = np.random.default_rng(0).integers(0, 256, (images, height, width, channels), dtype=np.uint8)
+    np.savez(folder / "images.npz", images=noise)
+    import_model(ImportOptions(
+        model=float_file, data=f"npz:{folder / 'images.npz'}", output=imported, score=Score.MAGNITUDE, reconstruct=False,
+        mean=(0.5,) * channels, std=(0.25,) * channels, **options,
+    ))  # fmt: skip
+    return float_file, imported
 
 
 def examine(path: Path) -> dict:

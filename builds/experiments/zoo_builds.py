@@ -13,13 +13,10 @@ import numpy as np
 import typer
 
 from builds.experiments.study import Jobs, Only, Output, Study, start
-from builds.experiments.zoo import LISTED, Case, make, sound_export
+from builds.experiments.zoo import LISTED, Case, imported_by_noise
 from builds.experiments.zoo import study as zoo_study
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.records.folder import BuildFolder
-from finn_vitprune.importing.workflow import import_model
-from finn_vitprune.options.importing import ImportOptions
-from finn_vitprune.pruning.choices import Score
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
 
@@ -65,22 +62,13 @@ def run(case: Case) -> BuildRow:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="zoo_build_") as work:
         folder = Path(work)
-        model, shape = make(case)
-        sound_export(model, shape, folder / "float.onnx", case)
-        del model
-        channels, size, _ = shape
-        images = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, channels), dtype=np.uint8)
-        np.savez(folder / "images.npz", images=images)
-        import_model(ImportOptions(
-            model=folder / "float.onnx", data=f"npz:{folder / 'images.npz'}", output=folder / "model.onnx", score=Score.MAGNITUDE, reconstruct=False,
-            eval_images=EVALUATED, mean=(0.5,) * channels, std=(0.25,) * channels,
-        ))  # fmt: skip
-        build(BuildOptions(model=folder / "model.onnx", output_dir=folder / "build", fpga_part=PART, estimate_only=True, lowering_images=1))
+        _, imported = imported_by_noise(case, folder, IMAGES, eval_images=EVALUATED)
+        build(BuildOptions(model=imported, output_dir=folder / "build", fpga_part=PART, estimate_only=True, lowering_images=1))
         found, lowering = Summary.load(folder / "build"), BuildFolder(folder / "build").lowering.load()
     plan, part, used = found.plan, found.part, found.resources
-    assert plan is not None and part is not None and used is not None  # --estimate-only with a part gives all three
+    assert plan and part and used and found.model.image_shape  # --estimate-only with a part gives all three
     return BuildRow(
-        case.model, size, len(found.model.tokens), found.model.tokens[0].in_, lowering.codes, lowering.ties, plan.interval_cycles,
+        case.model, found.model.image_shape[0], len(found.model.tokens), found.model.tokens[0].in_, lowering.codes, lowering.ties, plan.interval_cycles,
         round(used.LUT), round(used.DSP), bool(part.fits), round(time.monotonic() - started, 1),
     )  # fmt: skip
 

@@ -9,17 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from builds.experiments.study import Only, Output, Study, start
-from builds.experiments.zoo import WHOLE, Case, make, sound_export
+from builds.experiments.zoo import WHOLE, Case, imported_by_noise
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.ingest.onnx_file.model_file import load
-from finn_vitprune.options.importing import ImportOptions
-from finn_vitprune.pruning.choices import Score
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
 
@@ -99,20 +95,11 @@ def imported(zoo: Zoo, work: Path) -> tuple[Path, int, int]:
     """The pruned QONNX file of a network, made where it is not there, with nodes of the float file and how many of them map."""
     folder = work / zoo.model
     folder.mkdir(parents=True, exist_ok=True)
-    float_file, pruned, images = folder / "float.onnx", folder / "pruned.onnx", folder / "images.npz"
-    if not float_file.is_file():
-        case = Case(zoo.model, *WHOLE, None, IMAGE)
-        model, shape = make(case)
-        sound_export(model, shape, float_file, case)
+    drop = {"token_keep": KEEP, "drop_at": DROPS} if zoo.drops else {}
+    float_file, pruned = imported_by_noise(
+        Case(zoo.model, *WHOLE, None, IMAGE), folder, IMAGES, block_keep=KEEP, eval_images=EVALUATED, **drop
+    )
     checked = check_float(load(float_file), float_file)
-    if not pruned.is_file():
-        rng = np.random.default_rng(0)
-        np.savez(images, images=rng.integers(0, 256, (IMAGES, IMAGE, IMAGE, 3), dtype=np.uint8))
-        drop = {"token_keep": KEEP, "drop_at": DROPS} if zoo.drops else {}
-        import_model(ImportOptions(
-            model=float_file, data=f"npz:{images}", output=pruned, score=Score.MAGNITUDE, reconstruct=False, block_keep=KEEP,
-            eval_images=EVALUATED, mean=(0.5,) * 3, std=(0.25,) * 3, **drop,
-        ))  # fmt: skip
     return pruned, len(checked.rows), checked.mapped
 
 
@@ -145,8 +132,8 @@ TEXT = f"""Random weights, timm's models at {IMAGE} x {IMAGE} pixels with a line
 neurons (r_b = {KEEP}), and half of the tokens in encoders {", ".join(map(str, DROPS))} (r_t = {KEEP}) where a token ranks them: not with rotary positions, nor with
 attention pooling alone. Random weights and noise as images say nothing about accuracy; shapes, bits and kept shares decide a plan. Everything here is
 an estimate of `build --estimate-only` at {MHZ} MHz: {{known}} of {{settings}} plans. "Nodes mapped": of the file that timm's model exports to, by `check`. The
-pipeline is for the U250 card, whose shell takes a part of it, or for the bare part where the card has no room. For CLIP ViT-B/32, finn-plus issue 198 had
-51 of 959 nodes mapped.
+pipeline is planned for the U250 beside its shell, and for the bare part if it does not fit there. finn-plus issue 198 reports 51 of 959 mapped nodes for
+CLIP ViT-B/32.
 
 ```
 python -m builds.experiments.zoo_plans -o builds/results/zoo_plans --work build/zoo_plans

@@ -47,6 +47,7 @@ from finn_vitprune.synth.lost import LostCycles
 from finn_vitprune.synth.parts import KINDS, Part, PartFit
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, Resources
+from finn_vitprune.transforms.planning.fold import slowest_cycles
 from finn_vitprune.transforms.planning.part_fit import estimated, part_fit
 from finn_vitprune.transforms.planning.slr import slrs_of
 from finn_vitprune.transforms.streams.latency import latency_cycles
@@ -89,9 +90,7 @@ def planned_fit(model: ModelWrapper, build: BuildContext, counted: dict[str, Res
 
 
 def _formula(model: ModelWrapper) -> FormulaSummary:
-    return FormulaSummary(
-        interval_cycles=max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles=latency_cycles(model)
-    )
+    return FormulaSummary(interval_cycles=slowest_cycles(model), latency_cycles=latency_cycles(model))
 
 
 def _plan(build: BuildContext, formula: FormulaSummary) -> Planned | None:

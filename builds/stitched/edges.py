@@ -58,7 +58,10 @@ class StitchedEdge:
 
     @property
     def tags(self) -> bool:
-        """Whether it says which encoder frames are of. A frame of one byte looks alike, but carries something, or is not known."""
+        """Whether it says which encoder frames are of.
+
+        Data of one byte a frame has the same stream; but it carries a tensor, or nobody knows its beats.
+        """
         return self.inside is not None and self.stream == TAGS and not any(self.inside.carries) and any(self.inside.beats)
 
     @property

@@ -91,7 +91,7 @@ class Design:
 
     @property
     def latency_ms(self) -> float:
-        """From the first pixel of a lone image to its logits: simulated where there was a simulation, else as planned, else by formula."""
+        """From the first pixel of a lone image to its logits, by the first that is known of simulation, plan and formula."""
         s = self.summary
         if s.latency is None or s.clk_ns is None:
             raise UserError(f"the latency of {self.folder} is not known: the build stopped before its plan")

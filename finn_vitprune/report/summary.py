@@ -377,7 +377,7 @@ class Summary(_SummarySection):
 
     @property
     def interval(self) -> tuple[float, str] | None:
-        """Cycles of a frame of the design, and the method: simulated, else planned, else by formula, else those of the slowest node."""
+        """Cycles between images, and the method: the first that is known of simulation, plan, formula and slowest node."""
         if self.rtlsim is not None:
             return self.rtlsim.interval_cycles, SIMULATED
         if self.plan is not None:
@@ -389,7 +389,7 @@ class Summary(_SummarySection):
 
     @property
     def latency(self) -> tuple[int, str] | None:
-        """Cycles from the first pixel of a lone image to its logits, and the method: simulated, else as planned, else by formula."""
+        """Cycles from the first pixel of a lone image to its logits, and the method: the first that is known of simulation, plan and formula."""
         if self.rtlsim is not None:
             return self.rtlsim.latency_cycles, SIMULATED
         if self.plan is not None and self.plan.latency_cycles:

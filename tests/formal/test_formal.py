@@ -13,7 +13,7 @@ TWINS = (
     "vp_stream_fifo, block RAM", "vp_stream_fifo, rows of UltraRAMs", "vp_credit_fifo, a pipeline of 2 cycles at full throughput",
     "vp_width, 3 to 1", "vp_load_port, a frame begins only when it is open", "vp_load_hop, 2 of 3 words of 40 bits",
     "vp_load_port, the checksum stands when all words are there", "an engine of three encoders, batches of 2",
-    "an engine of two encoders with a pass before them, batches of 2", "vp_token_drop, any decisions", "vp_stream_split, two encoders",
+    "vp_token_drop, any decisions", "vp_stream_split, two encoders",
 )  # fmt: skip
 """Proofs of blocks of which another proof runs always."""
 

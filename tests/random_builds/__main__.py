@@ -25,12 +25,12 @@ from tests.random_builds.draw import (
     MIXED,
     NETWORKS,
     NORMS,
+    PARTITIONS,
     POOLINGS,
     PREFIXES,
     QK_NORMS,
     RMS_NORMS,
     ROTARY,
-    SHARED_UNITS,
     Kind,
 )
 
@@ -42,7 +42,7 @@ LEDGERS = {
     RMS_NORMS: Path("builds/results/random_builds/rms_norms.jsonl"), QK_NORMS: Path("builds/results/random_builds/qk_norms.jsonl"),
     ROTARY: Path("builds/results/random_builds/rotary.jsonl"), BIASES: Path("builds/results/random_builds/biases.jsonl"),
     LAYER_BUILDS: Path("builds/results/random_builds/layers.jsonl"), MIXED: Path("builds/results/random_builds/mixed.jsonl"),
-    SHARED_UNITS: Path("builds/results/random_builds/partitions.jsonl"),
+    PARTITIONS: Path("builds/results/random_builds/partitions.jsonl"),
 }  # fmt: skip
 KINDS = {kind.name: kind for kind in LEDGERS}
 

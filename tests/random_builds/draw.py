@@ -96,7 +96,7 @@ class DrawnDesign:
         loads: "" for contents that are built in as far as they can be, "own" for a design that is loaded with its own network,
             "another" for one that is loaded with it, with another network, and with the first one again.
         shares: layers that share a unit, as `bind` of transforms/engines/bind.py has it.
-        most_lanes: of matrix units, whose numbers of lanes are drawn; 0 for those of the plan.
+        most_lanes: the largest number of lanes that is drawn for a matrix unit; 0 keeps the lanes of the plan.
         structured: images of stripes, checks, gradients and one pixel are among the others.
         images: of noise.
     """
@@ -255,22 +255,21 @@ LAYERS: Mapping[str, Mapping[str, object]] = {
 }
 """What differs from a network with a class token and GELU that drops tokens, by the name of the layer."""
 LAYER_IMAGES = 50
-
-
-PARTITIONS = ("", f"MLP 2{EMBEDS}", ARRAY, ARRAY, f"{ARRAY}{EMBEDS}")
+SHARES = ("", f"MLP 2{EMBEDS}", ARRAY, ARRAY, f"{ARRAY}{EMBEDS}")
+"""What layers of an engine share a unit; arrays more often."""
 
 
 def draw_partition(seed: int) -> DrawnDesign:
-    """One engine of all encoders, 1 to 4 images in flight; layers share units in any way, whose lanes are drawn where no other network is loaded,
-    which might not have room for them. The patch embedding shares a unit where codes have 8 bits, as pixels do, and the design is not loaded.
-    A matrix that has lost all of its heads is none: here no heads go.
+    """One engine of all encoders, 1 to 4 images in flight, whose layers share units in any way.
+
+    Lanes of matrix units are drawn, unless another network is loaded, which might not have room for them. If the patch embedding shares a unit, codes
+    have 8 bits, as pixels do, and the design is not loaded. All encoders keep all heads: an array needs every matrix in every encoder.
     """
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 9))
-    shares, loads = str(rng.choice(PARTITIONS)), str(rng.choice(["", "", "own", "another"]))
+    shares, loads = str(rng.choice(SHARES)), str(rng.choice(["", "", "own", "another"]))
     embeds = shares.endswith(EMBEDS)
     network = replace(drawn, heads_gone=((),) * drawn.depth, act_bits=8 if embeds else drawn.act_bits)
-    averages = Pooling(network.pooling) in (Pooling.PATCHES, Pooling.ALL)
-    loads = "" if embeds else "own" if averages and loads else loads
+    loads = "" if embeds else _possible_loads(loads, network)
     return DrawnDesign(
         network, (drawn.depth,), int(rng.integers(1, 5)), ultra=float(rng.choice([0.0, 0.0, 0.5])), shares=shares,
         most_lanes=0 if loads == "another" else 4, loads=loads, structured=True,
@@ -319,8 +318,13 @@ def draw_mixed(seed: int) -> DrawnDesign:
         prefix=prefix, pooling=pooling.value, pool_heads=(int(rng.integers(1, 4)), int(one(1, 2, 3, 6))) if attends else None,
         drop_at=drops, token_keep=own.token_keep if drops else "1",
     )  # fmt: skip
-    averages = pooling in (Pooling.PATCHES, Pooling.ALL)  # its constants are built in
-    return replace(design, network=network, loads="own" if averages and design.loads else design.loads)
+    return replace(design, network=network, loads=_possible_loads(design.loads, network))
+
+
+def _possible_loads(loads: str, network: Drawn) -> str:
+    """What a design with this network can be loaded with: the constants of a mean are built in, so with no other network."""
+    averages = Pooling(network.pooling) in (Pooling.PATCHES, Pooling.ALL)
+    return "own" if averages and loads else loads
 
 
 def draw_prefix(seed: int) -> DrawnDesign:
@@ -364,7 +368,7 @@ NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", dra
 ACTIVATIONS, NORMS, PREFIXES = Kind("activations", draw_activation), Kind("norms", draw_norm), Kind("prefixes", draw_prefix)
 POOLINGS, GATES, RMS_NORMS = Kind("poolings", draw_pooling), Kind("gates", draw_gates), Kind("rms-norms", draw_rms_norm)
 QK_NORMS, ROTARY, BIASES = Kind("qk-norms", draw_qk_norm), Kind("rotary", draw_rotary), Kind("biases", draw_bias)
-LAYER_BUILDS, MIXED, SHARED_UNITS = Kind("layers", draw_layer), Kind("mixed", draw_mixed), Kind("partitions", draw_partition)
+LAYER_BUILDS, MIXED, PARTITIONS = Kind("layers", draw_layer), Kind("mixed", draw_mixed), Kind("partitions", draw_partition)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:

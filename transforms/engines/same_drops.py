@@ -42,7 +42,7 @@ class SameDrops(Transformation):
 
     Args:
         encoders: from 1. One that works for the class token alone has nothing to drop and stays as it is.
-        score_bits: of scores at least (:func:`score_bits` of the other networks of a design).
+        score_bits: the fewest bits of a score, :func:`score_bits` of the other networks of a design.
     """
 
     def __init__(self, encoders: Collection[int], score_bits: int = 0) -> None:
@@ -61,11 +61,11 @@ class SameDrops(Transformation):
 
 
 def score_bits(model: ModelWrapper) -> int:
-    """Bits of the scores of an encoder with all of its heads: of as many as tokens have room for, or as there are, or as its drops are made for."""
+    """Bits of a score when an encoder has all of its heads: as many as it has, as its tokens have room for, or as its token drops take."""
     ops = [getCustomOp(node) for node in flattened(model).graph.node if kind_of(node) in (ATTENTION, DROP)]
     drops, attentions = ([op for op in ops if kind_of(op.onnx_node) == kind] for kind in (DROP, ATTENTION))
     channels = max((op.get_nodeattr("channels") for op in drops), default=0)
-    heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
+    heads = max((max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions), default=0)
     return max([(heads << SCORE_BITS).bit_length(), *(DataType[op.get_nodeattr("scoreDataType")].bitwidth() for op in drops)])
 
 

@@ -150,7 +150,7 @@ def _layer_waves(engine: VitEngine) -> dict[str, list[int]]:
         if any(isinstance(op, PrunedAttention) for own in ops for op in own):
             late = 1
         if role not in array and not any(op.macs() for own in ops for op in own):
-            continue  # one of an array has passes without a product
+            continue  # an array makes the pass of such a layer all the same
         waves = [0 if tag == encoders else tag + late for tag, own in enumerate(ops) if own]
         (together if role in array else found)[role] = waves
     found = {unit_name(engine, role): waves for role, waves in found.items()}

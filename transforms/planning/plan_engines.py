@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.elementwise.table import TableOp
 from finn_vitprune.custom_ops.engine.engine import engines_of
@@ -24,6 +23,7 @@ from finn_vitprune.custom_ops.mvau.fold import Fold
 from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.custom_ops.op.folding import Folding
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
+from finn_vitprune.transforms.planning.fold import slowest_cycles
 from finn_vitprune.transforms.planning.place_fifos import place_in_engines
 from finn_vitprune.transforms.planning.plan_problem import (
     GRID,
@@ -187,7 +187,7 @@ class EngineSearch:
         used = beside + chosen
         self.standing = Standing(np.maximum(0, beside), standing.placed, slower, outer)
         used = self._placed(model, used)
-        interval, latency = max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles(model)
+        interval, latency = slowest_cycles(model), latency_cycles(model)
         found = Counted(solved, interval, latency, used, self.standing)
         self.report(
             f"{solved.interval:,} cycles a unit: an image each {interval:,}, through in {latency:,}"
