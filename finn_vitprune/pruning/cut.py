@@ -1,4 +1,4 @@
-"""Cuts a masked network small: dead heads and neurons are gone, pruned blocks are zeros."""
+"""Cuts a masked network small, dead heads and neurons are gone, pruned blocks are zeros; and the way back."""
 
 from __future__ import annotations
 
@@ -32,6 +32,51 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
         _cut_encoder(whole, part, mask, model.config.head_dim)
     _copy_scales(model, small)
     return small.train(model.training)
+
+
+@torch.no_grad()
+def grow(small: PrunedViT, model: PrunedViT) -> None:
+    """Give ``model`` the weights of ``small``, which :func:`cut` made of it or of one like it.
+
+    Heads and neurons of ``small`` become the first ones; weights of the others are 0. Scales stay as they are.
+    """
+    for name in ("prefix_tokens", "pos_embed"):
+        getattr(model, name).copy_(getattr(small, name))
+    if model.config.pooler is not None:
+        model.attn_pool.query.copy_(small.attn_pool.query)
+    layers = small.linears()
+    for name, layer in model.linears().items():
+        source = layers[name]
+        if source.weight.shape == layer.weight.shape:
+            layer.weight.copy_(source.weight)
+            layer.bias.copy_(source.bias)
+    for whole, part in zip(model.blocks, small.blocks, strict=True):
+        _grow_encoder(part, whole, model.config.head_dim)
+
+
+def _grow_encoder(source: Encoder, target: Encoder, head_dim: int) -> None:
+    """The layers whose heads or neurons are fewer in ``source``."""
+    width, of = source.attn.heads * head_dim, target.attn.heads * head_dim
+    if width < of:
+        qkv, proj = target.attn.qkv, target.attn.proj
+        for parameter in (qkv.weight, qkv.bias, proj.weight):
+            parameter.zero_()
+        qkv.weight.unflatten(0, (3, of))[:, :width] = source.attn.qkv.weight.unflatten(0, (3, width))
+        qkv.bias.unflatten(0, (3, of))[:, :width] = source.attn.qkv.bias.unflatten(0, (3, width))
+        proj.weight[:, :width] = source.attn.proj.weight
+        proj.bias.copy_(source.attn.proj.bias)
+        if source.attn.qk_norm is not None and target.attn.qk_norm is not None:
+            kept, scale = source.attn.qk_norm.scale, target.attn.qk_norm.scale
+            scale.weight[:width, :width] = kept.weight
+            scale.bias[:width] = kept.bias
+    rows, neurons = source.mlp.fc1.out_features, source.mlp.fc2.in_features
+    if neurons < target.mlp.fc2.in_features:
+        for parameter in (target.mlp.fc1.weight, target.mlp.fc1.bias, target.mlp.fc2.weight):
+            parameter.zero_()
+        target.mlp.fc1.weight[:rows] = source.mlp.fc1.weight
+        target.mlp.fc1.bias[:rows] = source.mlp.fc1.bias
+        target.mlp.fc2.weight[:, :neurons] = source.mlp.fc2.weight
+        target.mlp.fc2.bias.copy_(source.mlp.fc2.bias)
 
 
 def _copy(target: PrunedLinear, weight: Tensor, bias: Tensor, scale: Tensor) -> None:

@@ -226,6 +226,27 @@ class PruneScores(nn.Module):
             rows, columns = block.mlp.fc1.weight.unflatten(0, (-1, block.mlp.rows)).norm(dim=(1, 2)), block.mlp.fc2.weight.norm(dim=0)
             scores.neurons.copy_(rows * columns)
 
+    @torch.no_grad()
+    def set_to_kept(self, model: PrunedViT, neurons: Sequence[int]) -> None:
+        """Scores 1 for the blocks of ``model`` that are not zero and for the first ``neurons`` of an encoder, else 0.
+
+        A row of zero blocks that has a bias keeps its first block, since masks take the bias of a row without any. Where blocks compete
+        within their matrix, so many stay in the end (:meth:`keep`); with lanes, as many in each as in the fullest.
+        """
+        counts = []
+        for scores, block, count in zip(self.encoders, model.blocks, neurons, strict=True):
+            qkv, proj = block.attn.qkv, block.attn.proj
+            layers = (*zip(qkv.weight.chunk(3), qkv.bias.chunk(3)), (proj.weight, proj.bias))
+            for target, (weight, bias) in zip(scores.matrices, layers, strict=True):
+                kept = block_sums(weight.abs(), scores.block) > 0
+                kept[:, 0] |= ~kept.any(1) & bias.reshape(-1, scores.block).any(1)
+                target.copy_(kept)
+            scores.neurons.copy_(torch.arange(scores.neurons.numel()) < count)
+            lanes = self.prune.lanes
+            counts.append([*(lanes * int(s.reshape(lanes, -1).sum(1).max()) for s in scores.matrices), count])
+        if self.prune.scope == "local":
+            self.keep(np.array(counts))
+
 
 def set_to_first_order(scores: PruneScores, network: PrunedViT, images: Tensor, labels: Tensor | None, seed: int = 0) -> None:
     """Scores = sum over batches and over a block of |w dL/dw|; of a neuron, over its row and its column.

@@ -133,12 +133,15 @@ class TeacherSection(ConfigSection):
 class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
+    ``weights`` starts it from a pruned network that this package wrote (QONNX, packed or not) instead of from the teacher: what is
+    pruned there is pruned here, and ``prune.score_start`` and ``prune.by_layer`` have no say.
     ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
     ``warmup_epochs`` and final for the last ``hold_epochs``. ``distill_weight``: share of the teacher's logits in the loss;
     ``distill_features``: weight of the squared error of the encoders' outputs beside it.
     """
 
     epochs: Epochs = 70
+    weights: str | None = None
     warmup_epochs: Part = 4
     hold_epochs: Part = 25
     lr: Positive = 1e-3

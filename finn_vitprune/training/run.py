@@ -23,6 +23,7 @@ from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
+from finn_vitprune.training.trained import start_from, trained_network
 
 SCORE_IMAGES = 256
 
@@ -81,11 +82,25 @@ class TrainingRun(StudentTraining):
         self.progress.teacher_history.append({"epoch": done + 1, "loss": loss, "accuracy": accuracy})
         display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
 
+    def check_start(self) -> None:
+        """See that the file of ``student.weights`` fits, before the teacher is trained.
+
+        Raises:
+            UserError: it does not.
+        """
+        if (path := self.config.student.weights) is not None:
+            trained_network(Path(path), self.vit, self.config.prune_config())
+
     def start_student(self) -> None:
         """The student starts from the teacher's weights, its scores from what the configuration says.
 
         ``prune.score_start`` orders the scores from 0 to 1 on calibration images, and corrects weights where masks stay.
+        ``student.weights`` takes the place of both.
         """
+        if (path := self.config.student.weights) is not None:
+            start_from(Path(path), self.student, self.scores)
+            self._prepare_student()
+            return
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
         kind, s = self.config.prune.score_start, self.config.student
         if kind is None or not s.epochs:

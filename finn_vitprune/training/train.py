@@ -121,6 +121,7 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
         return run
     _refuse_started(path)
     run = TrainingRun(config, out_dir)
+    run.check_start()
     if teacher_from is not None:
         run.take_teacher(teacher_from)
     elif config.teacher.epochs == 0:
