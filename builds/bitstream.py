@@ -138,12 +138,10 @@ def board_design(stitched: Path) -> BoardDesign:
     """The design of a build, as it stands behind a serial line.
 
     Raises:
-        UserError: there is no design, memories of it are loaded, it counts frames, or an older version built it.
+        UserError: there is no design, it counts frames, or an older version built it.
     """
     design = StitchedDesign.load(stitched)
     build = stitched.parent
-    if design.loads:
-        raise UserError(f"{build}: memories of its design are loaded, and the serial link has no port for that: build without --loadable")
     if design.frame_check:
         raise UserError(f"{build}: its design checks frames, and the serial link has no TLAST: build without --frame-check")
     sources = tuple(design.folder / name for name in [*design.sources, f"{TOP}.v"])
@@ -152,7 +150,8 @@ def board_design(stitched: Path) -> BoardDesign:
         raise UserError(f"{build}: its ROMs would lose their contents, an older version built it: build again")
     contents = tuple(design.folder / name for name in sorted(design.digests) if name.endswith(".hex"))
     into, out = design.input, design.output
-    return BoardDesign(TOP, sources, contents, into.tdata_bits // 8, into.beats, out.tdata_bits // 8, out.beats, design.number)
+    load = next(((load.port, load.address_bits) for load in design.loads), None)
+    return BoardDesign(TOP, sources, contents, into.tdata_bits // 8, into.beats, out.tdata_bits // 8, out.beats, design.number, load)
 
 
 def _counts(used: dict[str, int], board: Board) -> str:

@@ -22,6 +22,8 @@ from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import write_json
+from finn_vitprune.link.registers import accesses
+from finn_vitprune.sim.contents import CONTENTS
 
 RESULT = "gate_level.json"
 FAULT_IMAGES = 8
@@ -102,7 +104,12 @@ class RoutedBoard:
         if design.number != summary.design:
             raise UserError(f"{folder} is of another design than {build_dir}: make the bitstream again")
         link = BoardHost(design.input, design.output, summary.bit_256ths, 2 * design.silent_cycles)
-        return cls(folder, summary, HostSide.of(design), link)
+        routed = cls(folder, summary, HostSide.of(design), link)
+        return routed.loaded(design.folder / CONTENTS) if design.loads else routed
+
+    def loaded(self, contents: Path) -> RoutedBoard:
+        """The same, whose boards are loaded with ``contents`` before their first image."""
+        return replace(self, link=replace(self.link, load=tuple(accesses(contents.read_bytes()))))
 
 
 def gate_level(build_dir: Path, options: GateLevelOptions, folder: Path | None = None) -> GateLevel:

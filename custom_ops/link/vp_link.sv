@@ -2,7 +2,7 @@
 // (docs/link.md). It knows nothing of the transport: in and out are streams of bytes, in_error marks a byte that the transport knows to be
 // damaged. An image reaches the design only when its CRC was right, and its sequence number and CRC go back with its logits.
 // Holds IMAGES images before the design, and the tags of TAGS images before and inside of it; the host keeps to IMAGES, which the
-// status tells, else images are refused. Answers that do not fit are dropped: refusals are counted, queries come again.
+// status tells, else images are refused. With WORDS the host also reaches the registers of the design (vp_link_access), WORDS words a frame. Answers that do not fit are dropped: refusals are counted, queries come again.
 `default_nettype none
 
 module vp_link #(
@@ -12,6 +12,7 @@ module vp_link #(
     int unsigned OUT_BEATS = 4,
     int unsigned IMAGES    = 4,
     int unsigned TAGS      = 16,
+    int unsigned WORDS     = 0,         // of a frame that accesses registers; 0: the design has none
     int unsigned TIMEOUT   = 1024,      // cycles of silence that end a frame
     int unsigned QUIET     = 0,         // the same as the host is told of it, in the units of the transport
     logic [63:0] DESIGN    = 64'd0      // number of the design, 32 bits
@@ -30,7 +31,21 @@ module vp_link #(
     input  wire logic                   m_tready,
     input  wire logic [OUT_BYTES*8-1:0] s_tdata,
     input  wire logic                   s_tvalid,
-    output      logic                   s_tready
+    output      logic                   s_tready,
+    output      logic [7:0]             m_axilite_AWADDR,
+    output      logic                   m_axilite_AWVALID,
+    input  wire logic                   m_axilite_AWREADY,
+    output      logic [31:0]            m_axilite_WDATA,
+    output      logic                   m_axilite_WVALID,
+    input  wire logic                   m_axilite_WREADY,
+    input  wire logic                   m_axilite_BVALID,
+    output      logic                   m_axilite_BREADY,
+    output      logic [7:0]             m_axilite_ARADDR,
+    output      logic                   m_axilite_ARVALID,
+    input  wire logic                   m_axilite_ARREADY,
+    input  wire logic [31:0]            m_axilite_RDATA,
+    input  wire logic                   m_axilite_RVALID,
+    output      logic                   m_axilite_RREADY
 );
     localparam int unsigned IMAGE_BYTES = IN_BYTES * IN_BEATS;
     localparam int unsigned LOGIT_BYTES = OUT_BYTES * OUT_BEATS;
@@ -48,14 +63,15 @@ module vp_link #(
     // --- host to design ---
     logic [7:0] data, image_data;
     logic write, keep, forget, room, tag_room, image_valid, image_ready;
-    logic [47:0] new_tag, tag;
+    logic access_write, access_keep, access_room, access_valid, access_ready;
+    logic [47:0] new_tag, tag, access;
     logic [18:0] new_answer, answer;
     logic new_answer_valid, answer_valid, answer_ready, tag_valid, sent;
     logic [7:0][15:0] counts;
 
-    vp_link_receive #(.IMAGE_BYTES(IMAGE_BYTES), .TIMEOUT(TIMEOUT)) receive (
-        .clk, .rst_n, .in_data, .in_error, .in_valid, .in_ready, .room(room && tag_room), .data, .write, .keep, .forget,
-        .tag(new_tag), .answer(new_answer), .answer_valid(new_answer_valid), .counts
+    vp_link_receive #(.IMAGE_BYTES(IMAGE_BYTES), .ACCESS_BYTES(WORDS == 0 ? 0 : 4 * WORDS + 4), .TIMEOUT(TIMEOUT)) receive (
+        .clk, .rst_n, .in_data, .in_error, .in_valid, .in_ready, .room(room && tag_room), .access_room, .data, .write, .keep,
+        .access_write, .access_keep, .forget, .tag(new_tag), .answer(new_answer), .answer_valid(new_answer_valid), .counts
     );
     vp_link_images #(.IMAGE_BYTES(IMAGE_BYTES), .IMAGES(IMAGES)) images (
         .clk, .rst_n, .data, .write, .keep, .forget, .room, .out_data(image_data), .out_valid(image_valid), .out_ready(image_ready)
@@ -71,6 +87,29 @@ module vp_link #(
         .clk, .rst_n, .in_data(new_answer), .in_valid(new_answer_valid), .in_ready(),
         .out_data(answer), .out_valid(answer_valid), .out_ready(answer_ready)
     );
+
+    // --- registers of the design ---
+    if (WORDS != 0) begin : g_access
+        vp_link_access #(.WORDS(WORDS)) registers (
+            .clk, .rst_n, .data, .write(access_write), .keep(access_keep), .forget, .number(new_tag[15:0]), .room(access_room),
+            .answer(access), .answer_valid(access_valid), .answer_ready(access_ready),
+            .m_axilite_AWADDR, .m_axilite_AWVALID, .m_axilite_AWREADY, .m_axilite_WDATA, .m_axilite_WVALID, .m_axilite_WREADY,
+            .m_axilite_BVALID, .m_axilite_BREADY, .m_axilite_ARADDR, .m_axilite_ARVALID, .m_axilite_ARREADY, .m_axilite_RDATA,
+            .m_axilite_RVALID, .m_axilite_RREADY
+        );
+    end else begin : g_no_access
+        assign access_room       = 1'b0;
+        assign access            = '0;
+        assign access_valid      = 1'b0;
+        assign m_axilite_AWADDR  = '0;
+        assign m_axilite_AWVALID = 1'b0;
+        assign m_axilite_WDATA   = '0;
+        assign m_axilite_WVALID  = 1'b0;
+        assign m_axilite_BREADY  = 1'b0;
+        assign m_axilite_ARADDR  = '0;
+        assign m_axilite_ARVALID = 1'b0;
+        assign m_axilite_RREADY  = 1'b0;
+    end
 
     // --- design to host: logits wait until those of an image are whole ---
     logic [OUT_BYTES*8-1:0] beat;
@@ -104,7 +143,7 @@ module vp_link #(
     vp_link_send #(
         .IMAGE_BYTES(IMAGE_BYTES), .LOGIT_BYTES(LOGIT_BYTES), .IMAGES(IMAGES), .QUIET(QUIET), .DESIGN(DESIGN)
     ) send (
-        .clk, .rst_n, .answer, .answer_valid, .answer_ready, .tag, .whole(whole_q != '0 && tag_valid), .sent,
+        .clk, .rst_n, .answer, .answer_valid, .answer_ready, .access, .access_valid, .access_ready, .tag, .whole(whole_q != '0 && tag_valid), .sent,
         .logit_data(logit), .logit_valid, .logit_ready, .pending(32'(inside_q)), .counts, .out_data, .out_valid, .out_ready
     );
 endmodule

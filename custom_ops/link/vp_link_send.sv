@@ -1,5 +1,5 @@
 // What a link tells its host (docs/link.md has the frames): logits with the tag of their image, the status, or that a frame was refused
-// and why. Answers go first. A frame of logits begins when all of it is there (whole), so that nothing waits in the middle of a frame.
+// and why, or a word that was read. Answers go first, then words. A frame of logits begins when all of it is there (whole), so that nothing waits in the middle of a frame.
 // sent: the logits of an image are on their way. The status is made of words, each of which is what it was in one cycle.
 `default_nettype none
 
@@ -15,6 +15,9 @@ module vp_link_send #(
     input  wire logic [18:0]      answer,  // cause (0: a query), sequence number
     input  wire logic             answer_valid,
     output      logic             answer_ready,
+    input  wire logic [47:0]      access,  // the word, sequence number
+    input  wire logic             access_valid,
+    output      logic             access_ready,
     input  wire logic [47:0]      tag,     // CRC and sequence number of the image
     input  wire logic             whole,   // tag and logits of an image are there
     output      logic             sent,
@@ -27,7 +30,7 @@ module vp_link_send #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-    localparam logic [7:0] START = 8'ha5, LOGITS = 8'h81, STATUS = 8'h82, REFUSED = 8'h83;
+    localparam logic [7:0] START = 8'ha5, LOGITS = 8'h81, STATUS = 8'h82, REFUSED = 8'h83, WORD = 8'h84;
     localparam logic [31:0] VERSION = 32'd1;
     localparam logic [3:0] SHORT = 4'd2, LONG = 4'd12;  // the last word before logits and CRC
     localparam int unsigned LEFT_W = $clog2(LOGIT_BYTES + 1);
@@ -47,14 +50,15 @@ module vp_link_send #(
     wire logic logits = type_q == LOGITS;
     wire logic status = type_q == STATUS;
     wire logic [3:0] next_index = state_q == IDLE ? 4'd0 : index_q + 1'b1;
-    wire logic [7:0] next_type = answer_valid ? (answer[18:16] == '0 ? STATUS : REFUSED) : LOGITS;
+    wire logic [7:0] next_type = answer_valid ? (answer[18:16] == '0 ? STATUS : REFUSED) : access_valid ? WORD : LOGITS;
+    wire logic [15:0] number = answer_valid ? answer[15:0] : access_valid ? access[15:0] : tag[15:0];
 
     logic [31:0] word;
     always_comb begin
         case (next_index)
-            4'd0: word = {answer_valid ? answer[15:0] : tag[15:0], next_type, START};
+            4'd0: word = {number, next_type, START};
             4'd1: word = logits ? 32'(LOGIT_BYTES) + 32'd4 : status ? 32'(4 * (LONG - SHORT + 1)) : 32'd4;
-            4'd2: word = logits ? tag[47:16] : status ? VERSION : 32'(answer[18:16]);
+            4'd2: word = logits ? tag[47:16] : status ? VERSION : type_q == WORD ? access[47:16] : 32'(answer[18:16]);
             4'd3: word = DESIGN[31:0];
             4'd4: word = 32'(IMAGE_BYTES);
             4'd5: word = 32'(LOGIT_BYTES);
@@ -77,7 +81,7 @@ module vp_link_send #(
             state_q <= IDLE;
         end else begin
             case (state_q)
-                IDLE:    if (answer_valid || whole) state_q <= WORDS;
+                IDLE:    if (answer_valid || access_valid || whole) state_q <= WORDS;
                 WORDS:   if (give && ends && index_q == (status ? LONG : SHORT)) state_q <= logits ? BYTES : CHECK;
                 BYTES:   if (give && left_q == LEFT_W'(1)) state_q <= CHECK;
                 default: if (give && ends) state_q <= IDLE;
@@ -106,8 +110,10 @@ module vp_link_send #(
         .clk, .rst_n, .in_data(data), .in_valid(valid), .in_ready(ready), .out_data, .out_valid, .out_ready
     );
     assign logit_ready  = state_q == BYTES && ready;
-    assign answer_ready = state_q == CHECK && give && ends && !logits;
-    assign sent         = state_q == CHECK && give && ends && logits;
+    wire logic gone = state_q == CHECK && give && ends;
+    assign access_ready = gone && type_q == WORD;
+    assign answer_ready = gone && type_q != WORD && !logits;
+    assign sent         = gone && logits;
 endmodule
 
 `default_nettype wire

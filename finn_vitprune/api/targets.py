@@ -23,6 +23,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.link.data_mover import DataMover
 from finn_vitprune.link.exchange import Exchange, Transport
 from finn_vitprune.link.frames import LinkStatus
+from finn_vitprune.link.registers import LinkRegisters
 from finn_vitprune.load_port import Registers
 from finn_vitprune.sim.contents import Contents
 
@@ -142,13 +143,7 @@ class OnRtl(_OfFolder):
 
 
 class _BehindLink(_OfFolder):
-    """A board behind a serial link, which has no load port."""
-
-    def load(self, contents: Path) -> None:
-        """Not over this link."""
-        raise UserError(
-            f"{contents} cannot be loaded: the serial link has no load port; the targets integers, rtl, pynq: and xrt: can be loaded"
-        )
+    """A board behind a serial link."""
 
     def check(self, board: LinkStatus, design: StitchedDesign, name: str) -> None:
         """That a board holds a design."""
@@ -175,6 +170,12 @@ class OnNetlist(_BehindLink):
         self.design = self._routed.side.design.number
         self.check(self.board(), self._routed.side.design, f"the pins of {self._routed.netlist}")
 
+    def load(self, contents: Path) -> None:
+        """Be another network; see :meth:`.Accelerator.load`."""
+        _need_loads(contents, self._routed.side.design, self.folder)
+        super().load(contents)
+        self._routed = self._routed.loaded(contents)
+
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         while batch := list(islice(images, AHEAD["netlist"])):
             found = self._routed.link.ask(self._simulator, self._routed.side.payloads(np.stack(batch)))
@@ -194,15 +195,29 @@ class OnSerial(_BehindLink):
         try:
             design = _stitched(folder)
             self.design, self._side = design.number, HostSide.of(design)
-            if design.loads:
-                raise UserError(f"{folder} is loaded at run time, and the link has no load port: build it without --loadable")
             self._exchange = Exchange(transport, timeout_s, tries)
             self.check(self._exchange.board, design, transport.name)
+            self._port = LinkRegisters(self._exchange) if design.loads else None
+            self._fill()
         except BaseException:
             transport.close()
             raise
 
+    def load(self, contents: Path) -> None:
+        """Be another network; see :meth:`.Accelerator.load`."""
+        _need_loads(contents, self._side.design, self.folder)
+        super().load(contents)
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._port is not None:
+            self._ready = False
+            _load(self._port, self._side.design, self._exchange.transport.name, self.contents)
+        self._ready = True
+
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        if not self._ready:
+            raise UserError(f"the last load of the board at {self._exchange.transport.name} failed: load it again")
         payloads = (self._side.payloads(np.asarray(image)[None])[0] for image in images)
         for answer in self._exchange.answers(payloads):
             beats = np.frombuffer(answer, np.uint8).reshape(self._side.design.output.beats, -1)
@@ -246,9 +261,7 @@ class OnCard(_OfFolder):
 
     def load(self, contents: Path) -> None:
         """Be another network; see :meth:`.Accelerator.load`."""
-        if self._port is None:
-            raise UserError(f"{contents} cannot be loaded: {self.folder} has no load port: build it with --loadable or --reserve")
-        Contents.other(contents, self._side.design.folder)
+        _need_loads(contents, self._side.design, self.folder)
         super().load(contents)
         self._fill()
         self._probe()
@@ -282,10 +295,7 @@ class OnCard(_OfFolder):
             raise UserError(
                 f"{self._mover.name} holds design {number:#010x}, {self.folder} is loaded as {wanted:#010x}: use that design's bitstream"
             )
-        try:
-            load_port.load(self._port, design.folder, LOAD_S, progress.status, self.contents)
-        except load_port.LoadError as error:
-            raise UserError(f"{self._mover.name}: {error}") from None
+        _load(self._port, design, self._mover.name, self.contents)
 
     def _probe(self) -> None:
         """That random images give the logits of the network."""
@@ -319,6 +329,21 @@ class OnCard(_OfFolder):
             self._mover.restart()
             self._fill()
         self._ready = False
+
+
+def _need_loads(contents: Path, design: StitchedDesign, folder: Path) -> None:
+    """That a design has a load port, and that contents are for it."""
+    if not design.loads:
+        raise UserError(f"{contents} cannot be loaded: {folder} has no load port: build it with --loadable or --reserve")
+    Contents.other(contents, design.folder)
+
+
+def _load(port: Registers, design: StitchedDesign, name: str, contents: Path | None) -> None:
+    """Load a design through its port, with its own contents or others."""
+    try:
+        load_port.load(port, design.folder, LOAD_S, progress.status, contents)
+    except load_port.LoadError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def _opened(opened: Callable[[StitchedDesign], DataMover], design: StitchedDesign) -> DataMover:

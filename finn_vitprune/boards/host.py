@@ -11,13 +11,15 @@ from finn_vitprune import progress
 from finn_vitprune.boards.gate import FaultAt, GateRun, GateSimulator, LineMessage, LineTimes
 from finn_vitprune.boards.netlist import LANES, StuckNet
 from finn_vitprune.errors import AnswerIsNo, UserError
-from finn_vitprune.link.frames import STATUS_BYTES, FrameReader, FrameType, LinkFrame, LinkStatus
+from finn_vitprune.link.frames import STATUS_BYTES, WORD_BYTES, FrameReader, FrameType, LinkFrame, LinkStatus, RegisterAccess
 from finn_vitprune.sim.beats import Stream, unpack
 
 WINDOW = 4
 """Images that a board has, at most, before the first one is answered."""
 FRAME_BYTES = 12
 """Of a frame beside its payload."""
+LOADED_BYTES = FRAME_BYTES + WORD_BYTES
+"""Of the answer to an access."""
 CRC_BYTES = 4
 """Before the logits in a frame of them: the CRC of the image's."""
 BYTE_BITS = 10
@@ -40,12 +42,14 @@ class BoardHost:
 
     Attributes:
         input, output: streams of the design. bit: of the line, in 256ths of a clock. silent: clocks for which the design may say nothing.
+        load: accesses that load the design before its first image.
     """
 
     input: Stream
     output: Stream
     bit: int
     silent: int
+    load: tuple[RegisterAccess, ...] = ()
 
     @property
     def answer_bytes(self) -> int:
@@ -53,11 +57,22 @@ class BoardHost:
         return FRAME_BYTES + CRC_BYTES + self.output.tdata_bits // 8 * self.output.beats
 
     def messages(self, payloads: Sequence[bytes], first: int = 0) -> list[LineMessage]:
-        """Frames of images for one board, which keep to its window."""
-        return [
-            LineMessage(LinkFrame(FrameType.IMAGE, first + k, payload).encoded, max(0, k - WINDOW + 1) * self.answer_bytes)
-            for k, payload in enumerate(payloads)
+        """Frames that load one board, one at a time, and frames of images, which keep to its window."""
+        loads = [
+            LineMessage(LinkFrame(FrameType.ACCESS, k, access.encoded()).encoded, k * LOADED_BYTES)
+            for k, access in enumerate(self.load)
         ]  # fmt: skip
+        return loads + [
+            LineMessage(
+                LinkFrame(FrameType.IMAGE, first + k, payload).encoded, self._load_bytes + max(0, k - WINDOW + 1) * self.answer_bytes
+            )
+            for k, payload in enumerate(payloads)
+        ]
+
+    @property
+    def _load_bytes(self) -> int:
+        """Of the answers to all that loads a board."""
+        return len(self.load) * LOADED_BYTES
 
     @property
     def times(self) -> LineTimes:
@@ -83,7 +98,7 @@ class BoardHost:
         """Images dealt to all boards, one after another at each."""
         shares = [list(range(board, len(payloads), LANES)) for board in range(min(LANES, len(payloads)))]
         messages = {board: self.messages([payloads[i] for i in share]) for board, share in enumerate(shares)}
-        expected = {board: len(share) * self.answer_bytes for board, share in enumerate(shares)}
+        expected = {board: self._load_bytes + len(share) * self.answer_bytes for board, share in enumerate(shares)}
         run = simulator.run(messages, expected, self.times)
         logits = np.zeros((len(payloads), self.output.tokens * self.output.channels), np.int64)
         came = np.zeros(len(payloads), bool)
@@ -97,7 +112,10 @@ class BoardHost:
     def answers(self, run: GateRun, board: int, payloads: Sequence[bytes]) -> dict[int, np.ndarray]:
         """Logits that a host takes from a board, by the number of their image: with the CRC of that image."""
         found = {}
-        for frame in FrameReader({FrameType.LOGITS: self.answer_bytes - FRAME_BYTES}).feed(run.bytes_of(board)):
+        lengths = {FrameType.LOGITS: self.answer_bytes - FRAME_BYTES, FrameType.WORD: WORD_BYTES}
+        for frame in FrameReader(lengths).feed(run.bytes_of(board)):
+            if frame.type == FrameType.WORD:
+                continue
             image = LinkFrame(FrameType.IMAGE, frame.number, payloads[frame.number]) if frame.number < len(payloads) else None
             if image is not None and frame.payload[:CRC_BYTES] == image.crc.to_bytes(CRC_BYTES, "little"):
                 beats = np.frombuffer(frame.payload[CRC_BYTES:], np.uint8).reshape(-1, self.output.tdata_bits // 8)
@@ -112,7 +130,9 @@ class BoardHost:
         for start in range(0, len(faults), LANES - 1):
             some = faults[start : start + LANES - 1]
             at = [FaultAt(start + k, k + 1, fault.value) for k, fault in enumerate(some)]
-            run = simulator.run(dict.fromkeys(range(len(some) + 1), messages), {0: len(payloads) * self.answer_bytes}, self.times, at)
+            run = simulator.run(
+                dict.fromkeys(range(len(some) + 1), messages), {0: self._load_bytes + len(payloads) * self.answer_bytes}, self.times, at
+            )
             right = [
                 len(found := self.answers(run, board, payloads)) == len(payloads)
                 and all(np.array_equal(found[k], wanted[k]) for k in range(len(payloads)))

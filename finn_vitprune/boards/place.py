@@ -23,6 +23,7 @@ from finn_vitprune.boards.tools import RouteError, program, run_tool
 from finn_vitprune.boards.units import COMB, KINDS, Tile, UnitCells, cells_by_unit, tiles_by_unit, top_module, unit_of_cells
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
+from finn_vitprune.link.frames import ACCESS_WORDS
 from finn_vitprune.synth import yosys
 from finn_vitprune.synth.boards import CELLS, Board
 from finn_vitprune.synth.tool import failure
@@ -37,6 +38,11 @@ PARTS_OF_A_CLOCK = 256
 """In which the length of a bit of the line is given."""
 TIMEOUT_S = 14_400.0
 
+REGISTERS = {
+    "AWADDR": 8, "AWVALID": 1, "AWREADY": 1, "WDATA": 32, "WVALID": 1, "WREADY": 1, "BVALID": 1, "BREADY": 1, "ARADDR": 8, "ARVALID": 1,
+    "ARREADY": 1, "RDATA": 32, "RVALID": 1, "RREADY": 1,
+}  # fmt: skip
+"""Bits of the signals between the link and a load port."""
 LATTICE = ("setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox")
 """After ``synth_lattice``, whose last part would take minutes to name cells: one module, whose ROMs were mapped apart."""
 
@@ -58,7 +64,7 @@ class BoardDesign:
     Attributes:
         top: its module. sources: in compile order. contents: files that its ROMs read.
         in_bytes, in_beats: bytes of a beat of its input, and beats of an image. out_bytes, out_beats: of its output, and of the logits.
-        number: 32 bits by which a host knows it.
+        number: 32 bits by which a host knows it. load: its load port, and the bits of the addresses there; none without one.
     """
 
     top: str
@@ -69,6 +75,7 @@ class BoardDesign:
     out_bytes: int
     out_beats: int
     number: int
+    load: tuple[str, int] | None = None
     ports: DesignPorts = DesignPorts()
 
 
@@ -122,6 +129,7 @@ def map_design(design: BoardDesign, board: Board, clk_ns: float, timeout_s: floa
             shutil.copyfile(path, folder / path.name)
         clock = _make_clock(folder, board, clk_ns, timeout_s)
         values = asdict(board) | _facts(design) | {"board": board.name, "mhz": clock.mhz, "bit": clock.bit, "design": design.number}
+        values |= {"words": ACCESS_WORDS if design.load else 0, "registers": REGISTERS}
         for name in ("board.v", "board.lpf"):
             (folder / name).write_text(_rendered(name, values))
         (folder / "clock.json").write_text(json.dumps(asdict(clock)))

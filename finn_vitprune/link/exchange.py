@@ -14,10 +14,12 @@ from finn_vitprune.link.frames import (
     STATUS_BYTES,
     TAG,
     VERSION,
+    WORD_BYTES,
     FrameReader,
     FrameType,
     LinkFrame,
     LinkStatus,
+    RegisterAccess,
     cause_of,
 )
 
@@ -78,7 +80,7 @@ class Exchange:
         self.resent = 0
         self._number = int(transport.now() * 1e6) % NUMBERS  # answers to an earlier host's frames may still come
         self._quiet_s = 2 * QUIET_BITS * transport.bit_s
-        self._reader = FrameReader({FrameType.STATUS: STATUS_BYTES, FrameType.REFUSED: REFUSED_BYTES})
+        self._reader = FrameReader({FrameType.STATUS: STATUS_BYTES, FrameType.REFUSED: REFUSED_BYTES, FrameType.WORD: WORD_BYTES})
         self._come: deque[LinkFrame] = deque()
         self._waiting: dict[int, _Sent] = {}
         self._done: dict[int, bytes] = {}
@@ -104,6 +106,18 @@ class Exchange:
                 self._take(frame)
             self._silence()
         raise UserError(f"no answer from {self.transport.name}: is the board connected and programmed, and its speed the same?")
+
+    def access(self, access: RegisterAccess) -> int | None:
+        """The word that an access to registers reads; None where it was refused or not answered. It may have been done all the same."""
+        sent = self._frame(FrameType.ACCESS, access.encoded())
+        self.transport.write(sent.encoded)
+        end = self.transport.now() + self._limit(len(sent.encoded) + WORD_BYTES)
+        while (frame := self._next(end)) is not None and frame.type != FrameType.REFUSED:
+            if frame.type == FrameType.WORD and frame.number == sent.number:
+                return int.from_bytes(frame.payload, "little")
+            self._take(frame)
+        self._silence()
+        return None
 
     def answers(self, images: Iterable[bytes]) -> Iterator[bytes]:
         """The logits of each image, in order; the next images are sent while the board works.

@@ -19,18 +19,21 @@ NUMBERS = 1 << 16
 
 
 class FrameType(IntEnum):
-    """What a frame is: an image and a query of the host; logits, the status and a refusal of the board."""
+    """What a frame is: an image, a query and an access to registers of the host; logits, the status, a refusal and the word that an access
+    read of the board."""
 
     IMAGE = 0x01
     QUERY = 0x02
+    ACCESS = 0x03
     LOGITS = 0x81
     STATUS = 0x82
     REFUSED = 0x83
+    WORD = 0x84
 
 
 class Cause(IntEnum):
     """Why a board refuses a frame: the line was broken in it; it began with another byte than START; unknown type; length not of the type;
-    wrong CRC; the line was silent in the middle of it; the board holds as many images as it can."""
+    wrong CRC; the line was silent in the middle of it; the board holds as many images as it can, or works on an access."""
 
     LINE = 1
     START = 2
@@ -95,7 +98,37 @@ class LinkStatus:
         return cls(version, design, image_bytes, logit_bytes, images, quiet, pending, right, dict(zip(Cause, refused, strict=True)))
 
 
-STATUS_BYTES, REFUSED_BYTES = LinkStatus.LAYOUT.size, 4
+STATUS_BYTES, REFUSED_BYTES, WORD_BYTES = LinkStatus.LAYOUT.size, 4, 4
+ACCESS_WORDS = 32
+"""Of an access, those that are written and those that fill it up."""
+
+
+@dataclass(frozen=True)
+class RegisterAccess:
+    """Words to write to a register, one after another, and the register to read then. Addresses are in bytes."""
+
+    write: int
+    words: tuple[int, ...]
+    read: int
+
+    HEAD = struct.Struct("<BBBx")
+
+    def encoded(self, size: int = ACCESS_WORDS) -> bytes:
+        """The payload of an ACCESS frame of ``size`` words."""
+        assert len(self.words) <= size
+        return self.HEAD.pack(self.write, len(self.words), self.read) + struct.pack(
+            f"<{size}I", *self.words, *[0] * (size - len(self.words))
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> RegisterAccess:
+        """Of the payload of an ACCESS frame."""
+        write, count, read = cls.HEAD.unpack_from(payload)
+        words = struct.unpack_from(f"<{(len(payload) - cls.HEAD.size) // 4}I", payload, cls.HEAD.size)
+        return cls(write, words[:count], read)
+
+
+ACCESS_BYTES = RegisterAccess.HEAD.size + 4 * ACCESS_WORDS
 
 
 def cause_of(frame: LinkFrame) -> Cause:

@@ -333,13 +333,7 @@ class BuildOptions(BuildSettings, BuildRequest):
             return
         if self.mac_style is not None and self.mac_style not in family.mac:
             raise UserError(f"--mac-style {self.mac_style} is not possible on {part.name}: use {' or '.join(family.mac)}")
-        asked = {
-            "--loadable": self.loadable,
-            "--reserve": self.reserve,
-            "--frame-check": self.frame_check,
-            "--places": self.places,
-            "--export": self.export,
-        }
+        asked = {"--frame-check": self.frame_check, "--places": self.places, "--export": self.export}
         for flag in (flag for flag, value in asked.items() if value):
             raise UserError(f"{flag} is not possible on {part.name}, an {family.name}: leave it out, or give a part of AMD")
 

@@ -191,7 +191,7 @@ def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
         assert (netlist.predict(images) == integers.predict(images)).all()
         state = netlist.status()
         assert state.board.design == state.design == integers.status().design and state.board.image_bytes == 64
-        with pytest.raises(UserError, match="the serial link has no load port"):
+        with pytest.raises(UserError, match="has no load port: build it with --loadable"):
             netlist.load(tmp_path / "c.bin")
     assert cli.run(["gate-level", str(build), "--images", str(tmp_path / "images.npz")]) == 0
     assert json.loads((build / "bitstream" / "gate_level.json").read_text())["images"] == 3

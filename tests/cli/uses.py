@@ -161,7 +161,7 @@ USES = (
     Use("build M.onnx -o b --board ulx3s-99f", "--board ulx3s-99f is unknown: did you mean ulx3s-"),
     Use("build M.onnx -o b --board ulx3s-85f --fpga-part ZCU104", "give one of the two"),
     Use("build M.onnx -o b --board ulx3s-85f --mac-style dsp48e2", "--mac-style dsp48e2 is not possible on LFE5U-85F: use portable or lut"),
-    Use("build M.onnx -o b --fpga-part LFE5U-45F --loadable", "--loadable is not possible on LFE5U-45F"),
+    Use("build M.onnx -o b --fpga-part LFE5U-45F --frame-check frame", "--frame-check is not possible on LFE5U-45F"),
     Use("build M.onnx -o b --board ulx3s-45f --budget LUT=0.5", "parts of ECP5 have other resources; use COMB=0.8"),
     Use("build M.onnx -o b --fpga-part ZCU104 --budget EBR=0.5", "parts of UltraScale+ have other resources; use LUT=0.7"),
     Use("build M.onnx -o b --budget LUT=0.5,EBR=0.5", "its resources are of two families"),

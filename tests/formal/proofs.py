@@ -381,16 +381,27 @@ LINK_RECEIVE = Proof(
     reach=40,
     free=("dut.right",),
     faults=(
-        Fault("vp_link_receive", "take && image_q && room_q && left_q", "take && image_q && left_q", "p_write"),
+        Fault("vp_link_receive", "take && room_q && left_q", "take && left_q", "p_write"),
+        Fault("vp_link_receive", "write        = payload && image_q;", "write        = payload;", "p_one"),
+        Fault("vp_link_receive", "access_write = payload && access_q;", "access_write = payload;", "p_one"),
+        Fault("vp_link_receive", "access_keep  = good && access_q;", "access_keep  = good;", "p_access_keep"),
+        Fault("vp_link_receive", ": is_access ? access_room :", ": is_access ? 1'b1 :", "p_access_write"),
         Fault("vp_link_receive", "left_q > LEFT_W'(4);", "left_q > LEFT_W'(3);", "p_write"),
         Fault("vp_link_receive", "left_q > LEFT_W'(4);", "left_q > LEFT_W'(5);", "p_keep"),
         Fault("vp_link_receive", "(state_q == BODY || state_q == DONE) && cause != NONE;", "state_q == BODY && cause != NONE;", "p_write"),
-        Fault("vp_link_receive", "else if (image_q && !room_q) cause = NO_ROOM;", "", "p_keep"),
+        Fault("vp_link_receive", "else if (!room_q) cause = NO_ROOM;", "", "p_keep"),
         Fault("vp_link_receive", "keep         = good && image_q;", "keep         = good;", "p_keep"),
         Fault("vp_link_receive", "if (count_q == 4'd1) state_q <= BODY;", "if (count_q == 4'd0) state_q <= BODY;", "in.p_progress"),
         Fault("vp_link_receive", "            started_q <= 1'b0;\n", "", "p_quiet"),
-        Fault("vp_link_receive", "told_q  <= cause != NONE || (good && !image_q);", "told_q  <= good && !image_q;", "p_forget"),
-        Fault("vp_link_receive", "told_q  <= cause != NONE || (good && !image_q);", "told_q  <= cause != NONE || good;", "p_told"),
+        Fault(
+            "vp_link_receive",
+            "told_q  <= cause != NONE || (good && !image_q && !access_q);",
+            "told_q  <= good && !image_q && !access_q;",
+            "p_forget",
+        ),
+        Fault(
+            "vp_link_receive", "told_q  <= cause != NONE || (good && !image_q && !access_q);", "told_q  <= cause != NONE || good;", "p_told"
+        ),
     ),
 )
 LOAD_HOP = Proof(

@@ -17,8 +17,9 @@ bool take(void* data, size_t size) { return std::fread(data, 1, size, stdin) == 
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
     VerilatedContext context;
+    context.commandArgs(argc, argv);
     context.randReset(2);
     context.randSeed(1);
     Vdut top{&context};

@@ -15,6 +15,7 @@ from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
+from finn_vitprune.link.frames import ACCESS_WORDS
 from finn_vitprune.sim import compile as sim_compile
 from finn_vitprune.sim import toolchain
 from tests.vit_models import random_vit
@@ -60,20 +61,24 @@ def tiny(folder: Path, seed: int = 0, **options) -> Tiny:
 
 def compiled(design: StitchedDesign) -> Path:
     """The simulator of a board that holds ``design``."""
+    bus, pins = _registers(design)
     top = f"""module board (input wire clk, input wire rst_n, input wire rx, output wire tx);
     wire [{design.input.tdata_bits - 1}:0] in; wire [{design.output.tdata_bits - 1}:0] out;
     wire in_valid, in_ready, out_valid, out_ready;
+    wire [7:0] awaddr, araddr;
+    wire [31:0] wdata, rdata;
+    wire awvalid, awready, wvalid, wready, bvalid, bready, arvalid, arready, rvalid, rready;
     vp_board_uart #(
         .CLKS_PER_BIT({CLKS}), .IN_BYTES({design.input.tdata_bits // 8}), .IN_BEATS({design.input.beats}),
         .OUT_BYTES({design.output.tdata_bits // 8}), .OUT_BEATS({design.output.beats}), .IMAGES({IMAGES}), .QUIET_BITS({QUIET_BITS}),
-        .DESIGN(64'd{design.number})
+        .WORDS({ACCESS_WORDS if design.loads else 0}), .DESIGN(64'd{design.number})
     ) link (
         .clk(clk), .rst_n(rst_n), .rx(rx), .tx(tx), .m_tdata(in), .m_tvalid(in_valid), .m_tready(in_ready),
-        .s_tdata(out), .s_tvalid(out_valid), .s_tready(out_ready)
+        .s_tdata(out), .s_tvalid(out_valid), .s_tready(out_ready), {pins}
     );
     {TOP} accelerator (
         .ap_clk(clk), .ap_rst_n(rst_n), .s_axis_0_tdata(in), .s_axis_0_tvalid(in_valid), .s_axis_0_tready(in_ready),
-        .m_axis_0_tdata(out), .m_axis_0_tvalid(out_valid), .m_axis_0_tready(out_ready)
+        .m_axis_0_tdata(out), .m_axis_0_tvalid(out_valid), .m_axis_0_tready(out_ready){bus}
     );
 endmodule
 """
@@ -90,6 +95,25 @@ endmodule
         sim_compile._forget_code(folder)
 
     return cache.entry(f"verilator/board-{key}", make) / "sim"
+
+
+PINS = tuple("AWADDR AWVALID AWREADY WDATA WVALID WREADY BVALID BREADY ARADDR ARVALID ARREADY RDATA RVALID RREADY".split())
+
+
+def _registers(design: StitchedDesign) -> tuple[str, str]:
+    """How the load port is connected, of the accelerator and of the link."""
+    if not design.loads:
+        return "", ", ".join(f".m_axilite_{pin}({_zero(pin)})" for pin in PINS)
+    (load,) = design.loads
+    bits = f"[{load.address_bits - 1}:0]"
+    port = "".join(f", .{load.port}_{pin}({pin.lower()}{bits if pin.endswith('ADDR') else ''})" for pin in PINS)
+    link = ", ".join(f".m_axilite_{pin}({pin.lower()})" for pin in PINS)
+    return f"{port}, .{load.port}_WSTRB(4'hf), .{load.port}_BRESP(), .{load.port}_RRESP()", link
+
+
+def _zero(pin: str) -> str:
+    """What an input of the link gets, where there are no registers."""
+    return "'0" if pin in ("AWREADY", "WREADY", "BVALID", "ARREADY", "RDATA", "RVALID") else ""
 
 
 class SimulatedBoard:

@@ -55,6 +55,10 @@ def test_the_host_may_be_slower_or_faster(bit, off, tmp_path):
         assert want.counts[None] == 6
 
 
+def test_registers_are_one_access_at_a_time(link):
+    link_design.check_one_access(*link)
+
+
 def test_the_rules_by_hand():
     """What :func:`expected` makes of a few frames, written out."""
     image = LinkFrame(FrameType.IMAGE, 7, b"\x11\x22").encoded
@@ -80,8 +84,8 @@ def test_both_sides_have_the_same_numbers():
 
     into, out = numbers(receive), numbers(send)
     assert into["START"] == out["START"] == frames.START and out["VERSION"] == frames.VERSION
-    assert (into["IMAGE"], into["QUERY"]) == (FrameType.IMAGE, FrameType.QUERY)
-    assert (out["LOGITS"], out["STATUS"], out["REFUSED"]) == (FrameType.LOGITS, FrameType.STATUS, FrameType.REFUSED)
+    assert (into["IMAGE"], into["QUERY"], into["ACCESS"]) == (FrameType.IMAGE, FrameType.QUERY, FrameType.ACCESS)
+    assert [out[kind.name] for kind in FrameType if kind >= FrameType.LOGITS] == [k for k in FrameType if k >= FrameType.LOGITS]
     causes = ("BAD_LINE", "BAD_START", "BAD_TYPE", "BAD_LENGTH", "BAD_CRC", "BAD_SILENCE", "NO_ROOM")
     assert [into[name] for name in causes] == list(Cause)
     assert frames.STATUS_BYTES == 4 * (out["LONG"] - out["SHORT"] + 1)
@@ -90,7 +94,7 @@ def test_both_sides_have_the_same_numbers():
 @pytest.mark.parametrize("module, wrong, said", [
     ("vp_uart_rx", "CLKS_PER_BIT=3", "CLKS_PER_BIT 3 must be at least 4"), ("vp_uart_tx", "CLKS_FRACTION=256", "CLKS_FRACTION 256 at most 255"),
     ("vp_link", "TAGS=3", "TAGS 3 must be at least 4"), ("vp_link_images", "IMAGES=0", "must be at least 1"),
-    ("vp_link_receive", "TIMEOUT=9", "TIMEOUT 9 at least 16"),
+    ("vp_link_receive", "TIMEOUT=9", "TIMEOUT 9 at least 16"), ("vp_link_access", "WORDS=256", "WORDS 256 must be 1 to 255"),
 ])  # fmt: skip
 def test_wrong_parameters_are_refused_by_name(module, wrong, said, tmp_path):
     name, value = wrong.split("=")

@@ -37,7 +37,7 @@ class LinkCheck(SelfCheck):
             check(simulator, self.inputs())
 
 
-ALSO = ("vp_crc32", "vp_link", "vp_link_images", "vp_link_receive", "vp_link_send", "vp_uart_rx", "vp_uart_tx")
+ALSO = ("vp_crc32", "vp_link", "vp_link_access", "vp_link_images", "vp_link_receive", "vp_link_send", "vp_uart_rx", "vp_uart_tx")
 LINK = Unit(
     "link",
     "vp_board_uart",
@@ -46,6 +46,8 @@ LINK = Unit(
     also=tuple(f"{name}.sv" for name in ALSO),
     written=(
         ("vp_link.sv", ".room(room && tag_room)", ".room(room)"),  # the tag of an image is lost
+        ("vp_link_access.sv", "room              = empty && !busy_q;", "room              = empty;"),  # two accesses run into each other
+        ("vp_link_access.sv", "addressed_q <= state_q == PUT && aw && !w;", "addressed_q <= 1'b0;"),  # a write has two addresses
         ("vp_link_images.sv", "if (forget) waddr_q <= base_q;\n            else if", "if"),  # a damaged image stays
         ("vp_board_uart.sv", ".TIMEOUT(QUIET_BITS * CLKS_PER_BIT)", ".TIMEOUT(2 * QUIET_BITS * CLKS_PER_BIT)"),
     ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from finn_vitprune.link.frames import CRC, HEADER, START, Cause, FrameType, LinkFrame
+from finn_vitprune.link.frames import CRC, HEADER, START, Cause, FrameType, LinkFrame, RegisterAccess
 
 ERROR, SILENCE = 1 << 8, 1 << 9
 """Of what a host sends: the line breaks in this byte; no byte but a silence that ends a frame."""
@@ -14,17 +14,20 @@ ERROR, SILENCE = 1 << 8, 1 << 9
 @dataclass(frozen=True)
 class Expected:
     """What becomes of what a host sent: images that the design gets with the tags of their frames, what is answered (cause, or None for a
-    status, and sequence number), and how many frames were right, or refused for each cause."""
+    status, and sequence number), and how many frames were right, or refused for each cause; of accesses the address and word of each write,
+    and the words that are read with the sequence numbers."""
 
     images: list[bytes]
     tags: list[tuple[int, int]]
     answers: list[tuple[Cause | None, int]]
     counts: dict[Cause | None, int]
+    writes: list[tuple[int, int]] = field(default_factory=list)
+    reads: list[tuple[int, int]] = field(default_factory=list)
 
 
-def expected(symbols: Sequence[int], image_bytes: int, room: int = 1 << 16) -> Expected:
-    """``room``: images that there is room for."""
-    host = _Host(image_bytes, room)
+def expected(symbols: Sequence[int], image_bytes: int, room: int = 1 << 16, access_bytes: int = 0, access_room: int = 1 << 16) -> Expected:
+    """``room``: images that there is room for; ``access_room``: the same of accesses, whose registers are memory."""
+    host = _Host(image_bytes, room, access_bytes, access_room)
     for symbol in symbols:
         if symbol & SILENCE:
             host.silence()
@@ -41,9 +44,12 @@ class _Host:
     """Where a link is in the bytes of its host. seen: the last bytes outside of a frame; body: of the frame after its header; lost: the host was
     told that they are out of step."""
 
-    def __init__(self, image_bytes: int, room: int) -> None:
+    def __init__(self, image_bytes: int, room: int, access_bytes: int, access_room: int) -> None:
         self.found = Expected([], [], [], dict.fromkeys((None, *Cause), 0))
-        self.lengths, self.room = {FrameType.IMAGE: image_bytes, FrameType.QUERY: 0}, room
+        self.lengths, self.room = {FrameType.IMAGE: image_bytes, FrameType.QUERY: 0}, {FrameType.IMAGE: room, FrameType.ACCESS: access_room}
+        if access_bytes:
+            self.lengths[FrameType.ACCESS] = access_bytes
+        self.registers: dict[int, int] = {}
         self.seen, self.body, self.lost = b"", None, False
         self.kind = self.number = 0
 
@@ -86,12 +92,22 @@ class _Host:
         self.body, self.lost = None, crc != LinkFrame(FrameType(self.kind), self.number, payload).crc
         if self.lost:
             self.refuse(Cause.CRC, self.number)
-        elif self.kind == FrameType.IMAGE and len(self.found.images) == self.room:
+        elif self.kind in self.room and not self.room[self.kind]:
             self.refuse(Cause.ROOM, self.number)
         else:
             self.found.counts[None] += 1
+            if self.kind in self.room:
+                self.room[self.kind] -= 1
             if self.kind == FrameType.IMAGE:
                 self.found.images.append(payload)
                 self.found.tags.append((self.number, crc))
+            elif self.kind == FrameType.ACCESS:
+                self.access(RegisterAccess.decode(payload))
             else:
                 self.found.answers.append((None, self.number))
+
+    def access(self, access: RegisterAccess) -> None:
+        for word in access.words:
+            self.registers[access.write] = word
+            self.found.writes.append((access.write, word))
+        self.found.reads.append((self.number, self.registers.get(access.read, 0)))
