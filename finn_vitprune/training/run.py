@@ -23,7 +23,7 @@ from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
-from finn_vitprune.training.trained import start_from, trained_network
+from finn_vitprune.training.trained import start_from
 
 SCORE_IMAGES = 256
 
@@ -81,15 +81,6 @@ class TrainingRun(StudentTraining):
         self.progress.teacher_epochs += 1
         self.progress.teacher_history.append({"epoch": done + 1, "loss": loss, "accuracy": accuracy})
         display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
-
-    def check_start(self) -> None:
-        """See that the file of ``student.weights`` fits, before the teacher is trained.
-
-        Raises:
-            UserError: it does not.
-        """
-        if (path := self.config.student.weights) is not None:
-            trained_network(Path(path), self.vit, self.config.prune_config())
 
     def start_student(self) -> None:
         """The student starts from the teacher's weights, its scores from what the configuration says.

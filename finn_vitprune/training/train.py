@@ -34,6 +34,7 @@ from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display, log, log_file
 from finn_vitprune.training.parallel import THREADS, threads
 from finn_vitprune.training.run import TrainingRun
+from finn_vitprune.training.trained import trained_network
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -121,7 +122,8 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
         return run
     _refuse_started(path)
     run = TrainingRun(config, out_dir)
-    run.check_start()
+    if (weights := config.student.weights) is not None:
+        trained_network(Path(weights), run.vit, config.prune_config())  # says before the teacher is trained what does not fit
     if teacher_from is not None:
         run.take_teacher(teacher_from)
     elif config.teacher.epochs == 0:
