@@ -192,9 +192,11 @@ def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMas
     source = timm.create_model(network.model, pretrained=False, **dict(network.changed)).eval()
     found = config_of_timm(source)
     dense = replace(found, weight_bits=network.bits, act_bits=network.bits, ranked_prefix=found.prefix - 1)  # as the reference
-    config = dense.with_token_drop(network.token_keep, DROP_AT) if float(network.token_keep) < 1 else dense
+    drop_at = tuple(encoder for encoder in DROP_AT if encoder <= dense.last_drop)
+    config = dense.with_token_drop(network.token_keep, drop_at) if float(network.token_keep) < 1 else dense
     model = PrunedViT(config)
-    load_timm(model, source.state_dict(), NORMALISED, NORMALISED)
+    pixels = NORMALISED[: dense.channels]
+    load_timm(model, source.state_dict(), pixels, pixels)
     keep = network.block_keep
     scores = PruneScores(config, PruneConfig(block_size=network.block, block_keep=keep, neuron_keep=keep))
     scores.set_to_magnitude(model)
