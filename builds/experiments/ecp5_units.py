@@ -42,6 +42,7 @@ PRICES = Path(ecp5.__file__).with_name("ecp5.json")
 DIGITS = {
     "digits": {"folding": EXAMPLE / "deit_digits_ulx3s.json"},
     "digits on one engine": {"engines": 1, "target_fps": 1000, "mac_style": "portable"},
+    "digits, loadable": {"folding": EXAMPLE / "deit_digits_ulx3s.json", "loadable": True},
 }
 """Designs of the example, by options of ``build``; planned for a part of AMD, so that their folds do not depend on the prices."""
 MOST = {"VitLayerNorm_rtl": 2, "VitFork_rtl": 2, "VitAdd_rtl": 2, "VitFIFO_rtl": 9, "VitLookup_rtl": 2, "VitSplit_rtl": 2}
@@ -91,6 +92,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "embed": {"one": (40, 50), "bits": (4, 6)},
     "width": {"one": (7, 8), "bits": (1, 2), "held": (0.2, 1), "shifted": (1.5, 0)},
     "registers": {"one": (7, 4), "bits": (1, 2)},
+    "load": {"stages": (0, 1), "hops": (10, 38), "data": (0.2, 1), "places": (1, 1), "banks": (1, 2), "table": (0.5, 1)},
     "fifo": {"one": (5, 8), "pointer": (6, 4), "held": (0.3, 1), "later": (10, 5), "later_held": (1, 1)},
 } | {
     kind: {"one": (10, 10), "logic": (1, 0.8), "bits": (0.3, 0.8), "shared": (5, 5)}

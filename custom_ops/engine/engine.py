@@ -316,6 +316,10 @@ class VitEngine_rtl(LoadChainBackend, VitEngine):
     def on_load_chain(self) -> bool:
         return bool(self._loaded)
 
+    def load_parts(self) -> tuple[UnitParts, ...]:
+        """None of its own: the units have them."""
+        return ()
+
     def loaded_regions(self) -> list[Region]:
         return [region for op in self._loaded for region in op.loaded_regions()]
 

@@ -112,6 +112,10 @@ class VitOp(TimedOp):
     def resources(self) -> Estimate:
         """What the op takes at its present fold."""
 
+    def loading(self) -> Estimate:
+        """What of :meth:`resources` is there because contents are loaded."""
+        return Estimate()
+
     def memory_map(self) -> tuple[UnitMemory, ...]:
         """The op's memories at its present fold; :meth:`resources` counts them by these."""
         return ()
@@ -124,7 +128,7 @@ class VitOp(TimedOp):
         """
         encoders = self.get_nodeattr("encoders") if "encoders" in self.get_nodeattr_types() else []
         memories, streams = self.memory_map(), [s for s in self.in_streams() + self.out_streams() if s is not TAGS]
-        logic = self.resources().LUT - sum(memory.resources.LUT for memory in memories)
+        logic = self.resources().LUT - self.loading().LUT - sum(memory.resources.LUT for memory in memories)
         parts = {"one": 1, "logic": logic, "bits": sum(stream.width for stream in streams), "shared": len(encoders)}
         return UnitParts.of(self.kind, parts, memories=memories)
 

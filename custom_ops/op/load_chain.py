@@ -9,10 +9,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from finn_vitprune.custom_ops.op.memory import Estimate, lutram_luts
+from finn_vitprune.custom_ops.op.memory import Estimate, Holds, UnitMemory, lutram_luts
 from finn_vitprune.custom_ops.op.netlist import StitchedPin
 from finn_vitprune.custom_ops.op.rtl_backend import STAGES_A_BORDER, Beside, Memory, Pin, VitRTLBackend
 from finn_vitprune.custom_ops.op.shared import SharedOp, vector
+from finn_vitprune.custom_ops.op.structure import UnitParts
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
@@ -22,6 +23,8 @@ CHAIN_BITS = WORD_BITS + 2
 LOAD_IN, LOAD_OUT = "load_in", "load_out"
 DELAY, LATER = "vp_delay", "load_later"
 """The module of the registers before the top, and the wire behind them."""
+TABLE = "numbers by encoder"
+"""What the memory of a table is called."""
 BANK = "@"
 """Between the name of a memory and the number of its bank."""
 SPARE_SHIFTS = 2
@@ -62,6 +65,17 @@ class LoadChainBackend(VitRTLBackend):
 
     def tied_pins(self) -> list[str]:
         return [] if self.on_load_chain else [f".{LOAD_IN}({CHAIN_BITS}'d0)", f".{LOAD_OUT}()"]
+
+    def made_of(self) -> UnitParts:
+        """With :meth:`load_parts`."""
+        made = super().made_of()
+        return replace(made, units=(*made.units, *self.load_parts())) if self.on_load_chain else made
+
+    def load_parts(self) -> tuple[UnitParts, ...]:
+        """What a unit on the chain has beside its own: registers before the top (``stages``, bits), and what loads its regions: ``hops``, bits
+        of ``data`` that they keep, of ``places`` and of ``banks``, and of the ``table`` of a single word.
+        """
+        return (UnitParts.of("load", {"stages": CHAIN_BITS * self.get_nodeattr("load_stages")}),)
 
     def code_generation_ipi(self) -> list[str]:
         before, here = self.get_nodeattr("load_from"), self.onnx_node.name
@@ -151,22 +165,52 @@ class LoadedBackend(LoadChainBackend):
         return f"{bank}_{file}" if bank else file
 
     def resources(self) -> Estimate:
+        return super().resources() + self.loading()
+
+    def loading(self) -> Estimate:
         """Where all is loaded: RAMs in the place of ROMs, a hop for each region, and tables, of whose numbers a third of the bits is
         used.
         """
-        used = super().resources()
+        used = Estimate()
         if not self.get_nodeattr("loaded"):
             return used
         for memory in self.memory_map():
-            if memory.rom and self.is_loaded(memory.name) and memory.style != "ultra":
+            if self._written(memory) and memory.style != "ultra":
                 used += replace(memory, rom=False).resources + -1 * memory.resources
-        tables = self.tables()
         for region in self.regions():
-            width = region.width // 3 if region.memory in tables else region.width
-            if region.memory in tables and region.words > 1:
+            width = self._used_width(region)
+            if region.memory in self.tables() and region.words > 1:
                 used += Estimate(LUT=lutram_luts(region.words, width))
             used += hop_estimate(region.words, width)
         return used
+
+    def made_of(self) -> UnitParts:
+        """With RAMs in the place of ROMs that are loaded."""
+        return self._with_rams(super().made_of()) if self.get_nodeattr("loaded") else super().made_of()
+
+    def _with_rams(self, unit: UnitParts) -> UnitParts:
+        memories = tuple(replace(memory, rom=False) if self._written(memory) else memory for memory in unit.memories)
+        return replace(unit, memories=memories, units=tuple(map(self._with_rams, unit.units)))
+
+    def _written(self, memory: UnitMemory) -> bool:
+        """Whether a memory has its contents from the chain."""
+        return memory.rom and self.is_loaded(memory.name)
+
+    def _used_width(self, region: Region) -> int:
+        """Bits of a word that the unit looks at."""
+        return region.width // 3 if region.memory in self.tables() else region.width
+
+    def load_parts(self) -> tuple[UnitParts, ...]:
+        (chain,) = super().load_parts()
+        regions = [(region, self._used_width(region)) for region in self.loaded_regions()]
+        tables = [(region.words, width) for region, width in regions if region.memory in self.tables()]
+        parts = {
+            "hops": len(regions), "data": sum(width for _, width in regions), "banks": sum(region.banks for region, _ in regions),
+            "places": sum(region.parts + 2 * clog2(region.words) for region, _ in regions),
+            "table": sum(width for words, width in tables if words == 1),
+        }  # fmt: skip
+        memories = tuple(UnitMemory(Holds.TABLE, TABLE, words, width, "distributed") for words, width in tables if words > 1)
+        return (replace(chain, parts=(*chain.parts, *parts.items()), memories=memories),)
 
     def table_region(self, name: str) -> Region:
         """The region of a table."""
