@@ -27,13 +27,14 @@ from finn_vitprune.report.tables import TextTable
 
 OUTPUT = Path("builds/results/board/designs")
 ULX3S = "ulx3s-85f"
-CLOCK_NS = 15.0
-"""Of the PLL and of nextpnr's target."""
+CLOCK_NS, SLOW_NS = 15.0, 80.0
+"""Of the PLL and of nextpnr's target: the usual one, and one of four clocks a bit of the line, by which a netlist is loaded in minutes."""
 IMAGES = 20
 LIMITS = {"COMB": 0.15, "FF": 0.10, "MULT18": 0.0, "EBR": 0.0}
 """How far an estimate may be from what is routed, as a share."""
 TITLE = "Ten designs on an ECP5: estimated, mapped, routed"
-TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`), and {IMAGES} images went through its routed
+TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`, of the loadable one
+{SLOW_NS:g}), and {IMAGES} images went through its routed
 netlist, by the pins of the board, against the network's integers (`gate-level`). The two of digits are of the trained network of builds/example;
 the others have random weights. Estimates are those of the build, which leave out the link: they are compared with what is routed without it.
 **No bitstream was loaded into a chip.**
@@ -46,11 +47,12 @@ python -m builds.experiments.board_designs
 
 @dataclass(frozen=True)
 class Design:
-    """A network (None: the digits example), options of its build beside the board, and the board."""
+    """A network (None: the digits example), options of its build beside the board, the board, and the clock of its PLL."""
 
     network: DeitNetwork | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     board: str = ULX3S
+    clk_ns: float = CLOCK_NS
 
 
 def _small(
@@ -64,7 +66,7 @@ def _small(
 PLAIN = _small("small")
 DESIGNS: dict[str, Design] = {
     "one encoder": Design(PLAIN, {"target_fps": 3000}),
-    "one encoder, loadable": Design(PLAIN, {"target_fps": 3000, "loadable": True}),
+    "one encoder of 16 channels, loadable": Design(_small("least", dim=16, img_size=8), {"loadable": True}, clk_ns=SLOW_NS),
     "one encoder, products in LUTs": Design(PLAIN, {"target_fps": 20_000, "mac_style": "lut"}),
     "one encoder, 4 bits": Design(_small("small", bits=4), {"target_fps": 3000}),
     "one encoder, half of the blocks": Design(_small("small", keep="0.5"), {"target_fps": 3000}),
@@ -118,7 +120,7 @@ def run(design: Design) -> DesignRow:
             make(design.network, models)
             source = {"model": models.qonnx(design.network)}
         built = build(BuildOptions(**source, board=design.board, output_dir=folder / "build", **design.options))
-        board = make_bitstream(built, built / FOLDER, BitstreamOptions(design.board, CLOCK_NS))
+        board = make_bitstream(built, built / FOLDER, BitstreamOptions(design.board, design.clk_ns))
         found = gate_level(built, GateLevelOptions(IMAGES))
         said = Summary.load(built)
         assert said.resources is not None and said.rtlsim is not None  # of a build that is simulated

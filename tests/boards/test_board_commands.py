@@ -195,3 +195,25 @@ def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
             netlist.load(tmp_path / "c.bin")
     assert cli.run(["gate-level", str(build), "--images", str(tmp_path / "images.npz")]) == 0
     assert json.loads((build / "bitstream" / "gate_level.json").read_text())["images"] == 3
+
+
+@pytest.mark.whole
+def test_a_loadable_network_from_its_model_to_a_netlist_that_is_loaded(tmp_path, capsys):
+    """The smallest network at four clocks a bit of the line, since a word of contents takes 45 bits."""
+    from tests.vit_models import random_vit
+
+    model, _ = random_vit(depth=1, dim=8, heads=1, drop_at=())
+    model.save(str(tmp_path / "least.onnx"))
+    build = tmp_path / "build"
+    words = "--board ulx3s-85f --target-fps 20000 --loadable".split()
+    assert cli.run(["build", str(tmp_path / "least.onnx"), *words, "-o", str(build)]) == 0
+    assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "80"]) == 0
+    found = read_board(build / "bitstream")
+    planned = json.loads((build / "report" / "vitprune_summary.json").read_text())["resources"]
+    own = {kind: getattr(found.routed, kind) - getattr(found.units["link"], kind) for kind in ("COMB", "FF", "MULT18", "EBR")}
+    assert planned["DSP"] == own["MULT18"] and 2 * planned["BRAM36"] == own["EBR"]
+    assert planned["LUT"] == pytest.approx(own["COMB"], rel=0.15) and planned["FF"] == pytest.approx(own["FF"], rel=0.1)
+    capsys.readouterr()
+    assert cli.run(["gate-level", str(build), "--max-images", "64", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], said["values"], said["mismatches"]) == (64, 640, 0)
