@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from builds.experiments.deit_models import DeitNetwork, ModelFolder, make
+from builds.experiments.ecp5_units import PRICES
 from builds.experiments.study import Only, Study, rtl_digest, start
 from finn_vitprune.boards.units import LINK
 from finn_vitprune.builds.bitstream import FOLDER, BitstreamOptions, make_bitstream
@@ -24,6 +25,7 @@ from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.options.build import BuildOptions
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
+from finn_vitprune.sim.toolchain import digest
 
 OUTPUT = Path("builds/results/board/designs")
 ULX3S = "ulx3s-85f"
@@ -36,7 +38,7 @@ TITLE = "Ten designs on an ECP5: estimated, mapped, routed"
 TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`, of the loadable one
 {SLOW_NS:g}), and {IMAGES} images went through its routed
 netlist, by the pins of the board, against the network's integers (`gate-level`). The two of digits are of the trained network of builds/example;
-the others have random weights. Estimates are those of the build, which leave out the link: they are compared with what is routed without it.
+the others have random weights. All logits were equal. Estimates are those of the build, which leave out the link: they are compared with what is routed without it.
 **No bitstream was loaded into a chip.**
 
 ```
@@ -85,11 +87,11 @@ class DesignRow:
     """Cells by kind as they are estimated, mapped and routed, the MHz routed, and what came out of the netlist.
 
     Attributes:
-        rtl: digest of the RTL. link: routed cells of the link, which are not estimated. images_per_s: of the accelerator at the clock of the PLL, by simulated cycles. mismatches: logits that differ.
-        seconds: of the simulation.
+        made: digest of the RTL, the prices of estimates, and the setting. link: routed cells of the link, which are not estimated. images_per_s: of the accelerator at the clock of the PLL, by simulated cycles. values: logits of the netlist,
+        all equal to the network's. seconds: of its simulation.
     """
 
-    rtl: str
+    made: str
     board: str
     estimated: dict[str, int]
     mapped: dict[str, int]
@@ -99,10 +101,13 @@ class DesignRow:
     clock_mhz: float
     images_per_s: int
     bitstream_bytes: int
-    images: int
     values: int
-    mismatches: int
     seconds: float
+
+
+def made(design: Design) -> str:
+    """What a row depends on."""
+    return digest(rtl_digest(), PRICES.read_bytes(), repr(design))
 
 
 def run(design: Design) -> DesignRow:
@@ -110,6 +115,7 @@ def run(design: Design) -> DesignRow:
 
     Raises:
         DoesNotFit, TargetMissed: the part or the clock is not enough.
+        AnswerIsNo: the netlist gives other logits than the network.
     """
     with tempfile.TemporaryDirectory(prefix="vitprune_board_") as name:
         folder, images = Path(name), EXAMPLE / "images.npz"
@@ -120,13 +126,15 @@ def run(design: Design) -> DesignRow:
             make(design.network, models)
             source = {"model": models.qonnx(design.network)}
         built = build(BuildOptions(**source, board=design.board, output_dir=folder / "build", **design.options))
+        said = Summary.load(built)
+        if said.no_text:
+            raise DoesNotFit(said.no_text)
         board = make_bitstream(built, built / FOLDER, BitstreamOptions(design.board, design.clk_ns))
         found = gate_level(built, GateLevelOptions(IMAGES))
-        said = Summary.load(built)
         assert said.resources is not None and said.rtlsim is not None  # of a build that is simulated
         used = said.resources
     return DesignRow(
-        rtl=rtl_digest(),
+        made=made(design),
         board=design.board,
         estimated={"COMB": used.LUT, "FF": used.FF, "MULT18": used.DSP, "EBR": round(2 * used.BRAM36)},
         mapped={kind: board.mapped[kind] for kind in LIMITS},
@@ -136,9 +144,7 @@ def run(design: Design) -> DesignRow:
         clock_mhz=board.clock_mhz,
         images_per_s=round(board.clock_mhz * 1e6 / said.rtlsim.interval_cycles),
         bitstream_bytes=board.bitstream_bytes,
-        images=found.images,
         values=found.values,
-        mismatches=found.mismatches,
         seconds=found.seconds,
     )
 
@@ -150,7 +156,7 @@ def tables(rows: Mapping[str, DesignRow]) -> list[TextTable]:
         routed.append(
             (
                 name, row.board, *(f"{row.routed[kind]:,}" for kind in LIMITS), f"{row.mhz:.1f}", f"{row.images_per_s:,}",
-                f"{row.bitstream_bytes:,}", f"{row.mismatches} of {row.values}", f"{row.seconds:.0f}",
+                f"{row.bitstream_bytes:,}", str(row.values), f"{row.seconds:.0f}",
             )
         )  # fmt: skip
         cells = [name]
@@ -159,15 +165,15 @@ def tables(rows: Mapping[str, DesignRow]) -> list[TextTable]:
         estimates.append(tuple(cells))
     errors = []
     for kind, limit in LIMITS.items() if rows else ():
-        of_designs = {name: row.estimated[kind] / (row.routed[kind] - row.link[kind]) - 1 for name, row in rows.items()}
-        of_yosys = {name: row.mapped[kind] / row.routed[kind] - 1 for name, row in rows.items()}
+        of_designs = {name: _error(row.estimated[kind], row.routed[kind] - row.link[kind]) for name, row in rows.items()}
+        of_yosys = {name: _error(row.mapped[kind], row.routed[kind]) for name, row in rows.items()}
         within = sum(abs(error) <= limit for error in of_designs.values())
         errors.append((kind, *_worst(of_designs), f"{within} of {len(rows)} within {100 * limit:.0f} %", *_worst(of_yosys)))
     kinds = [f"{kind}, {stage}" for kind in LIMITS for stage in ("estimated", "mapped", "routed", "of these the link")]
     return [
         TextTable(
             "Routed and simulated",
-            ("design", "board or part", *LIMITS, "MHz, routed", "images/s at its clock", "bitstream, bytes", "logits that differ", "simulated, s"),
+            ("design", "board or part", *LIMITS, "MHz, routed", "images/s at its clock", "bitstream, bytes", "equal logits", "simulated, s"),
             tuple(routed),
         ),
         TextTable("Estimates", ("design", *kinds), tuple(estimates)),
@@ -179,6 +185,11 @@ def tables(rows: Mapping[str, DesignRow]) -> list[TextTable]:
     ]  # fmt: skip
 
 
+def _error(said: int, routed: int) -> float:
+    """As a share of what is routed, of one cell at least."""
+    return (said - routed) / max(1, routed)
+
+
 def _worst(errors: Mapping[str, float]) -> tuple[str, str]:
     """Mean size and the largest error, in percent, with the design that has it."""
     name = max(errors, key=lambda design: abs(errors[design]))
@@ -186,14 +197,13 @@ def _worst(errors: Mapping[str, float]) -> tuple[str, str]:
 
 
 def study(designs: Mapping[str, Design]) -> Study[Design, DesignRow]:
-    """Designs by name; rows of other RTL are made again."""
-    rtl = rtl_digest()
+    """Designs by name; rows of other RTL, prices or settings are made again."""
 
     def said(row: DesignRow) -> str:
-        return f"{row.mhz:.1f} MHz, {row.mismatches} of {row.values} logits differ"
+        return f"{row.mhz:.1f} MHz, {row.values} logits equal"
 
     return Study(
-        designs, DesignRow, run, tables, TITLE, TEXT, said, lambda _, row: row.rtl == rtl, (DoesNotFit, TargetMissed)
+        designs, DesignRow, run, tables, TITLE, TEXT, said, lambda design, row: row.made == made(design), (DoesNotFit, TargetMissed)
     )  # fmt: skip
 
 

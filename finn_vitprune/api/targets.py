@@ -212,6 +212,7 @@ class OnSerial(_BehindLink):
     def _fill(self) -> None:
         if self._port is not None:
             self._ready = False
+            self._exchange.forget()
             _load(self._port, self._side.design, self._exchange.transport.name, self.contents)
         self._ready = True
 

@@ -84,6 +84,8 @@ class Exchange:
         self._come: deque[LinkFrame] = deque()
         self._waiting: dict[int, _Sent] = {}
         self._done: dict[int, bytes] = {}
+        self._turn = 0
+        """Of who sends images; one that began before has lost what was under way."""
         self.board = self.status()
         if self.board.version != VERSION:
             raise UserError(f"the board at {transport.name} has frames of version {self.board.version}, this program of version {VERSION}")
@@ -123,11 +125,11 @@ class Exchange:
         """The logits of each image, in order; the next images are sent while the board works.
 
         Raises:
-            UserError: an image was sent ``tries`` times and no logits came; the text says why it was refused.
+            UserError: an image was sent ``tries`` times and no logits came; the text says why it was refused. Or :meth:`forget` was called, as
+                by another iterator over answers.
         """
-        self._waiting.clear()  # of a caller that did not take all
-        self._done.clear()
-        source, given, more = enumerate(images), 0, True
+        self.forget()
+        turn, source, given, more = self._turn, enumerate(images), 0, True
         while more or self._waiting or self._done:
             while more and len(self._waiting) + len(self._done) < self.board.images:
                 if (taken := next(source, None)) is None:
@@ -139,6 +141,16 @@ class Exchange:
             while given in self._done:
                 yield self._done.pop(given)
                 given += 1
+                if self._turn != turn:
+                    raise UserError(
+                        f"{self.transport.name} was given other images, or loaded, before all logits of these were taken: begin again"
+                    )
+
+    def forget(self) -> None:
+        """Wait no longer for logits of the images under way."""
+        self._turn += 1
+        self._waiting.clear()
+        self._done.clear()
 
     def close(self) -> None:
         """Close the transport."""

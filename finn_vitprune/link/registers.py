@@ -65,10 +65,10 @@ class LinkRegisters:
             return
         before, self._sent = self._sent, self._sent + len(words)
         access = RegisterAccess(load_port.DATA, tuple(words), load_port.TAKEN)
-        for _ in range(self._exchange.tries):
+        for left in reversed(range(self._exchange.tries)):
             if self._exchange.access(access) is not None or self._came(before, self._sent):
                 return
-            self._exchange.resent += 1
+            self._exchange.resent += bool(left)
         self._give_up()
 
     def _came(self, before: int, after: int) -> bool:
@@ -76,10 +76,12 @@ class LinkRegisters:
         if self.read(load_port.STATUS) != load_port.LOADING:
             return True  # with the last words it has gone on, and what became of them is its state
         counted = [max(0, sent - HEADER_WORDS) for sent in (before, after)]
+        if counted[0] == counted[1]:
+            raise UserError(f"{self._exchange.transport.name} did not say whether it has the header of a load: load again")
         taken = self.read(load_port.TAKEN)
-        if taken not in (counted[0], counted[1], self.read(load_port.TOTAL)):
+        if taken not in counted:
             raise UserError(f"{self._exchange.transport.name} took {taken} words of a load, and {counted[0]} were sent: load again")
-        return counted[0] < counted[1] <= taken
+        return taken == counted[1]
 
     def _repeated(self, access: RegisterAccess) -> int:
         """The word of an access that may be done twice."""

@@ -230,8 +230,8 @@ class PruneScores(nn.Module):
     def set_to_kept(self, model: PrunedViT, neurons: Sequence[int]) -> None:
         """Scores 1 for the blocks of ``model`` that are not zero and for the first ``neurons`` of an encoder, else 0.
 
-        A row of zero blocks that has a bias keeps its first block, since masks take the bias of a row without any. Where blocks compete
-        within their matrix, so many stay in the end (:meth:`keep`); with lanes, as many in each as in the fullest.
+        So many stay in the end (:meth:`keep`). A row of zero blocks that has a bias keeps its first block, since masks take the bias of
+        a row without any. Scores are local, without lanes.
         """
         counts = []
         for scores, block, count in zip(self.encoders, model.blocks, neurons, strict=True):
@@ -242,10 +242,8 @@ class PruneScores(nn.Module):
                 kept[:, 0] |= ~kept.any(1) & bias.reshape(-1, scores.block).any(1)
                 target.copy_(kept)
             scores.neurons.copy_(torch.arange(scores.neurons.numel()) < count)
-            lanes = self.prune.lanes
-            counts.append([*(lanes * int(s.reshape(lanes, -1).sum(1).max()) for s in scores.matrices), count])
-        if self.prune.scope == "local":
-            self.keep(np.array(counts))
+            counts.append([*(int(s.sum()) for s in scores.matrices), count])
+        self.keep(np.array(counts))
 
 
 def set_to_first_order(scores: PruneScores, network: PrunedViT, images: Tensor, labels: Tensor | None, seed: int = 0) -> None:

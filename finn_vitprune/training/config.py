@@ -134,7 +134,8 @@ class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
     ``weights`` starts it from a pruned network that this package wrote (QONNX, packed or not) instead of from the teacher: what is
-    pruned there is pruned here, and ``prune.score_start`` and ``prune.by_layer`` have no say.
+    pruned there stays pruned, and what chooses it has no say: ``prune.scope``, ``lanes``, ``score_start`` and ``by_layer``, ``score_lr``,
+    ``warmup_epochs`` and ``hold_epochs``.
     ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
     ``warmup_epochs`` and final for the last ``hold_epochs``. ``distill_weight``: share of the teacher's logits in the loss;
     ``distill_features``: weight of the squared error of the encoders' outputs beside it.
@@ -150,6 +151,11 @@ class StudentSection(ConfigSection):
     temperature: Positive = 2.0
     distill_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
     distill_features: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    @property
+    def masks_stay(self) -> bool:
+        """Whether what is pruned at the start is pruned all the time, and nothing else."""
+        return self.weights is not None or (self.score_lr == 0 and self.hold_epochs == self.epochs)
 
 
 class TrainConfig(ConfigSection):
@@ -184,7 +190,8 @@ class TrainConfig(ConfigSection):
     def prune_config(self) -> PruneConfig:
         """Block size, keep rates and their scope as the pruning package takes them."""
         p = self.prune
-        return PruneConfig(p.block_size, str(p.block_keep), str(p.neuron_keep), p.scope, p.lanes)
+        scope, lanes = (p.scope, p.lanes) if self.student.weights is None else ("local", 1)  # what a file keeps is as it is there
+        return PruneConfig(p.block_size, str(p.block_keep), str(p.neuron_keep), scope, lanes)
 
     def load_data(self) -> Dataset:
         """The data set, and checks of what depends on it."""
@@ -298,7 +305,7 @@ def _check_epochs(config: TrainConfig, source: str) -> None:
     """What happens at an epoch of the student must happen before its last one ends."""
     s, p, q = config.student, config.prune, config.quant
     ends = {
-        "student.warmup_epochs + student.hold_epochs": s.warmup_epochs + s.hold_epochs,
+        "student.warmup_epochs + student.hold_epochs": 0 if s.weights is not None else s.warmup_epochs + s.hold_epochs,
         "prune.token_start_epoch + prune.token_ramp_epochs": p.token_start_epoch + p.token_ramp_epochs,
         "quant.start_epoch": q.start_epoch,
     }

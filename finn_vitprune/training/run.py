@@ -102,7 +102,7 @@ class TrainingRun(StudentTraining):
         images, labels = self.data.calibration(count), self.data.calibration_labels(count)
         scored = set_scores(self.scores, kind, self.student, images, labels, self.config.seed, self.config.prune.by_layer)
         self.scores.spread_evenly()
-        if s.score_lr == 0 and s.hold_epochs == s.epochs:
+        if s.masks_stay:
             scored.correct(self.student, self.scores.final_masks())
         self._prepare_student()
 

@@ -52,7 +52,8 @@ class StudentTraining(ABC):
         s, p, steps = config.student, config.prune, -(-len(self.labels) // config.batch_size)
         self.steps_per_epoch = steps
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
-        self.schedule = CubicSchedule(s.epochs * steps, round(s.warmup_epochs * steps), round(s.hold_epochs * steps))
+        warmup, hold = (0, s.epochs) if s.masks_stay else (s.warmup_epochs, s.hold_epochs)
+        self.schedule = CubicSchedule(s.epochs * steps, round(warmup * steps), round(hold * steps))
         self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
         self.quantisation = QuantSchedule(config.quant.start_epoch, s.epochs)
         self.progress = TrainingProgress()
@@ -76,7 +77,7 @@ class StudentTraining(ABC):
             {"params": decayed, "rate": s.lr, "weight_decay": s.weight_decay},
             {"params": plain, "rate": s.lr, "weight_decay": 0.0},
             {"params": [pixel], "rate": s.lr / (255.0 * max(self.data.std)), "weight_decay": 0.0},
-            {"params": list(self.scores.parameters()), "rate": s.score_lr, "weight_decay": 0.0},
+            {"params": list(self.scores.parameters()), "rate": 0.0 if s.masks_stay else s.score_lr, "weight_decay": 0.0},
         ]
 
     # --- epochs ---
@@ -168,7 +169,7 @@ class StudentTraining(ABC):
 
     def _residual_moves(self, done: int) -> bool:
         """Whether the residual scale is chosen anew after ``done`` epochs: while keep rates fall."""
-        return done < self.config.student.epochs - self.config.student.hold_epochs
+        return done * self.steps_per_epoch < self.schedule.steps - self.schedule.hold
 
     def _record(self, done: int, display: Display) -> None:
         """Measure the student, after ``done`` epochs, and end the present one."""

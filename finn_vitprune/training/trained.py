@@ -14,13 +14,21 @@ from torch import Tensor
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.graph.reading import read_qonnx
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import MlpActivation, ViTConfig
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import grow
 from finn_vitprune.pruning.scores import PruneScores
 
 SETTING = "student.weights"
+QUANT = ".Quant"
+"""What the name of a quantiser's node ends with, behind that of its module."""
+ACTIVATION_OPS = {
+    MlpActivation.GELU: ["Gelu"], MlpActivation.GELU_TANH: ["Gelu tanh"], MlpActivation.QUICK_GELU: ["Mul", "Mul", "Sigmoid"],
+    MlpActivation.SILU: ["Mul", "Sigmoid"], MlpActivation.RELU: ["Relu"], MlpActivation.SIGMOID: ["Sigmoid"],
+}  # fmt: skip
+"""What activations are in ONNX."""
+KNOWN_OPS = {"Gelu", "Mul", "Sigmoid", "Relu"}
 
 
 def trained_network(path: Path, dense: ViTConfig, prune: PruneConfig) -> PrunedViT:
@@ -30,7 +38,7 @@ def trained_network(path: Path, dense: ViTConfig, prune: PruneConfig) -> PrunedV
         dense: what it was pruned from. Bits and token drops may be others than the file's.
         prune: block size and keep rates, those of the file.
     Raises:
-        UserError: it cannot be read, or another network was pruned, or it was pruned otherwise, naming the first difference.
+        UserError: it cannot be read, or another network was pruned, or it was pruned otherwise, in one line.
     """
     try:
         proto = read_qonnx(path)
@@ -40,6 +48,7 @@ def trained_network(path: Path, dense: ViTConfig, prune: PruneConfig) -> PrunedV
     _check_same(path, said, dense, prune)
     shapes = (replace(s, heads=h, neurons=n) for s, h, n in zip(dense.encoders, said.heads, said.neurons, strict=True))
     small = PrunedViT(dense.with_encoders(tuple(shapes)))
+    _check_structure(path, proto, small)
     _load(small, proto, path)
     return small
 
@@ -52,8 +61,13 @@ def _check_same(path: Path, said: ModelMetadata, dense: ViTConfig, prune: PruneC
             f"{c} classes of images of {h} x {w} x {d}" for c, (h, w, d) in ((said.classes, said.image_shape), (dense.classes, shape))
         )
         raise UserError(f"{SETTING}: {path} has {found}, this run {own}")
-    if len(said.heads) != len(wholes) or any(h > H or n > N for h, n, (H, N) in zip(said.heads, said.neurons, wholes)):
-        raise UserError(f"{SETTING}: {path} is not a part of this run's network: its encoders are {len(said.heads)}, or larger")
+    if len(said.heads) != len(wholes):
+        raise UserError(f"{SETTING}: {path} has {len(said.heads)} encoders, this run's network {len(wholes)}")
+    for i, (h, n, (H, N)) in enumerate(zip(said.heads, said.neurons, wholes), start=1):
+        if h > H or n > N:
+            raise UserError(
+                f"{SETTING}: {path} is not a part of this run's network: its encoder {i} has {h} heads and {n} neurons, here {H} and {N}"
+            )
     settings = (
         ("block_size", said.block_size, prune.block_size),
         ("block_keep", said.block_keep, float(prune.block_keep)),
@@ -62,6 +76,31 @@ def _check_same(path: Path, said: ModelMetadata, dense: ViTConfig, prune: PruneC
     for name, there, here in settings:
         if there != here:
             raise UserError(f"{SETTING}: {path} was pruned with {name} {there:g}, and prune.{name} is {here:g}: use {there:g}")
+
+
+def _check_structure(path: Path, proto: ModelProto, small: PrunedViT) -> None:
+    """The file quantises what ``small`` does, at the same places, and has its norms and its activation."""
+    quantised = {node.name.removesuffix(QUANT) for node in proto.graph.node if node.name.endswith(QUANT)}
+    found, wanted = {name for name in quantised if not name.endswith(".weight_quant")}, set(small.quantizers())
+    if found != wanted:
+        other, here = sorted(found - wanted), sorted(wanted - found)
+        parts = [f"{text} {names[0]}" for text, names in (("it has", other), ("it lacks", here)) if names]
+        raise UserError(f"{SETTING}: {path} is a network of another structure than this run's: {' and '.join(parts)}")
+    config = small.config
+    if config.norm.centred != any(node.op_type == "LayerNormalization" for node in proto.graph.node):
+        raise UserError(f"{SETTING}: the norms of {path} are of another kind than this run's (model.norm)")
+    if _activation(proto) != (wanted_ops := sorted([*ACTIVATION_OPS[config.activation], *(["Mul"] if config.gated else [])])):
+        raise UserError(f"{SETTING}: {path} has another activation than this run's {config.activation.text} ({', '.join(wanted_ops)})")
+
+
+def _activation(proto: ModelProto) -> list[str]:
+    """The ops between the two layers of the first MLP."""
+    ops = []
+    for node in proto.graph.node:
+        if node.name.startswith("blocks.0.mlp.") and node.op_type in KNOWN_OPS:
+            form = next((a.s.decode() for a in node.attribute if a.name == "approximate"), "")
+            ops.append(f"{node.op_type} {form}" if form == "tanh" else node.op_type)
+    return sorted(ops)
 
 
 @torch.no_grad()

@@ -146,6 +146,18 @@ def test_a_caller_that_stops_leaves_nothing_behind():
     first = host.answers(images(6))
     assert next(first) == logits_of(images(1)[0])
     assert list(host.answers(images(3)[::-1])) == list(map(logits_of, images(3)[::-1]))
+    with pytest.raises(UserError, match="the board was given other images, or loaded, before all logits of these were taken"):
+        next(first)
+
+
+def test_what_is_forgotten_comes_no_more():
+    host = Exchange(Board())
+    first = host.answers(images(6))
+    assert next(first) == logits_of(images(1)[0])
+    host.forget()
+    with pytest.raises(UserError, match="begin again"):
+        next(first)
+    assert list(host.answers(images(2))) == list(map(logits_of, images(2)))
 
 
 def test_the_silence_before_a_board_has_told_its_own_is_the_default_of_the_rtl():

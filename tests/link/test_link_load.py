@@ -56,6 +56,8 @@ def test_a_board_is_loaded_when_it_is_opened_and_later(network, simulator, other
         next(interrupted)
         driver.load(other)
         assert (driver.predict(images) == changed).all(), "images on their way do not stop a load"
+        with pytest.raises(UserError, match="was given other images, or loaded"):
+            next(interrupted)
 
 
 @pytest.mark.parametrize("kinds", [("lost", "flipped"), pytest.param(("cut", "doubled", "inserted", "broken"), marks=pytest.mark.whole)])
@@ -157,3 +159,46 @@ def test_a_design_without_a_load_port_refuses(network, other, tmp_path):
         assert driver._on._exchange.access(RegisterAccess(4, (), 4)) is None, "refused: its type is unknown"
         assert len(driver.predict(fixed.images[:1])) == 1
     assert FrameType.ACCESS not in (FrameType.IMAGE, FrameType.QUERY)
+
+
+class SilentPort:
+    """A board that does what it is asked, and of which some answers are lost."""
+
+    tries, name = 3, "the port"
+
+    def __init__(self, lost: int) -> None:
+        self.transport, self.resent, self.lost, self.words, self.asked = self, 0, lost, [], 0
+
+    def access(self, access: RegisterAccess) -> int | None:
+        self.asked += 1
+        if access.write == load_port.DATA:
+            self.words += access.words
+        if access.words and self.lost:
+            self.lost -= 1
+            return None
+        return {load_port.STATUS: load_port.LOADING, load_port.TAKEN: max(0, len(self.words) - 4)}[access.read]
+
+
+def test_words_that_came_are_not_sent_again():
+    port = SilentPort(lost=1)
+    window = LinkRegisters(port)
+    for word in range(40):
+        window.write(load_port.DATA, word)
+    assert window.read(load_port.TAKEN) == 36 and port.words == list(range(40))
+    assert port.resent == 0 and port.asked == 5, "two frames, two questions about the lost answer, one of the caller"
+
+
+def test_a_header_whose_answer_is_lost_is_not_sent_twice():
+    window = LinkRegisters(port := SilentPort(lost=1))
+    for word in range(3):
+        window.write(load_port.DATA, word)
+    with pytest.raises(UserError, match="did not say whether it has the header of a load: load again"):
+        window.read(load_port.TAKEN)
+    assert port.words == [0, 1, 2]
+
+
+def test_the_last_try_is_not_counted_as_sent_again():
+    window = LinkRegisters(port := SilentPort(lost=9))
+    with pytest.raises(UserError, match="asked 3 times without an answer"):
+        window.write(load_port.CONTROL, load_port.BEGIN)
+    assert port.resent == 2

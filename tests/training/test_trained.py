@@ -54,9 +54,9 @@ def plain(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("plain"))
 
 
-def started(config, path):
+def started(path, **changes):
     """A student that starts from ``path``, and the small network that it is."""
-    run = TrainingRun(config, path.parent / "on")
+    run = TrainingRun(config_of(**changes, student={"weights": str(path)}), path.parent / "on")
     start_from(path, run.student, run.scores)
     return run, cut(run.student, run.scores.final_masks())
 
@@ -64,8 +64,8 @@ def started(config, path):
 @pytest.mark.parametrize("changes", [{}, *OTHERS.values()], ids=["plain", *OTHERS])
 def test_the_student_is_the_network_of_the_file(changes, plain, tmp_path):
     """Shapes, masks and float results."""
-    config, path = trained(tmp_path / "first", **changes) if changes else plain
-    run, small = started(config, path)
+    _, path = trained(tmp_path / "first", **changes) if changes else plain
+    run, small = started(path, **changes)
     first = TrainingRun.from_checkpoint(path.parent / "checkpoint.pt")
     before = freeze(cut(first.student, first.scores.final_masks()))
     assert small.config == before.config
@@ -98,6 +98,19 @@ def test_training_goes_on(plain, tmp_path):
     assert 0 <= more <= 2, "a row of zero blocks that has a bias keeps one"
 
 
+@pytest.mark.parametrize("prune", [{}, {"scope": "global"}, {"lanes": 4}], ids=["moving scores", "all blocks compete", "lanes"])
+def test_what_is_pruned_stays_pruned_whatever_would_choose_it(plain, tmp_path, prune):
+    _, path = plain
+    student = {"weights": str(path), "epochs": 3, "warmup_epochs": 4, "hold_epochs": 25, "score_lr": 0.1}
+    training.train(config_of(student=student, prune=prune), tmp_path / "on", console=QUIET)
+    start, end = (TrainingRun.from_checkpoint(folder / "checkpoint.pt") for folder in (path.parent, tmp_path / "on"))
+    before, after = (cut(run.student, run.scores.final_masks()) for run in (start, end))
+    assert after.config == before.config
+    for name in (f"blocks.{i}.attn.{layer}" for i in range(2) for layer in ("qkv", "proj")):
+        zeros = before.linears()[name].weight == 0
+        assert int((after.linears()[name].weight[zeros] != 0).sum()) <= 2 * 16, "a row of zero blocks that has a bias keeps one"
+
+
 def test_the_result_is_better_than_its_start(plain, tmp_path):
     """The weights are used: one more epoch from the file beats one epoch from the teacher."""
     _, path = plain
@@ -112,11 +125,17 @@ def test_the_result_is_better_than_its_start(plain, tmp_path):
         ({"prune": {"block_keep": 0.5}}, r"pruned with block_keep 0.3, and prune.block_keep is 0.5: use 0.3"),
         ({"prune": {"neuron_keep": 1}}, r"neuron_keep 0.5, and prune.neuron_keep is 1"),
         ({"prune": {"block_size": 2}}, r"block_size 4, and prune.block_size is 2"),
-        ({"model": {"depth": 3}}, r"is not a part of this run's network: its encoders are 2, or larger"),
-        ({"model": {"mlp_ratio": 0.5}}, r"is not a part of this run's network"),
+        ({"model": {"depth": 3}}, r" has 2 encoders, this run's network 3"),
+        ({"model": {"mlp_ratio": 0.5}}, r"is not a part of this run's network: its encoder 1 has \d heads and 16 neurons, here 4 and 8"),
+        ({"model": {"activation": "relu"}}, r" has another activation than this run's ReLU \(Relu\)"),
+        ({"model": {"activation": "gelu_tanh"}}, r" has another activation than this run's GELU in its tanh form"),
+        ({"model": {"norm": "rmsnorm"}}, r"the norms of .* are of another kind than this run's"),
+        ({"model": {"final_norm": False}}, r" of another structure than this run's: it has norm.quant and it lacks class_quant"),
+        ({"model": {"pool": "avg"}}, r" of another structure than this run's: .*it lacks pool.quant"),
+        ({"model": {"gated": True}}, r" of another structure than this run's: it lacks blocks.0.mlp.gate.factor_quant"),
         ({"model": {"dim": 32}}, r": prefix_tokens is \[1, 1, 16\], this run's \[1, 1, 32\]"),
         ({"model": {"registers": 1}}, r": prefix_tokens is \[1, 1, 16\], this run's \[1, 2, 16\]"),
-        ({"model": {"norm_pre": True}}, r" has no norm_pre.scale.weight"),
+        ({"model": {"norm_pre": True}}, r" of another structure than this run's: it lacks norm_pre.norm.quant"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_before_the_teacher_is_trained(plain, tmp_path, changes, message):
