@@ -20,7 +20,7 @@ from builds.experiments.zoo import WHOLE, Case, sound_export
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.evaluate import evaluate
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import read_json
+from finn_vitprune.files import read_json, sha256, whole_file
 from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.options.importing import ImportOptions
@@ -90,7 +90,8 @@ class Planned:
 class AccuracyRow:
     """A network: right answers of its integers on ``images`` held-out images, and its plans by part.
 
-    accuracy_float: of the dense float network that saw the same images as often. macs: products an image.
+    accuracy_float: of the dense float network that saw the same images as often. macs: products an image. made_of: see
+    :meth:`Maker.made_of`.
     """
 
     block_keep: str
@@ -105,11 +106,12 @@ class AccuracyRow:
     macs: int
     macs_dense: int
     plans: dict[str, Planned]
+    made_of: str
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes rows. runs: folders ROW-SEED of the sweep. work: where imported networks and plans are; what is there is taken as it is."""
+    """Makes rows. runs: folders ROW-SEED of the sweep. work: where networks that it imports are; what is there is taken as it is."""
 
     runs: Path
     work: Path
@@ -135,6 +137,7 @@ class Maker:
         return AccuracyRow(
             network.block_keep, network.token_keep, network.bits, network.trained, config.teacher.epochs + config.student.epochs,
             metrics["train_images"], found.images, found.accuracy, self.finished(FLOAT)[0]["accuracy_teacher"], *macs, plans,
+            self.made_of(network),
         )  # fmt: skip
 
     def folder(self, row: str) -> Path:
@@ -153,7 +156,7 @@ class Maker:
 
     def imported(self, network: Network) -> Path:
         """The file of a network that is pruned and quantised from the dense float network without training."""
-        path = self.work / f"{network.name.replace('/', '_')}.onnx"
+        path = self.imports / f"{network.name.replace('/', '_')}.onnx"
         if path.is_file():
             return path
         metrics, config = self.finished(FLOAT)
@@ -169,13 +172,24 @@ class Maker:
 
     def float_file(self) -> Path:
         """The dense float network as ONNX."""
-        path = self.work / "float.onnx"
+        path = self.imports / "float.onnx"
         if not path.is_file():
             run = TrainingRun.from_checkpoint(self.folder(FLOAT) / TEACHER)
-            self.work.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             shape = (run.data.channels, *run.data.image_size)
-            sound_export(run.teacher.eval(), shape, path, Case(run.config.name, *WHOLE, None, None))
+            with whole_file(path) as partial:
+                sound_export(run.teacher.eval(), shape, partial, Case(run.config.name, *WHOLE, None, None))
         return path
+
+    @property
+    def imports(self) -> Path:
+        """Of networks that are made of this float network."""
+        return self.work / f"of {sha256(self.folder(FLOAT) / TEACHER)[:12]}"
+
+    def made_of(self, network: Network) -> str:
+        """Digest of what a row is made of: the float network, and its own run."""
+        files = [self.folder(FLOAT) / TEACHER, *([self.folder(network.run) / MODEL] if network.trained else [])]
+        return " ".join(sha256(file)[:12] if file.is_file() else "missing" for file in files)
 
 
 # --- the page --------------------------------------------------------------------------------------
@@ -266,14 +280,17 @@ def said(row: AccuracyRow) -> str:
 def study(maker: Maker) -> Study[Network, AccuracyRow]:
     """All networks."""
     settings = {network.name: network for network in NETWORKS}
-    return Study(settings, AccuracyRow, maker.run, tables, TITLE, TEXT, said, failures=(UserError,), plots={PICTURE: picture})
+    return Study(
+        settings, AccuracyRow, maker.run, tables, TITLE, TEXT, said, lambda network, row: row.made_of == maker.made_of(network),
+        (UserError,), {PICTURE: picture},
+    )  # fmt: skip
 
 
 def main(
     runs: Path,
     output: Output,
     only: Only = None,
-    work: Annotated[Path, typer.Option(help="Folder of imported networks and plans.")] = Path("build/accuracy_rate"),
+    work: Annotated[Path, typer.Option(help="Folder of networks that are imported, and of their plans.")] = Path("build/accuracy_rate"),
     seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
 ) -> None:
     """Make the rows that are missing, and write the results after each."""

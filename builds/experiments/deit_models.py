@@ -193,6 +193,8 @@ def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMas
     found = config_of_timm(source)
     dense = replace(found, weight_bits=network.bits, act_bits=network.bits, ranked_prefix=found.prefix - 1)  # as the reference
     drop_at = tuple(encoder for encoder in DROP_AT if encoder <= dense.last_drop)
+    if float(network.token_keep) < 1 and not drop_at:
+        raise UserError(f"{network.name}: none of the encoders {DROP_AT} of {len(dense.encoders)} can drop tokens: use token_keep 1")
     config = dense.with_token_drop(network.token_keep, drop_at) if float(network.token_keep) < 1 else dense
     model = PrunedViT(config)
     pixels = NORMALISED[: dense.channels]

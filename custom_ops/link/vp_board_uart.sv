@@ -1,6 +1,7 @@
 // A design behind a serial line, for boards without a processor: rx and tx of a UART, the design's input stream (m) and its output
 // stream (s). docs/link.md has the frames. Another transport is a module like this one, with its own in the place of the two UARTs.
-// With WORDS its registers are at m_axilite. tdata is the design's: IN_BYTES and OUT_BYTES are the bytes of a beat, IN_BEATS and OUT_BEATS the beats of an image and its logits.
+// With WORDS its registers are at m_axilite. tdata is the design's: IN_BYTES and OUT_BYTES are the bytes of a beat, IN_BEATS and OUT_BEATS
+// the beats of an image and its logits.
 `default_nettype none
 
 module vp_board_uart #(

@@ -2,7 +2,8 @@
 // (docs/link.md). It knows nothing of the transport: in and out are streams of bytes, in_error marks a byte that the transport knows to be
 // damaged. An image reaches the design only when its CRC was right, and its sequence number and CRC go back with its logits.
 // Holds IMAGES images before the design, and the tags of TAGS images before and inside of it; the host keeps to IMAGES, which the
-// status tells, else images are refused. With WORDS the host also reaches the registers of the design (vp_link_access), WORDS words a frame. Answers that do not fit are dropped: refusals are counted, queries come again.
+// status tells, else images are refused. With WORDS the host also reaches the registers of the design (vp_link_access), WORDS words a
+// frame. Answers that do not fit are dropped: refusals are counted, queries come again.
 `default_nettype none
 
 module vp_link #(

@@ -1,7 +1,8 @@
 // What a link does with the bytes of its host (docs/link.md has the frames): finds frames, checks type, length and CRC, and says what
 // became of each. An image's bytes are written as they come, and kept only when the CRC is right; tag is then the CRC and the sequence
-// number, which travel to its logits. An access (vp_link_access) is written and kept alike; it has ACCESS_BYTES, 0: there are none. answer is what the host is told: cause (0: a query that is to be answered) and sequence number; it
-// does not wait. counts are the frames that were right (0) and those refused by cause, modulo 65,536.
+// number, which travel to its logits. An access (vp_link_access) is written and kept alike; it has ACCESS_BYTES, 0: there are none.
+// answer is what the host is told: cause (0: a query that is to be answered) and sequence number; it does not wait. counts are the
+// frames that were right (0) and those refused by cause, modulo 65,536.
 //
 // A header is looked for in the last eight bytes, so that bytes too many before it do no harm. The first byte that cannot be of a frame
 // is told once (START, TYPE, LENGTH, or LINE where the line says so), then nothing until a header is found or the line was silent for

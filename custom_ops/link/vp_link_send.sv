@@ -1,6 +1,7 @@
 // What a link tells its host (docs/link.md has the frames): logits with the tag of their image, the status, or that a frame was refused
-// and why, or a word that was read. Answers go first, then words. A frame of logits begins when all of it is there (whole), so that nothing waits in the middle of a frame.
-// sent: the logits of an image are on their way. The status is made of words, each of which is what it was in one cycle.
+// and why, or a word that was read. Answers go first, then words. A frame of logits begins when all of it is there (whole), so that
+// nothing waits in the middle of a frame. sent: the logits of an image are on their way. The status is made of words, each of which is
+// what it was in one cycle.
 `default_nettype none
 
 module vp_link_send #(

@@ -75,7 +75,7 @@ class Accelerator:
             transport: in place of the serial port, bytes to a board and back.
             block_design: names of what is around the accelerator, for ``pynq:`` and ``xrt:``.
         Raises:
-            UserError: an unknown target; the design has no RTL or no bitstream; no board answers, or it holds another design.
+            UserError: an unknown target; the design has no RTL or no bitstream; no board answers, or it holds another design, or cannot be loaded.
         """
         if timeout_s <= 0 or tries < 1:
             raise UserError(f"timeout_s {timeout_s:g} and tries {tries}: use more than 0 seconds, and 1 or more")

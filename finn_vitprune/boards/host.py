@@ -56,16 +56,14 @@ class BoardHost:
         """Of the frame with the logits of an image."""
         return FRAME_BYTES + CRC_BYTES + self.output.tdata_bits // 8 * self.output.beats
 
-    def messages(self, payloads: Sequence[bytes], first: int = 0) -> list[LineMessage]:
+    def messages(self, payloads: Sequence[bytes]) -> list[LineMessage]:
         """Frames that load one board, one at a time, and frames of images, which keep to its window."""
         loads = [
             LineMessage(LinkFrame(FrameType.ACCESS, k, access.encoded()).encoded, k * LOADED_BYTES)
             for k, access in enumerate(self.load)
         ]  # fmt: skip
         return loads + [
-            LineMessage(
-                LinkFrame(FrameType.IMAGE, first + k, payload).encoded, self._load_bytes + max(0, k - WINDOW + 1) * self.answer_bytes
-            )
+            LineMessage(LinkFrame(FrameType.IMAGE, k, payload).encoded, self._load_bytes + max(0, k - WINDOW + 1) * self.answer_bytes)
             for k, payload in enumerate(payloads)
         ]
 

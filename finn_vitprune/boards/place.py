@@ -39,10 +39,11 @@ PARTS_OF_A_CLOCK = 256
 TIMEOUT_S = 14_400.0
 
 REGISTERS = {
-    "AWADDR": 8, "AWVALID": 1, "AWREADY": 1, "WDATA": 32, "WVALID": 1, "WREADY": 1, "BVALID": 1, "BREADY": 1, "ARADDR": 8, "ARVALID": 1,
-    "ARREADY": 1, "RDATA": 32, "RVALID": 1, "RREADY": 1,
+    "AWADDR": (8, True), "AWVALID": (1, True), "AWREADY": (1, False), "WDATA": (32, True), "WVALID": (1, True), "WREADY": (1, False),
+    "BVALID": (1, False), "BREADY": (1, True), "ARADDR": (8, True), "ARVALID": (1, True), "ARREADY": (1, False), "RDATA": (32, False),
+    "RVALID": (1, False), "RREADY": (1, True),
 }  # fmt: skip
-"""Bits of the signals between the link and a load port."""
+"""Bits of the signals between the link and a load port, and whether the link drives them."""
 LATTICE = ("setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox")
 """After ``synth_lattice``, whose last part would take minutes to name cells: one module, whose ROMs were mapped apart."""
 
@@ -119,7 +120,9 @@ def map_design(design: BoardDesign, board: Board, clk_ns: float, timeout_s: floa
     own = {path.name: path for path in design.sources}
     sources = [*design.sources, *(path for path in rtl_sources(LINK) if path.name not in own)]
     digest = hashlib.sha256(
-        repr((yosys.yosys_version(), program("ecppll").version, asdict(board), clk_ns, _script([]), _facts(design))).encode()
+        repr(
+            (yosys.yosys_version(), program("ecppll").version, asdict(board), clk_ns, _script([]), _facts(design), ACCESS_WORDS, REGISTERS)
+        ).encode()
     )
     for path in (*sources, *design.contents, BOX, *(Path(__file__).with_name(f"{name}.j2") for name in ("board.v", "board.lpf"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -1,6 +1,7 @@
 """Accuracy against rate: what is on the front, and rows of networks that are trained or imported."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ PARTS = tuple(accuracy_rate.PARTS)
 
 def row(accuracy: float, interval: int, trained: bool = True, fits: bool = True) -> AccuracyRow:
     plan = Planned(interval, 3 * interval, fits, {"LUT": 0.5, "DSP": 0.25})
-    return AccuracyRow("0.5", "0.7", "8/8", trained, 3, 100, 1000, accuracy, 0.9, 10**9, 4 * 10**9, dict.fromkeys(PARTS, plan))
+    return AccuracyRow("0.5", "0.7", "8/8", trained, 3, 100, 1000, accuracy, 0.9, 10**9, 4 * 10**9, dict.fromkeys(PARTS, plan), "")
 
 
 def test_the_front_has_what_no_other_network_beats():
@@ -50,9 +51,15 @@ def test_a_network_is_imported_from_the_float_run_evaluated_and_planned(tmp_path
     assert abs(found.accuracy - found.accuracy_float) < 0.03 and found.images == trained["test_images"]
     assert all(plan.fits and plan.interval <= plan.latency for plan in found.plans.values()) and found.macs < found.macs_dense
 
-    made = (tmp_path / "work" / "r_b 1, r_t 1, 8_8, imported.onnx").stat().st_mtime_ns
+    path = maker.imports / "r_b 1, r_t 1, 8_8, imported.onnx"
+    made = path.stat().st_mtime_ns
     assert maker.run(network) == found, "files that are there are taken as they are"
-    assert (tmp_path / "work" / "r_b 1, r_t 1, 8_8, imported.onnx").stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == made
+    own = study(maker)
+    own.write(tmp_path, {network.name: found})
+    assert set(own.known(tmp_path)) == {network.name}
+    shutil.copy(tmp_path / f"{FLOAT}-0" / "metrics.json", tmp_path / f"{FLOAT}-0" / "teacher.pt")
+    assert not own.known(tmp_path) and maker.imports != path.parent, "of another float network"
     with pytest.raises(UserError, match=r"r0.5_0.5-0/metrics.json"):
         maker.run(Network("0.5", "0.5", "8/8", True))
     assert set(study(maker).known(tmp_path)) == set()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune import cache
+from finn_vitprune.boards.place import REGISTERS
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.stitched.stitch import TOP, StitchedDesign
@@ -97,23 +98,16 @@ endmodule
     return cache.entry(f"verilator/board-{key}", make) / "sim"
 
 
-PINS = tuple("AWADDR AWVALID AWREADY WDATA WVALID WREADY BVALID BREADY ARADDR ARVALID ARREADY RDATA RVALID RREADY".split())
-
-
 def _registers(design: StitchedDesign) -> tuple[str, str]:
     """How the load port is connected, of the accelerator and of the link."""
     if not design.loads:
-        return "", ", ".join(f".m_axilite_{pin}({_zero(pin)})" for pin in PINS)
+        zero = "'0"
+        return "", ", ".join(f".m_axilite_{pin}({'' if driven else zero})" for pin, (_, driven) in REGISTERS.items())
     (load,) = design.loads
     bits = f"[{load.address_bits - 1}:0]"
-    port = "".join(f", .{load.port}_{pin}({pin.lower()}{bits if pin.endswith('ADDR') else ''})" for pin in PINS)
-    link = ", ".join(f".m_axilite_{pin}({pin.lower()})" for pin in PINS)
+    port = "".join(f", .{load.port}_{pin}({pin.lower()}{bits if pin.endswith('ADDR') else ''})" for pin in REGISTERS)
+    link = ", ".join(f".m_axilite_{pin}({pin.lower()})" for pin in REGISTERS)
     return f"{port}, .{load.port}_WSTRB(4'hf), .{load.port}_BRESP(), .{load.port}_RRESP()", link
-
-
-def _zero(pin: str) -> str:
-    """What an input of the link gets, where there are no registers."""
-    return "'0" if pin in ("AWREADY", "WREADY", "BVALID", "ARREADY", "RDATA", "RVALID") else ""
 
 
 class SimulatedBoard:
