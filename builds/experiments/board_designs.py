@@ -34,12 +34,11 @@ CLOCK_NS, SLOW_NS = 15.0, 80.0
 IMAGES = 20
 LIMITS = {"COMB": 0.15, "FF": 0.10, "MULT18": 0.0, "EBR": 0.0}
 """How far an estimate may be from what is routed, as a share."""
-TITLE = "Ten designs on an ECP5: estimated, mapped, routed"
-TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`, of the loadable one
-{SLOW_NS:g}), and {IMAGES} images went through its routed
-netlist, by the pins of the board, against the network's integers (`gate-level`). The two of digits are of the trained network of builds/example;
-the others have random weights. All logits were equal. Estimates are those of the build, which leave out the link: they are compared with what is routed without it.
-**No bitstream was loaded into a chip.**
+TITLE = "Designs on an ECP5: estimated, mapped, routed"
+TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`, of the loadable one {SLOW_NS:g}), and {IMAGES} images
+went through its routed netlist, by the pins of the board, against the network's integers (`gate-level`). All logits were equal. The two of digits are of the
+trained network of builds/example; the others have random weights. The build estimates without the link, so the errors are of what is routed without it.
+**No bitstream was loaded into a chip.** {{known}} of {{settings}} designs have a row so far.
 
 ```
 python -m builds.experiments.board_designs

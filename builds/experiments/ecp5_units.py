@@ -92,7 +92,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "embed": {"one": (40, 50), "bits": (4, 6)},
     "width": {"one": (7, 8), "bits": (1, 2), "held": (0.2, 1), "shifted": (1.5, 0)},
     "registers": {"one": (7, 4), "bits": (1, 2)},
-    "load": {"stages": (0, 1), "hops": (10, 38), "data": (0.2, 1), "places": (1, 1), "banks": (1, 2), "table": (0.5, 1)},
+    "load": {"stages": (0, 0.918), "hops": (0, 15.15), "data": (0, 1.318), "places": (0, 1.822), "banks": (0, 0), "table": (1.884, 0)},
     "fifo": {"one": (5, 8), "pointer": (6, 4), "held": (0.3, 1), "later": (10, 5), "later_held": (1, 1)},
 } | {
     kind: {"one": (10, 10), "logic": (1, 0.8), "bits": (0.3, 0.8), "shared": (5, 5)}
