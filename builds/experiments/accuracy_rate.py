@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -184,12 +185,20 @@ class Maker:
     @property
     def imports(self) -> Path:
         """Of networks that are made of this float network."""
-        return self.work / f"of {sha256(self.folder(FLOAT) / TEACHER)[:12]}"
+        return self.work / f"of {self.float_digest}"
 
     def made_of(self, network: Network) -> str:
         """Digest of what a row is made of: the float network, and its own run."""
-        files = [self.folder(FLOAT) / TEACHER, *([self.folder(network.run) / MODEL] if network.trained else [])]
-        return " ".join(sha256(file)[:12] if file.is_file() else "missing" for file in files)
+        return f"{self.float_digest} {_digest(self.folder(network.run) / MODEL)}" if network.trained else self.float_digest
+
+    @cached_property
+    def float_digest(self) -> str:
+        """Of the dense float network, a file of 90 MB."""
+        return _digest(self.folder(FLOAT) / TEACHER)
+
+
+def _digest(path: Path) -> str:
+    return sha256(path)[:12] if path.is_file() else "missing"
 
 
 # --- the page --------------------------------------------------------------------------------------

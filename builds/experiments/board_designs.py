@@ -26,6 +26,7 @@ from finn_vitprune.options.build import BuildOptions
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.sim.toolchain import digest
+from finn_vitprune.synth.family import ECP5
 
 OUTPUT = Path("builds/results/board/designs")
 ULX3S = "ulx3s-85f"
@@ -86,8 +87,10 @@ class DesignRow:
     """Cells by kind as they are estimated, mapped and routed, the MHz routed, and what came out of the netlist.
 
     Attributes:
-        made: digest of the RTL, the prices of estimates, and the setting. link: routed cells of the link, which are not estimated. images_per_s: of the accelerator at the clock of the PLL, by simulated cycles. values: logits of the netlist,
-        all equal to the network's. seconds: of its simulation.
+        made: digest of the RTL, the prices of estimates, and the setting.
+        link: routed cells of the link, which are not estimated.
+        images_per_s: of the accelerator at the clock of the PLL, by simulated cycles.
+        values: logits of the netlist, all equal to the network's. seconds: of its simulation.
     """
 
     made: str
@@ -135,7 +138,7 @@ def run(design: Design) -> DesignRow:
     return DesignRow(
         made=made(design),
         board=design.board,
-        estimated={"COMB": used.LUT, "FF": used.FF, "MULT18": used.DSP, "EBR": round(2 * used.BRAM36)},
+        estimated={shown: int(ECP5.amount(name, getattr(used, name))) for name, shown in ECP5.names.items() if shown},
         mapped={kind: board.mapped[kind] for kind in LIMITS},
         routed={kind: getattr(board.routed, kind) for kind in LIMITS},
         link={kind: getattr(board.units[LINK], kind) for kind in LIMITS},

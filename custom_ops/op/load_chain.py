@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
 
@@ -168,18 +168,17 @@ class LoadedBackend(LoadChainBackend):
         return super().resources() + self.loading()
 
     def loading(self) -> Estimate:
-        """Where all is loaded: RAMs in the place of ROMs, a hop for each region, and tables, of whose numbers a third of the bits is
-        used.
-        """
+        """Where all is loaded: RAMs in the place of ROMs, a hop for each region, and tables."""
         used = Estimate()
         if not self.get_nodeattr("loaded"):
             return used
         for memory in self.memory_map():
             if self._written(memory) and memory.style != "ultra":
                 used += replace(memory, rom=False).resources + -1 * memory.resources
+        tables = self.tables()
         for region in self.regions():
-            width = self._used_width(region)
-            if region.memory in self.tables() and region.words > 1:
+            width = _used_width(region, tables)
+            if region.memory in tables and region.words > 1:
                 used += Estimate(LUT=lutram_luts(region.words, width))
             used += hop_estimate(region.words, width)
         return used
@@ -196,14 +195,11 @@ class LoadedBackend(LoadChainBackend):
         """Whether a memory has its contents from the chain."""
         return memory.rom and self.is_loaded(memory.name)
 
-    def _used_width(self, region: Region) -> int:
-        """Bits of a word that the unit looks at."""
-        return region.width // 3 if region.memory in self.tables() else region.width
-
     def load_parts(self) -> tuple[UnitParts, ...]:
         (chain,) = super().load_parts()
-        regions = [(region, self._used_width(region)) for region in self.loaded_regions()]
-        tables = [(region.words, width) for region, width in regions if region.memory in self.tables()]
+        names = self.tables()
+        regions = [(region, _used_width(region, names)) for region in self.loaded_regions()]
+        tables = [(region.words, width) for region, width in regions if region.memory in names]
         parts = {
             "hops": len(regions), "data": sum(width for _, width in regions), "banks": sum(region.banks for region, _ in regions),
             "places": sum(region.parts + 2 * clog2(region.words) for region, _ in regions),
@@ -272,6 +268,11 @@ def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[
     return {
         name: [StitchedPin(pin.name, nets[name].get(pin.name, pin.name), pin.bits) for pin in of_unit] for name, of_unit in pins.items()
     }
+
+
+def _used_width(region: Region, tables: Container[str]) -> int:
+    """Bits of a word that the unit looks at: of the numbers of tables a third."""
+    return region.width // 3 if region.memory in tables else region.width
 
 
 def hop_estimate(words: int, width: int) -> Estimate:

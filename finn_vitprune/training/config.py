@@ -133,8 +133,8 @@ class TeacherSection(ConfigSection):
 class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
-    ``weights`` starts it from a pruned network that this package wrote (QONNX, packed or not) instead of from the teacher: what is
-    pruned there stays pruned, and what chooses it has no say: ``prune.scope``, ``lanes``, ``score_start`` and ``by_layer``, ``score_lr``,
+    ``weights`` starts it from a pruned network that this package wrote (QONNX, packed or not) instead of from the teacher. Training keeps
+    what that network pruned, and takes no notice of ``prune.scope``, ``lanes``, ``score_start`` and ``by_layer``, ``score_lr``,
     ``warmup_epochs`` and ``hold_epochs``.
     ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
     ``warmup_epochs`` and final for the last ``hold_epochs``. ``distill_weight``: share of the teacher's logits in the loss;

@@ -28,7 +28,7 @@ ACTIVATION_OPS = {
     MlpActivation.SILU: ["Mul", "Sigmoid"], MlpActivation.RELU: ["Relu"], MlpActivation.SIGMOID: ["Sigmoid"],
 }  # fmt: skip
 """What activations are in ONNX."""
-KNOWN_OPS = {"Gelu", "Mul", "Sigmoid", "Relu"}
+KNOWN_OPS = {op.split()[0] for ops in ACTIVATION_OPS.values() for op in ops}
 
 
 def trained_network(path: Path, dense: ViTConfig, prune: PruneConfig) -> PrunedViT:

@@ -162,21 +162,25 @@ def test_every_board_has_a_name_for_the_loader():
 
 
 @pytest.mark.slow
+def routed(folder, model, words, clk_ns):
+    """The folder of a build of ``model``, what its bitstream has, and the resources that the build estimates."""
+    model.save(str(folder / "model.onnx"))
+    build = folder / "build"
+    assert cli.run(["build", str(folder / "model.onnx"), "--board", "ulx3s-85f", *words.split(), "-o", str(build)]) == 0
+    assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", clk_ns]) == 0
+    planned = json.loads((build / "report" / "vitprune_summary.json").read_text())["resources"]
+    return build, read_board(build / "bitstream"), planned
+
+
 @pytest.mark.whole
 def test_a_tiny_network_from_its_model_to_its_netlist(tmp_path, capsys):
     """8 x 8 pixels, one encoder, all commands of docs/board.md."""
     from tests.vit_models import random_vit
 
     model, _ = random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")
-    model.save(str(tmp_path / "tiny.onnx"))
-    build = tmp_path / "build"
-    words = "--board ulx3s-85f --target-fps 5000".split()
-    assert cli.run(["build", str(tmp_path / "tiny.onnx"), *words, "-o", str(build)]) == 0
-    assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "20"]) == 0
-    found = read_board(build / "bitstream")
+    build, found, planned = routed(tmp_path, model, "--target-fps 5000", "20")
     assert isinstance(found, BoardSummary) and found.routed.mhz > 50 and found.routed.MULT18 > 20
     assert sum(unit.FF for unit in found.units.values()) == found.mapped["FF"] and found.units["link"].ns > 1
-    planned = json.loads((build / "report" / "vitprune_summary.json").read_text())["resources"]
     assert (planned["DSP"], planned["FF"]) == (found.mapped["MULT18"], pytest.approx(found.mapped["FF"], rel=0.1))
     assert planned["LUT"] == pytest.approx(found.mapped["COMB"], rel=0.15)
     capsys.readouterr()
@@ -203,13 +207,7 @@ def test_a_loadable_network_from_its_model_to_a_netlist_that_is_loaded(tmp_path,
     from tests.vit_models import random_vit
 
     model, _ = random_vit(depth=1, dim=8, heads=1, drop_at=())
-    model.save(str(tmp_path / "least.onnx"))
-    build = tmp_path / "build"
-    words = "--board ulx3s-85f --target-fps 20000 --loadable".split()
-    assert cli.run(["build", str(tmp_path / "least.onnx"), *words, "-o", str(build)]) == 0
-    assert cli.run(["bitstream", str(build), "--board", "ulx3s-85f", "--clk-ns", "80"]) == 0
-    found = read_board(build / "bitstream")
-    planned = json.loads((build / "report" / "vitprune_summary.json").read_text())["resources"]
+    build, found, planned = routed(tmp_path, model, "--target-fps 20000 --loadable", "80")
     own = {kind: getattr(found.routed, kind) - getattr(found.units["link"], kind) for kind in ("COMB", "FF", "MULT18", "EBR")}
     assert planned["DSP"] == own["MULT18"] and 2 * planned["BRAM36"] == own["EBR"]
     assert planned["LUT"] == pytest.approx(own["COMB"], rel=0.15) and planned["FF"] == pytest.approx(own["FF"], rel=0.1)

@@ -56,10 +56,11 @@ def test_a_network_is_imported_from_the_float_run_evaluated_and_planned(tmp_path
     assert maker.run(network) == found, "files that are there are taken as they are"
     assert path.stat().st_mtime_ns == made
     own = study(maker)
-    own.write(tmp_path, {network.name: found})
-    assert set(own.known(tmp_path)) == {network.name}
+    own.write(tmp_path / "page", {network.name: found})
+    assert set(own.known(tmp_path / "page")) == {network.name}
     shutil.copy(tmp_path / f"{FLOAT}-0" / "metrics.json", tmp_path / f"{FLOAT}-0" / "teacher.pt")
-    assert not own.known(tmp_path) and maker.imports != path.parent, "of another float network"
+    later = dataclasses.replace(maker)
+    assert not study(later).known(tmp_path / "page") and later.imports != path.parent, "of another float network"
     with pytest.raises(UserError, match=r"r0.5_0.5-0/metrics.json"):
         maker.run(Network("0.5", "0.5", "8/8", True))
     assert set(study(maker).known(tmp_path)) == set()

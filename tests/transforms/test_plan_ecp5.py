@@ -1,5 +1,7 @@
 """Plans for an ECP5: in its own resources, with nothing that it has not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
@@ -90,3 +92,21 @@ def test_a_part_that_is_too_small_is_named_with_one_that_is_not(tiny):
 def test_cascades_of_amd_are_refused():
     with pytest.raises(UserError, match="--mac-style dsp48e2 is of UltraScale\\+, and LFE5U-85F is of ECP5: use portable or lut"):
         PlanOptions(mac_style="dsp48e2").styles(get_part(PART))
+
+
+def test_what_loads_a_unit_is_estimated_once(tiny):
+    """The unit's own parts are those of the unit with its contents built in; ROMs are RAMs; every region has its hop."""
+    for node in tiny.graph.node:
+        op = getCustomOp(node)
+        if "loaded" not in op.get_nodeattr_types():
+            continue
+        before, fixed = op.made_of(), op.amounts(ECP5)
+        op.set_nodeattr("loaded", 1)
+        made, (chain,) = op.made_of(), op.load_parts()
+        regions, loaded = op.loaded_regions(), {m.name for m in before.memories if op.is_loaded(m.name)}
+        op.set_nodeattr("loaded", 0)
+        amounts = dict(chain.parts)
+        assert made.parts == before.parts and made.units == (*before.units, chain), node.name
+        assert amounts["hops"] == len(regions) > 0 and amounts["banks"] == sum(region.banks for region in regions)
+        assert made.memories == tuple(replace(m, rom=m.rom and m.name not in loaded) for m in before.memories), node.name
+        assert sum(ecp5.estimate(made).amounts) > sum(fixed), node.name
