@@ -58,7 +58,6 @@ from finn_vitprune.synth.budget import Budget, shares_for
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.resources import ESTIMATE, Resources
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, yosys_version
-from finn_vitprune.transforms.engines.bind import EMBEDS
 from finn_vitprune.transforms.engines.engine_units import bind_units
 from finn_vitprune.transforms.engines.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
@@ -78,7 +77,6 @@ from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
-LOADED_SHARES = "a design that is loaded has a unit of its own for the patch embedding: leave the file out, or give one of such a build"
 PLACED_FOR_REGISTERS = 3
 """How often units are placed, at most, where streams get registers: without them, and with those that the places before asked for."""
 PLANS_WITH_ROOM = 4
@@ -169,8 +167,6 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         model, networks = reservation.networks(model, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
         shares = shared_in(read_folding_file(file))
-        if shares.endswith(EMBEDS) and networks is not None:
-            raise UserError(f"folding file {file}: {LOADED_SHARES}")
         model = _folded_by(file, in_engines(model, build.settings, shares), build)
         if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step
             model = model.transform(ApplyConfig(file, node_filter=lambda node: not isinstance(getCustomOp(node), VitEngine)))
@@ -194,7 +190,7 @@ def _planned(
 
     What loading takes comes on top of a plan. Where both are more than the budget, the next plan has less of it.
     """
-    room, within = room_of(build.part, options.budget).sum(0), replace(options, share_embedding=networks is None)
+    room, within = room_of(build.part, options.budget).sum(0), options
     for left in reversed(range(PLANS_WITH_ROOM)):
         design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
         if networks is None:

@@ -18,13 +18,13 @@ from finn_vitprune.sim.beats import Stream
 class EngineBranches(VitOp):
     """Frames of encoder e, ``tokens[e]`` rows of ``channels``, pass on branch ``branches[e]``; none where ``tokens[e]`` is 0.
 
-    ``most_tokens``: rows that it is made for at least. ``row_channels``: channels by encoder, where they differ.
+    ``most_beats``: of a frame that it is made for at least. ``row_channels``: channels by encoder, where they differ.
     ``ends_tags``: whether the tags go on to no other unit.
     """
 
     ATTRIBUTES = {
         "tokens": ("ints", True, []),
-        "most_tokens": ("i", False, 0),
+        "most_beats": ("i", False, 0),
         "branches": ("ints", True, []),
         "channels": ("i", True, 0),
         "row_channels": ("ints", False, []),
@@ -49,8 +49,13 @@ class EngineBranches(VitOp):
     def stream(self) -> Stream:
         """The largest frame."""
         get = self.get_nodeattr
-        whole = Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        whole = Stream(max(get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
         return max([whole, *map(self.of_encoder, range(len(get("row_channels"))))], key=lambda stream: stream.beats)
+
+    @property
+    def most_beats(self) -> int:
+        """Beats of the largest frame that it is made for."""
+        return max(self.stream.beats, self.get_nodeattr("most_beats"))
 
     def of_encoder(self, encoder: int) -> Stream:
         """A frame of an encoder, from 0."""
@@ -105,7 +110,7 @@ class BranchesBackend(LoadedBackend):
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
             "BRANCHES": len(self.ways),
-            "COUNT_W": max(1, clog2(self.stream.beats)),
+            "COUNT_W": max(1, clog2(self.most_beats)),
             **self.load_parameters(),
         }
 
@@ -117,7 +122,7 @@ class BranchesBackend(LoadedBackend):
         return {"shapes": frame_rows(self.frame_beats, [1 << branch for branch in self.get_nodeattr("branches")])}
 
     def widen(self, other: EngineBranches) -> None:
-        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
+        self.set_nodeattr("most_beats", max(self.most_beats, other.most_beats))
 
 
 class VitSwitch(EngineBranches):

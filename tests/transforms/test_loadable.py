@@ -159,17 +159,33 @@ def shared_and_alone(dropping, tmp_path_factory) -> Path:
     )
 
 
-@pytest.fixture(scope="module")
-def on_array(dropping, tmp_path_factory) -> Path:
-    """The same on one engine with all matrices on one unit, which a folding file asks for."""
-    folder = tmp_path_factory.mktemp("array")
-    fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": 8, "out_width": 8}
-    (folder / "folds.json").write_text(json.dumps({"Defaults": {}, "VitEngine_rtl_0_array": fold}))
+def shared_unit(dropping: Networks, folder: Path, unit: str, in_width: int) -> Path:
+    """A design with room for the dense network on one engine with layers on one unit, which a folding file asks for."""
+    fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": in_width, "out_width": 8}
+    (folder / "folds.json").write_text(json.dumps({"Defaults": {}, f"VitEngine_rtl_0_{unit}": fold}))
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
     options = BuildOptions(
         model=dropping["half"][0], output_dir=folder / "b", fpga_part=PART, folding=folder / "folds.json", **dict(settings)
     )
     return build(options)
+
+
+@pytest.fixture(scope="module")
+def on_array(dropping, tmp_path_factory) -> Path:
+    """All matrices of the encoders on one unit."""
+    return shared_unit(dropping, tmp_path_factory.mktemp("array"), "array", 8)
+
+
+@pytest.fixture(scope="module")
+def on_array_too(dropping, tmp_path_factory) -> Path:
+    """The patch embedding on it, too."""
+    return shared_unit(dropping, tmp_path_factory.mktemp("array"), "array_and_patch_embedding", 4)
+
+
+@pytest.fixture(scope="module")
+def as_a_pass(dropping, tmp_path_factory) -> Path:
+    """The patch embedding a pass of the second MLP matrix's unit."""
+    return shared_unit(dropping, tmp_path_factory.mktemp("pass"), "MLP_2_and_patch_embedding", 4)
 
 
 def logits(model: Path, images: np.ndarray) -> np.ndarray:
@@ -224,7 +240,8 @@ def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name
     ("pipeline", "small", ("first", "second")),
     pytest.param("design", "networks", ("built", "reserved"), marks=pytest.mark.whole),
     pytest.param("roomy", "dropping", ("half", "most"), marks=pytest.mark.whole),
-    pytest.param("on_array", "dropping", ("half", "most"), marks=pytest.mark.whole),
+    pytest.param("on_array_too", "dropping", ("half", "most"), marks=pytest.mark.whole),
+    pytest.param("as_a_pass", "dropping", ("half", "most"), marks=pytest.mark.whole),
 ])  # fmt: skip
 def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, tmp_path):
     """The first network, the second, the first again: nothing of a network is left in the next one, and none begins too early. On an
@@ -263,7 +280,7 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
 
 @pytest.mark.whole
 @pytest.mark.parametrize("name", ["dense", "most", "some"])
-@pytest.mark.parametrize("folder", ["on_array", "roomy"])
+@pytest.mark.parametrize("folder", ["on_array", "on_array_too", "as_a_pass", "roomy"])
 def test_room_for_the_dense_network_is_room_for_all_that_drop_less(folder, dropping, name, request, tmp_path):
     build_dir, (model, images) = request.getfixturevalue(folder), dropping[name]
     contents_of(model, build_dir).contents.write(tmp_path / "c.bin")
@@ -271,10 +288,10 @@ def test_room_for_the_dense_network_is_room_for_all_that_drop_less(folder, dropp
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("folder", ["on_array", "shared_and_alone"])
+@pytest.mark.parametrize("folder", ["on_array_too", "as_a_pass", "shared_and_alone"])
 @pytest.mark.parametrize("name", SEEDS)
 def test_networks_of_other_seeds_give_their_own_logits(folder, dropping, name, request, tmp_path):
-    """On an array, whose groups of tokens are others; also on an engine of one encoder; fewer tokens than those for which the attention
+    """On an array, whose groups of tokens are others, and with the patch embedding a pass; also on an engine of one encoder; fewer tokens than those for which the attention
     and the FIFOs are planned."""
     build_dir, (model, images) = request.getfixturevalue(folder), dropping[name]
     contents_of(model, build_dir).contents.write(tmp_path / "c.bin")

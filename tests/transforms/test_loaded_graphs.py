@@ -19,8 +19,8 @@ from finn_vitprune.custom_ops.op.base import VitOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.engines.bind import ARRAY, encoder_count
-from finn_vitprune.transforms.engines.engine_units import array_role, bind_units, unit_name
+from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS, encoder_count
+from finn_vitprune.transforms.engines.engine_units import bind_units, shares_of, unit_name
 from finn_vitprune.transforms.engines.fold_engines import write_folds
 from finn_vitprune.transforms.engines.loadable import contents_for, like
 from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
@@ -48,7 +48,7 @@ def flat(**options) -> ModelWrapper:
 
 
 def design(own: ModelWrapper, dealt: tuple[int, ...] | str | None, others=(), **settings) -> ModelWrapper:
-    """A loadable design with nothing folded, but for groups of four tokens on an array. ``others``: networks that are reserved."""
+    """A loadable design with nothing folded, but for groups of four tokens on a unit of several layers. ``others``: networks that are reserved."""
     shares = dealt if isinstance(dealt, str) else ""
     settings = BuildSettings(encoders_per_engine=(encoder_count(own),) if shares else dealt, **settings)
     model, networks = Reservation(settings.reserve).networks(own, CONFIG)
@@ -56,7 +56,7 @@ def design(own: ModelWrapper, dealt: tuple[int, ...] | str | None, others=(), **
     model = in_engines(alike(model, networks), settings, shares)
     for engine in engines_of(model):
         if shares:
-            write_folds(engine, {unit_name(engine, array_role(engine)): {"TOKENS": 4}})
+            write_folds(engine, {unit_name(engine, shares_of(engine)): {"TOKENS": 4}})
         bind_units(engine)
     reserve(model, networks)
     return model.transform(InsertStreams()).transform(InsertLoadPort(design=NUMBER))
@@ -77,9 +77,13 @@ def deals(most: int) -> list[tuple[int, ...]]:
     return sorted(found, key=lambda deal: (not (1 in deal and max(deal) > 1), sum(deal), deal))
 
 
-@pytest.mark.parametrize("dealt", sampled([*deals(5), ARRAY], 1), ids=str)
+SHARED = (f"{ARRAY}{EMBEDS}", ARRAY, f"MLP 2{EMBEDS}")
+"""Partitions of one engine in which layers share a unit."""
+
+
+@pytest.mark.parametrize("dealt", sampled([*deals(5), *SHARED], 1), ids=str)
 def test_every_deal_of_encoders_is_reserved_for_and_loaded(dealt):
-    depth = 3 if dealt == ARRAY else sum(dealt)
+    depth = 3 if isinstance(dealt, str) else sum(dealt)
     own, other, dense = (
         flat(depth=depth, drop_at=drops, seed=seed, keep=keep)
         for drops, seed, keep in (((1,), 1, "0.5"), ((depth,), 2, "0.75"), ((), 3, "1.0"))
@@ -90,8 +94,8 @@ def test_every_deal_of_encoders_is_reserved_for_and_loaded(dealt):
 
 
 VIT = {"image": 6, "dim": 32, "heads": 4, "depth": 3, "drop_at": (1, 2)}
-DEALS = [(3,), ARRAY, (2, 1), None]
-"""On one engine, with all matrices on one unit too, on one and an encoder of its own, with hardware for every encoder."""
+DEALS = [(3,), *SHARED, (2, 1), None]
+"""On one engine, with units of several layers too, on one and an encoder of its own, with hardware for every encoder."""
 
 
 def scaled(network: ModelWrapper, kind: str | None = None) -> list[tuple[VitOp, str]]:

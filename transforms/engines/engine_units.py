@@ -104,6 +104,11 @@ def array_role(engine: VitEngine) -> str:
     return ARRAY + EMBEDS * (BEFORE[0] in engine.get_nodeattr("array"))
 
 
+def shares_of(engine: VitEngine) -> str:
+    """The partition of an engine, as :func:`.bind` has it."""
+    return next((role for role, _ in role_ops(engine, engine.body) if role == ARRAY or role.endswith(EMBEDS)), "")
+
+
 def unit_name(engine: VitEngine, role: str) -> str:
     """The name of the unit of a role, in folding files too."""
     return f"{engine.onnx_node.name}_{role.replace(' ', '_')}"

@@ -24,8 +24,8 @@ from finn_vitprune.custom_ops.op.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.engines.bind import ARRAY, encoder_count
-from finn_vitprune.transforms.engines.engine_units import bind_units, role_depths, role_ops, unit_name
+from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, encoder_count
+from finn_vitprune.transforms.engines.engine_units import bind_units, role_depths, role_ops, shares_of, unit_name
 from finn_vitprune.transforms.engines.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
 from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders, score_bits
@@ -84,7 +84,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         raise UserError(f"it has {count} encoders, the design {sum(dealt)}: the number is built in")
     network = network.transform(SameDrops(drop_encoders(design), score_bits(design)))
     if engines:
-        network = network.transform(DealEncoders(dealt, engines[0].batch, ARRAY if engines[0].get_nodeattr("array") else ""))
+        network = network.transform(DealEncoders(dealt, engines[0].batch, shares_of(engines[0])))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
             engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
     folds: dict[str, dict[str, Any]] = {}
@@ -113,7 +113,7 @@ def _dealt(design: ModelWrapper) -> list[int]:
     """Encoders of each engine of a design, in their order; one that has units of its own counts as an engine."""
     names = node_names(design)
     flat = {names[node.name].encoder for node in design.graph.node} - {None}
-    shared = [list(engine.get_nodeattr("encoders")) for engine in engines_of(design)]
+    shared = [[e for e in engine.get_nodeattr("encoders") if e != BEFORE_ENCODERS] for engine in engines_of(design)]
     alone = {*range(1, len(flat) + 1 + sum(map(len, shared)))}.difference(*shared)
     return [len(encoders) for encoders in sorted([*shared, *([encoder] for encoder in alone)])]
 

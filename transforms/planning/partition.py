@@ -70,7 +70,7 @@ def partitions(model: ModelWrapper, engines: int | Sequence[int], options: PlanO
     found = [""]
     if options.goal == "latency" and options.interval is None:
         binding = bind(model, engines)
-        embeds = [role for role in (*ROLES, ARRAY) if options.share_embedding and not no_embedding(model, binding, role)]
+        embeds = [role for role in (*ROLES, ARRAY) if not no_embedding(model, binding, role)]
         found += [f"{role}{EMBEDS}" for role in ROLES if role in embeds]
         if not no_array(model, binding):
             found.append(f"{ARRAY}{EMBEDS}" if ARRAY in embeds else ARRAY)

@@ -30,7 +30,6 @@ class PlanOptions:
         interval: cycles of a frame to reach with the fewest resources; None: as few cycles as fit.
         goal: of a graph with engines and without an interval: the shortest interval, or the shortest latency of an image.
         budget: shares of the part that may be used. mac_style: the MAC implementation of all matrix units; None: chosen.
-        share_embedding: whether the patch embedding may run on a unit of an engine.
         explain: look for what binds the plan and for what would help, which takes further plans.
     """
 
@@ -38,7 +37,6 @@ class PlanOptions:
     goal: Literal["throughput", "latency"] = "throughput"
     budget: Budget = field(default_factory=Budget)
     mac_style: str | None = None
-    share_embedding: bool = True
     explain: bool = True
 
     def styles(self, part: Part) -> Styles:
