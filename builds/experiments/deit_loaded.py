@@ -30,13 +30,8 @@ from finn_vitprune.report.tables import TextTable
 
 IMAGES = 4
 TITLE = "One design, several networks"
-TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the U250, with room for the dense network, is \
-loaded with
-networks of other keep rates. Its folds are those of the same design without room (deit_engines, one image in flight, \
-latency), which was
-planned within LUT=0.68,DSP=0.85,BRAM=0.55,URAM=0.6, so that with the room it stays within the budget. Simulated unit by \
-unit at {mhz} MHz
-with {images} random images back to back; the logits are compared with those of each network's integer graph.
+TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the bare U250, with room for the dense network, is loaded with
+networks of other keep rates. It was planned for a short time of an image within LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85, room included. {units}Simulated unit by unit at {mhz} MHz with {images} random images back to back; the logits are compared with those of each network's integer graph.
 
 ```
 {commands}
@@ -46,9 +41,10 @@ The design takes {use} of the part, by estimate.
 """
 COMMANDS = """python -m builds.experiments.deit models --models DIR
 finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 3.333 \\
-    --engines 1 --goal latency --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 4 \\
-    --folding builds/results/deit_engines/w8a8_engine1_latency_folding.json -o BUILD
+    --engines 1 --goal latency --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 12 -o BUILD
 python -m builds.experiments.deit loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
+ARRAY_UNIT = "array_and_patch_embedding"
+ON_ARRAY = "All matrices and the patch embedding are on one unit (an array). "
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,8 @@ def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
 
 def text_of(design: Summary) -> str:
     """The text of the page of a design."""
-    return TEXT.format(mhz=MHZ, images=IMAGES, commands=COMMANDS, use=use(design))
+    on_array = any(node.node.endswith(ARRAY_UNIT) for node in design.nodes)
+    return TEXT.format(mhz=MHZ, images=IMAGES, commands=COMMANDS, use=use(design), units=ON_ARRAY if on_array else "")
 
 
 def use(summary: Summary) -> str:

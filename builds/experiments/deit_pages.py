@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
 from builds.experiments import deit_models
 from builds.experiments.deit_models import HALVES, TINIES, ModelFolder
@@ -66,6 +67,8 @@ ON_ONE_UNIT = {
 }  # fmt: skip
 """Which matrices of an engine have one unit, by the partition."""
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
+BEFORE = TypeAdapter(dict[str, PlanRow]).validate_json((ENGINES_FOLDER / "before.json").read_bytes())
+"""Plans of the same settings by a search in steps over the intervals of units, each layer on a unit of its own."""
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
 """The dense float network on a processor, as it was measured once."""
@@ -94,7 +97,8 @@ python -m builds.experiments.deit engines --models DIR -o builds/results/deit_en
 
 {{known}} of {{settings}} settings are planned. Minutes are processor time of the plan, on a busy machine. The pipeline and \
 as many
-engines as the part has SLRs are planned SLR by SLR; for fewer engines the part counts as a whole.
+engines as the part has SLRs are planned SLR by SLR; for fewer engines the part counts as a whole. "Before" are plans by a search in steps,
+each layer on a unit of its own; "on one unit" is which layers share one now.
 
 ![Rate against latency](deit_engines.png)
 """
@@ -249,50 +253,72 @@ def simulated(folder: Path) -> TextTable:
 
 def side_by_side(rows: Rows) -> TextTable:
     """A row a plan of DeiT-Small."""
-    cells = tuple(
-        (
-            f"{r.bits}/{r.bits}", str(r.engines), str(r.frames_in_flight), r.goal, f"{r.interval:,}", f"{r.latency:,}",
-            f"{r.rate:,.0f}", f"{r.milliseconds:.3f}", *r.percents, *_speed(r), f"{round(r.minutes, 1):g}",
-        )
-        for _, r in _known(SIDE_BY_SIDE, rows)
+    heads = (
+        "bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *AND_BEFORE, "on one unit", *PERCENTS, "fits", "minutes",
     )  # fmt: skip
-    heads = ("bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *PERCENTS, "fits", "minutes")
-    note = f"{PIPELINE} engines have one encoder each: that is the pipeline."
+    cells = tuple(
+        (f"{s.network.bits}/{s.network.bits}", str(s.engines), str(s.frames_in_flight), s.goal,
+         *_cells(r, lambda r: (f"{r.interval:,}", f"{r.latency:,}", f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), 4), *_before(s),
+         *_cells(r, lambda r: (ON_ONE_UNIT[r.unit], *r.percents, *_speed(r), f"{round(r.minutes, 1):g}"), 7))
+        for s, r in _planned(SIDE_BY_SIDE, rows)
+    )  # fmt: skip
+    note = f"{PIPELINE} engines have one encoder each: that is the pipeline. {NOT_AGAIN}"
     return TextTable("DeiT-Small on the U250, b 16, r_b = r_t = .5", heads, cells, note)
 
 
 def references(rows: Rows) -> TextTable:
     """The reference's settings on one engine, beside its own latency."""
+    heads = (
+        "b, r_b, r_t", "ms (ref.)", "images/s (ref.)", "latency", "ms", "times faster", "images/s", *AND_BEFORE, "on one unit", *PERCENTS, "fits",
+    )  # fmt: skip
     cells = tuple(
-        (
-            ref.network.rates, f"{r.latency:,}", f"{r.milliseconds:.3f}", f"{ref.milliseconds:.3f}",
-            f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}", f"{ref.images_per_second:,.1f}", *r.percents,
-            *_speed(r),
-        )
-        for ref, r in ((REFERENCES[s], r) for s, r in _known(REFERENCES, rows))
+        (ref.network.rates, f"{ref.milliseconds:.3f}", f"{ref.images_per_second:,.1f}",
+         *_cells(r, lambda r, ref=ref: (f"{r.latency:,}", f"{r.milliseconds:.3f}", f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}"), 4),
+         *_before(s), *_cells(r, lambda r: (ON_ONE_UNIT[r.unit], *r.percents, *_speed(r)), 6))
+        for ref, s, r in ((REFERENCES[s], s, r) for s, r in _planned(REFERENCES, rows))
     )  # fmt: skip
     title = "The reference's 14 settings on one engine: DeiT-Small, 198 tokens, 8/8 bits, on the U250"
-    heads = ("b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *PERCENTS, "fits")
     note = (
         f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. The engine works on one image at a time, too, "
-        "planned for latency."
+        f"planned for latency. {NOT_AGAIN}"
     )
     return TextTable(title, heads, cells, note)
 
 
 def small_parts(rows: Rows) -> TextTable:
     """One engine on parts of less room."""
+    heads = ("network", "bits", "board", "fits", "images/s", "ms", *AND_BEFORE, "on one unit", *PERCENTS, "what would help")
     cells = tuple(
-        (s.network.title, f"{r.bits}/{r.bits}", s.part, *_speed(r, f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), *r.percents,
-         r.help)
-        for s, r in _known(SMALL_PARTS, rows)
+        (s.network.title, f"{s.network.bits}/{s.network.bits}", s.part,
+         *_cells(r, lambda r: _speed(r, f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), 3), *_before(s),
+         *_cells(r, lambda r: (ON_ONE_UNIT[r.unit] if r.fits else "", *r.percents, r.help), 6))
+        for s, r in _planned(SMALL_PARTS, rows)
     )  # fmt: skip
-    heads = ("network", "bits", "board", "fits", "images/s", "ms", *PERCENTS, "what would help")
     note = (
         "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of "
-        "about the smallest plan."
+        f"about the smallest plan. {NOT_AGAIN}"
     )
     return TextTable("Small parts", heads, cells, note)
+
+
+AND_BEFORE = ("images/s, before", "ms, before")
+NOT_AGAIN = "A row with figures from before alone was not planned again."
+
+
+def _planned(settings: Mapping[PlanSetting, Of] | tuple[PlanSetting, ...], rows: Rows) -> Iterator[tuple[PlanSetting, PlanRow | None]]:
+    """Settings with a plan, or one from before."""
+    return ((setting, rows.get(setting.name)) for setting in settings if setting.name in rows or setting.name in BEFORE)
+
+
+def _cells(row: PlanRow | None, of: Callable[[PlanRow], tuple[str, ...]], count: int) -> tuple[str, ...]:
+    """So many cells of a plan; empty ones where there is none."""
+    return ("",) * count if row is None else of(row)
+
+
+def _before(setting: PlanSetting) -> tuple[str, str]:
+    """Rate and latency of the plan before; empty where none was made or fitted."""
+    row = BEFORE.get(setting.name)
+    return (f"{row.rate:,.0f}", f"{row.milliseconds:.3f}") if row is not None and row.fits else ("", "")
 
 
 def figure_of(plans: Rows) -> Figure:
@@ -304,6 +330,8 @@ def figure_of(plans: Rows) -> Figure:
         if own := [r for r in rows if r.bits == bits]:
             label = f"{bits}-bit weights and activations"
             axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, linestyle="none", label=label)
+    before = [BEFORE[s.name] for s in SIDE_BY_SIDE if s.name in BEFORE]
+    axes.plot([r.milliseconds for r in before], [r.rate for r in before], "x", color="0.6", zorder=0, linestyle="none", label="before")
     for r in rows:
         text = "pipeline" if r.engines == PIPELINE else f"{r.engines} x {r.frames_in_flight}"
         axes.annotate(text, (r.milliseconds, r.rate), xytext=(4, 4), textcoords="offset points", fontsize=8)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from qonnx.core.modelwrapper import ModelWrapper
 
 from builds.experiments.deit_models import DeitNetwork, ModelFolder
+from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import Planned
+from finn_vitprune.transforms.engines.engine_units import shares_of
 from finn_vitprune.transforms.planning.choose_engines import planned_design
 from finn_vitprune.transforms.planning.plan_options import KINDS, PlanOptions
 
@@ -55,6 +57,7 @@ class PlanRow:
         minutes: of processor time that the plan took. help: what would make one fit that does not.
         heads, heads_dense: live heads of the network, and of the dense one.
         binding: the resource of which the largest share of its budget is used, and where.
+        unit: the partition: which layers share a unit of an engine.
         gap: share by which a shorter interval is not ruled out. note: what a reader must know of the part.
     """
 
@@ -74,6 +77,7 @@ class PlanRow:
     binding: str = ""
     gap: float | None = None
     note: str = ""
+    unit: str = ""
 
     @property
     def rate(self) -> float:
@@ -119,7 +123,7 @@ def planned(setting: PlanSetting, folder: ModelFolder) -> PlanRow:
         setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, choice.fits, choice.interval_cycles,
         choice.latency_cycles, design.shares, round(minutes, 2), "; ".join(said.relief), sum(made.heads), made.heads_dense,
         tuple({kind: round(share * said.budget[kind], 4) for kind, share in slr.items()} for slr in said.slrs), binding(said),
-        said.gap, part.note,
+        said.gap, part.note, next(map(shares_of, engines_of(design.model)), ""),
     )  # fmt: skip
 
 
