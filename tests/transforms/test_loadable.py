@@ -159,9 +159,9 @@ def shared_and_alone(dropping, tmp_path_factory) -> Path:
     )
 
 
-def shared_unit(dropping: Networks, folder: Path, unit: str, in_width: int) -> Path:
+def shared_unit(dropping: Networks, folder: Path, unit: str, in_width: int, out_width: int = 8) -> Path:
     """A design with room for the dense network on one engine with layers on one unit, which a folding file asks for."""
-    fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": in_width, "out_width": 8}
+    fold = {"SIMD": 4, "PE": 4, "TOKENS": 4, "LANES": 2, "in_width": in_width, "out_width": out_width}
     (folder / "folds.json").write_text(json.dumps({"Defaults": {}, f"VitEngine_rtl_0_{unit}": fold}))
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
     options = BuildOptions(
@@ -172,8 +172,8 @@ def shared_unit(dropping: Networks, folder: Path, unit: str, in_width: int) -> P
 
 @pytest.fixture(scope="module")
 def on_array(dropping, tmp_path_factory) -> Path:
-    """All matrices of the encoders on one unit."""
-    return shared_unit(dropping, tmp_path_factory.mktemp("array"), "array", 8)
+    """All matrices of the encoders on one unit, with ports of 32 elements: networks of 56 or 80 neurons fill no whole beats."""
+    return shared_unit(dropping, tmp_path_factory.mktemp("array"), "array", 32, 32)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from finn_vitprune.transforms.engines.bind import BEFORE_ENCODERS, encoder_count
 from finn_vitprune.transforms.engines.engine_units import bind_units, role_depths, role_ops, shares_of, unit_name
 from finn_vitprune.transforms.engines.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.engines.insert_engines import DealEncoders
+from finn_vitprune.transforms.engines.pad_neurons import neurons_a_beat, pad_neurons
 from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders, score_bits
 from finn_vitprune.transforms.streams.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.streams.node_names import kind_of, node_names
@@ -82,7 +83,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
     engines, dealt = engines_of(design), _dealt(design)
     if (count := encoder_count(network)) != sum(dealt):
         raise UserError(f"it has {count} encoders, the design {sum(dealt)}: the number is built in")
-    network = network.transform(SameDrops(drop_encoders(design), score_bits(design)))
+    network = pad_neurons(network, neurons_a_beat(design)).transform(SameDrops(drop_encoders(design), score_bits(design)))
     if engines:
         network = network.transform(DealEncoders(dealt, engines[0].batch, shares_of(engines[0])))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
