@@ -185,9 +185,9 @@ def test_a_token_drop_takes_no_more_than_the_share_of_its_encoder(specialised, i
         assert op.get_exp_cycles() <= STREAM_SLACK * interval * op.get_nodeattr("tokens") / tokens + 1
 
 
-def in_one_engine(mlp_ratio: float):
-    """A network of 48 channels and so many times as many neurons, in an engine, and the name of its GELU."""
-    model, _ = random_vit(dim=48, depth=3, keep="1", mlp_ratio=mlp_ratio)
+def in_one_engine(mlp_ratio: float, dim: int = 48):
+    """A network of ``dim`` channels and so many times as many neurons, in an engine, and the name of its GELU."""
+    model, _ = random_vit(dim=dim, depth=3, keep="1", mlp_ratio=mlp_ratio)
     specialised = hardware(model).transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
     model = in_engines(specialised, BuildSettings(engines=1))
     (engine,) = engines_of(model)
@@ -203,12 +203,23 @@ def test_what_works_on_neurons_is_as_wide_as_a_port(interval):
     assert StreamFolds(engine).within(interval)[name]["SIMD"] in (1, 2, 4, 8, 16, 32)
 
 
-def test_a_network_whose_rows_pass_no_whole_beats_is_refused():
+def test_neurons_that_fill_no_whole_beats_are_filled_up():
     design, _, engine, name = in_one_engine(2)
     write_folds(engine, {name: {"SIMD": 32}})
     bind_units(engine)
-    _, network, *_ = in_one_engine(5 / 3)
-    with pytest.raises(UserError, match=f"{name}: 32 elements a beat do not divide 80 channels: the design is not made for rows of that"):
+    _, network, *_ = in_one_engine(5 / 3)  # 80 neurons
+    (found,) = engines_of(like(design, network, ["SIMD"]))
+    lookups = [op for _, ops in role_ops(found, found.body) for op in ops if isinstance(op, VitLookup)]
+    assert [op.get_nodeattr("channels") for op in lookups] == [96] * 3
+
+
+def test_a_network_whose_rows_pass_no_whole_beats_is_refused():
+    design, _, engine, _ = in_one_engine(2)
+    name = unit_name(engine, "LayerNorm 2")
+    write_folds(engine, {name: {"SIMD": 24}})
+    bind_units(engine)
+    _, network, *_ = in_one_engine(2, dim=80)
+    with pytest.raises(UserError, match=f"{name}: 24 elements a beat do not divide 80 channels: the design is not made for rows of that"):
         like(design, network, ["SIMD"])
 
 
