@@ -27,11 +27,15 @@ from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
+from finn_vitprune.transforms.engines.bind import ARRAY, EMBEDS
+from finn_vitprune.transforms.planning.partition import shared_in
 
 IMAGES = 4
 TITLE = "One design, several networks"
 TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the bare U250, with room for the dense network, is loaded with
-networks of other keep rates. It was planned for a short time of an image within LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85, room included. {units}Simulated unit by unit at {mhz} MHz with {images} random images back to back; the logits are compared with those of each network's integer graph.
+networks of other keep rates. The plan minimises the time of one image within LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85, room included.
+{units}The simulation runs unit by unit at {mhz} MHz with {images} random images back to back, and compares the logits with those of each network's
+integer graph.
 
 ```
 {commands}
@@ -43,7 +47,6 @@ COMMANDS = """python -m builds.experiments.deit models --models DIR
 finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 3.333 \\
     --engines 1 --goal latency --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 12 -o BUILD
 python -m builds.experiments.deit loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
-ARRAY_UNIT = "array_and_patch_embedding"
 ON_ARRAY = "All matrices and the patch embedding are on one unit (an array). "
 
 
@@ -127,7 +130,7 @@ def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
 
 def text_of(design: Summary) -> str:
     """The text of the page of a design."""
-    on_array = any(node.node.endswith(ARRAY_UNIT) for node in design.nodes)
+    on_array = shared_in(node.node for node in design.nodes) == f"{ARRAY}{EMBEDS}"
     return TEXT.format(mhz=MHZ, images=IMAGES, commands=COMMANDS, use=use(design), units=ON_ARRAY if on_array else "")
 
 

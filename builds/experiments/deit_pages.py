@@ -69,6 +69,8 @@ ON_ONE_UNIT = {
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
 BEFORE = TypeAdapter(dict[str, PlanRow]).validate_json((ENGINES_FOLDER / "before.json").read_bytes())
 """Plans of the same settings by a search in steps over the intervals of units, each layer on a unit of its own."""
+AND_BEFORE = ("images/s, before", "ms, before")
+NOT_AGAIN = "Rows that have figures from before alone were not planned again."
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
 """The dense float network on a processor, as it was measured once."""
@@ -299,10 +301,6 @@ def small_parts(rows: Rows) -> TextTable:
         f"about the smallest plan. {NOT_AGAIN}"
     )
     return TextTable("Small parts", heads, cells, note)
-
-
-AND_BEFORE = ("images/s, before", "ms, before")
-NOT_AGAIN = "A row with figures from before alone was not planned again."
 
 
 def _planned(settings: Mapping[PlanSetting, Of] | tuple[PlanSetting, ...], rows: Rows) -> Iterator[tuple[PlanSetting, PlanRow | None]]:

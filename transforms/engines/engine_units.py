@@ -74,7 +74,7 @@ def bind_units(engine: VitEngine) -> None:
 
 def _patch_width(engine: VitEngine) -> int:
     """Codes a beat from outside: as many as the unit of the patch embedding takes, or a part of them that is wide enough."""
-    role = next(role for role, _ in role_ops(engine, engine.body) if role.endswith(EMBEDS))
+    role = shares_of(engine)
     (unit, *_) = next(ops for name, ops in role_ops(engine, engine.body) if name == role)
     return max(width for width in divisors(unit.get_nodeattr("in_width")) if width <= MOST_PATCH_CODES)
 

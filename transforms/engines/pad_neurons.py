@@ -34,7 +34,7 @@ def neurons_a_beat(design: ModelWrapper) -> int:
 
 
 def _layers(design: ModelWrapper) -> Iterator[tuple[str, VitOp]]:
-    """What layers are called in their encoder, and their ops, those of engines too."""
+    """Each layer's name in its encoder, and its op; an engine gives the layers of its encoders."""
     names = node_names(design)
     for node in design.graph.node:
         op = getCustomOp(node)
@@ -52,9 +52,11 @@ def pad_neurons(network: ModelWrapper, multiple: int) -> ModelWrapper:
 
     What has anything but a table or a gate between its two matrices stays as it is.
     """
+    if multiple == 1:
+        return network
     network = ModelWrapper(network.model, make_deepcopy=True)
     names = node_names(network)
-    for node in list(network.graph.node):
+    for node in network.graph.node:
         between = network.find_consumer(node.output[0]) if names[node.name].layer == INTO else None
         if between is None or kind_of(between) not in BETWEEN:
             continue
