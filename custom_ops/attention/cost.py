@@ -29,7 +29,7 @@ def dsp(g: AttentionTiming) -> int:
 def lut(g: AttentionTiming) -> int:
     """Sum over the modules, without their memories."""
     common = _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
-    return common + (_shared(g) if g.encoders else 0)
+    return common + (_shared(g) if g.several else 0)
 
 
 def made_of(g: AttentionTiming) -> UnitParts:
@@ -53,7 +53,7 @@ def made_of(g: AttentionTiming) -> UnitParts:
         "sums": g.pe * g.logit_acc_bits + g.simd * g.acc_bits,
         "shift": (g.pe > g.logit_lanes) * g.pe * g.logit_acc_bits + (g.simd > g.out_lanes) * g.simd * g.acc_bits,
         "codes": g.pe * g.logit_bits + g.simd * g.out_bits + g.simd * g.in_bits, "banks": g.pe * clog2(g.kv_ram[0]),
-        "exp": g.pe * 9, "counts": _issue(g) + clog2(g.kv_beats), "shared": _shared(g) if g.encoders else 0,
+        "exp": g.pe * 9, "counts": _issue(g) + clog2(g.kv_beats), "shared": _shared(g) if g.several else 0,
     }  # fmt: skip
     return UnitParts.of("attention", parts, (*dots, *requants, *score), memories(g))
 
@@ -85,7 +85,7 @@ def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:
             _fifo("reciprocals of the scores", g.score_rows + 1, g.score_quotient),
             _fifo("scores at the output", 5, g.score_bits),
         ]
-    if g.encoders:
+    if g.several:
         found.append(_fifo("encoders of frames", FRAMES, g.tag_bits))
         found += [_fifo("encoders of the scores", g.score_rows + 1, g.tag_bits)] if g.scores else []
     return tuple(found)
@@ -178,7 +178,7 @@ def _scores(g: AttentionTiming) -> int:
 
 def _shared(g: AttentionTiming) -> int:
     """What a unit of several encoders has beside: tags, tables of shapes and constants, counts that are data, shifts."""
-    encoders, tag = len(g.encoders), g.tag_bits
+    encoders, tag = max(1, len(g.encoders)), g.tag_bits
     tags = 4 * (tag + 3) + 2 * FIFO_CONTROL + 12  # registers of two, FIFO, fork, output
     item, rows = clog2(g.item_cycles), clog2(g.heads) + clog2(g.queries)
     counts = [

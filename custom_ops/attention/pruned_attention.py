@@ -156,12 +156,13 @@ class PrunedAttention(SharedOp, FoldedOp):
         made = self.made_for
         in_bits, out_bits = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
         own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
+        encoders = tuple(self._frames()) if self.shared else ()
+        others = made.frames if {*made.frames} != {*(encoders or (own,))} else ()
         return AttentionFolding(
             own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"),
             a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
-            made.frames if {*made.frames} != {own} else (),
-            Spans(*(high - low for low, high in made[1:])),
-            a("bias_bits"), made.bias_shifts[1], self.encoders if a("bias_bits") else 1,
+            encoders, Spans(*(high - low for low, high in made[1:])),
+            a("bias_bits"), made.bias_shifts[1], self.encoders if a("bias_bits") else 1, others,
         )  # fmt: skip
 
     def _frames(self) -> list[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -41,8 +42,9 @@ class Spans(NamedTuple):
 class AttentionSizes:
     """The unit at a fold: ``simd`` channels of a head and ``pe`` keys a cycle.
 
-    Where encoders share the unit, ``encoders`` has their frames, and the sizes here are those of the unit, the most of them, or
-    of one encoder. Memories are as the unit needs them, multipliers and dividers keep up with the encoder of the fewest tokens.
+    Where encoders share the unit, ``encoders`` has the frame of each, alike or not, and the sizes here are those of the unit, the most of
+    them, or of one encoder. ``made`` has the frames that the unit is made for where they are others: a unit that is loaded may get them
+    later. Memories are as the unit needs them, multipliers and dividers keep up with the frame of the fewest tokens.
 
     ``bias_bits``: of a code of a relative position bias, 0 where there is none; the code is ``bias_shift`` bits above one of Q K^T, at most.
     ``bias_tables``: encoders that have some.
@@ -66,21 +68,36 @@ class AttentionSizes:
     bias_bits: int = 0
     bias_shift: int = 0
     bias_tables: int = 1
+    made: tuple[Frame, ...] = ()
 
     @cached_property
     def each(self) -> tuple[Self, ...]:
         """The unit as each encoder has it; itself where it is not shared."""
-        return tuple(replace(self, **frame._asdict()) for frame in self.encoders) or (self,)
+        return self._with(self.encoders) or (self,)
+
+    @cached_property
+    def made_for(self) -> tuple[Self, ...]:
+        """The unit with each frame that it is made for."""
+        return self._with(self.made) or self.each
+
+    def _with(self, frames: Iterable[Frame]) -> tuple[Self, ...]:
+        return tuple(replace(self, **frame._asdict()) for frame in frames)
+
+    @property
+    def several(self) -> bool:
+        """Whether sizes of frames are data."""
+        return bool(self.encoders or self.made)
 
     @cached_property
     def unit(self) -> Self:
         """The unit as a whole."""
-        return replace(self, **Frame(*map(max, zip(*self.encoders)))._asdict()) if self.encoders else self
+        frames = self.made or self.encoders
+        return replace(self, **Frame(*map(max, zip(*frames)))._asdict()) if frames else self
 
     @cached_property
     def least(self) -> Self:
-        """The unit as the encoder of the fewest tokens has it."""
-        return min(self.each, key=lambda g: g.tokens)
+        """The unit with the frame of the fewest tokens."""
+        return min(self.made_for, key=lambda g: g.tokens)
 
     @property
     def cg(self) -> int:
@@ -116,7 +133,7 @@ class AttentionSizes:
     @cached_property
     def score_recip_bits(self) -> int:
         """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
-        tokens = min((g.tokens for g in self.each if g.scores), default=self.unit.tokens)
+        tokens = min((g.tokens for g in self.made_for if g.scores), default=self.unit.tokens)
         return -(-self.score_quotient // max(1, 2 * tokens * self.cg - 3))
 
     @property
@@ -144,7 +161,7 @@ class AttentionSizes:
     @property
     def bias_words(self) -> int:
         """Words of an encoder, as many as the largest one needs."""
-        return max(g.queries * g.heads * g.kg for g in self.each)
+        return max(g.queries * g.heads * g.kg for g in self.made_for)
 
     @property
     def acc_bits(self) -> int:

@@ -118,7 +118,7 @@ class AttentionTiming(AttentionSizes):
     @property
     def score_rows(self) -> int:
         """Rows of E that can wait for their scores, as the encoder with the most of them needs it."""
-        return max((g._score_rows for g in self.each if g.scores), default=1)
+        return max((g._score_rows for g in self.made_for if g.scores), default=1)
 
     @property
     def _score_rows(self) -> int:

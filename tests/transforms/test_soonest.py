@@ -8,8 +8,10 @@ import itertools
 import numpy as np
 import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.parts import get_part
@@ -19,7 +21,9 @@ from finn_vitprune.transforms.planning.plan_options import PlanOptions
 from finn_vitprune.transforms.planning.plan_problem import Paces, When
 from finn_vitprune.transforms.planning.soonest import TimedFolds, Wave, soonest, timed_folds
 from finn_vitprune.transforms.streams.latency import latency_cycles
+from tests.transforms.test_plan import hardware
 from tests.transforms.test_plan_engines import PART, SMALL, in_engines
+from tests.vit_models import random_vit
 
 WAVES = tuple(Wave(works, "engine") for works in (((0, 0), (1, 0)), ((0, 1), (2, 0)), ((1, 1), (2, 1))))
 
@@ -114,3 +118,24 @@ def test_a_latency_is_the_waves_and_little_more(search):
     assert solved.interval < latency < 2 * (solved.interval + delays), "in a network so small the way between units is long"
     near = soonest(search.problem, timed_folds(search.problem, solved), search.graph.waves)
     assert near.interval <= 1.02 * solved.interval
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """Two engines of two encoders, without pruning: frames of the first engine are equal."""
+    model, _ = random_vit(depth=4, keep="1", drop_at=())
+    model = hardware(model).transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
+    return in_engines(model, BuildSettings(engines=2))
+
+
+def test_encoders_that_are_alike_take_their_time_one_after_another(alike):
+    found = search_of(alike, get_part(SMALL), PlanOptions(goal="latency"))
+    units = found.graph.units
+    works = [sum((n, layer) in wave.works for wave in found.graph.waves for layer in range(9)) for n in range(len(units))]
+    assert [len(unit.folding.each) for unit in units] == works and max(works) == 2
+    plan = found.best()
+    assert plan is not None and plan.fits
+    engine, _ = engines_of(plan.graph)
+    (attention,) = (op.folding() for op in map(getCustomOp, engine.structure.graph.node) if isinstance(op, PrunedAttention))
+    assert [own.cycles for own in attention.each] == 2 * [attention.cycles] and attention.several
+    assert plan.interval >= 2 * attention.cycles
