@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from finn_vitprune import cache, progress
 from finn_vitprune.boards import gates
@@ -24,15 +26,17 @@ OPTIONS = (
 ).split()
 """Verilator's; its graphs of data flow would take much longer than they save."""
 DAMAGED = 256
-"""Added to a byte that came without its stop bit."""
+"""Added to a byte that came, or is sent, without its stop bit."""
+BUTTON = 512
+"""Is sent to press the button that begins the board again."""
 SIZES = "sizes.json"
 
 
 @dataclass(frozen=True)
 class LineMessage:
-    """Bytes for a board, sent once so many bytes have come from it."""
+    """Bytes for a board, or symbols (:data:`DAMAGED`, :data:`BUTTON`), sent once so many bytes of the exchange have come from it."""
 
-    data: bytes
+    data: Sequence[int]
     after: int = 0
 
 
@@ -47,7 +51,7 @@ class FaultAt:
 
 @dataclass(frozen=True)
 class LineTimes:
-    """Of the boards' lines: a bit in 256ths of a clock; clocks that a run goes on when all came, and for which it waits for a byte."""
+    """Of the boards' lines: a bit in 256ths of a clock; clocks that an exchange goes on when all came, and for which it waits for a byte."""
 
     bit: int
     grace: int
@@ -56,7 +60,8 @@ class LineTimes:
 
 @dataclass(frozen=True)
 class GateRun:
-    """What came from each board: bytes, with :data:`DAMAGED` added where the stop bit was missing; clocks in all, and at the last byte."""
+    """What came from each board in an exchange: bytes, with :data:`DAMAGED` added where the stop bit was missing; clocks in all, and at the
+    last byte."""
 
     received: list[list[int]]
     clocks: int
@@ -79,10 +84,15 @@ class GateSimulator:
     def run(
         self, messages: Mapping[int, Sequence[LineMessage]], expected: Mapping[int, int], times: LineTimes, faults: Sequence[FaultAt] = ()
     ) -> GateRun:
-        """Send messages to boards until what is expected came.
+        """A single exchange of boards that have just begun: see :meth:`boards` and :meth:`GateBoards.exchange`."""
+        with self.boards(times, faults) as boards:
+            return boards.exchange(messages, expected)
+
+    @contextmanager
+    def boards(self, times: LineTimes, faults: Sequence[FaultAt] = ()) -> Iterator[GateBoards]:
+        """Boards that begin, and end with the block.
 
         Args:
-            messages: by board, 0 to :data:`.LANES` - 1. expected: bytes that are waited for, by board; others are not waited for.
             faults: at most one of each number of the simulator.
         """
         chosen = {fault.fault: fault for fault in faults}
@@ -91,31 +101,56 @@ class GateSimulator:
             fault = chosen.get(number)
             # a fault that is nowhere stands at a board that does not exist
             lines.append(f"{fault.board} {fault.value}" if fault else f"{LANES} 0")
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with ProcessGroup() as group:
+            process = group.start([str(self.folder / "sim")], cwd=self.folder, text=True, **pipes)
+            assert process.stdin and process.stdout and process.stderr  # pipes
+            with process.stdin, process.stdout, process.stderr:
+                boards = GateBoards(process, process.stdin, process.stdout, process.stderr)
+                boards.write(lines)
+                yield boards
+
+
+@dataclass(frozen=True)
+class GateBoards:
+    """Boards that are simulated, from one exchange to the next as that one left them."""
+
+    process: subprocess.Popen
+    to: IO[str]
+    out: IO[str]
+    error: IO[str]
+
+    def exchange(self, messages: Mapping[int, Sequence[LineMessage]], expected: Mapping[int, int]) -> GateRun:
+        """Send messages to boards until what is expected came.
+
+        Args:
+            messages: by board, 0 to :data:`.LANES` - 1. expected: bytes that are waited for, by board; others are not waited for.
+        """
+        lines = []
         for board in range(LANES):
             sent = messages.get(board, ())
-            lines.append(
-                " ".join(
-                    [
-                        str(expected.get(board, 0)),
-                        str(len(sent)),
-                        *(f"{len(one.data)} {one.after} {' '.join(map(str, one.data))}" for one in sent),
-                    ]
-                )
-            )
-        with ProcessGroup() as group:
-            process = group.start(
-                [str(self.folder / "sim")],
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            out, error = process.communicate("\n".join(lines))
-        if process.returncode:
-            raise toolchain.SimulationError(f"the simulation of the netlist stopped: {error.strip() or process.returncode}")
-        *received, clocks = ([int(word) for word in line.split()] for line in out.splitlines()[: LANES + 1])
-        return GateRun([values[1:] for values in received], clocks[0], [int(line) for line in out.splitlines()[LANES + 1 :]])
+            symbols = (f"{len(one.data)} {one.after} {' '.join(map(str, one.data))}" for one in sent)
+            lines.append(" ".join([str(expected.get(board, 0)), str(len(sent)), *symbols]))
+        self.write(lines)
+        *received, [clocks], last = ([int(word) for word in self._line().split()] for _ in range(LANES + 2))
+        return GateRun([values[1:] for values in received], clocks, last)
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Lines to the program."""
+        try:
+            print(*lines, sep="\n", file=self.to, flush=True)
+        except BrokenPipeError:
+            raise self._stopped() from None
+
+    def _line(self) -> str:
+        """A line of the program."""
+        if text := self.out.readline():
+            return text
+        raise self._stopped()
+
+    def _stopped(self) -> toolchain.SimulationError:
+        code, error = self.process.wait(), self.error.read().strip()
+        return toolchain.SimulationError(f"the simulation of the netlist stopped: {error or code}")
 
 
 def compile_netlist(path: Path, faults: Sequence[StuckNet] = ()) -> GateSimulator:

@@ -9,13 +9,14 @@ import pytest
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node
 from finn_vitprune.boards import place
-from finn_vitprune.boards.gate import compile_netlist
-from finn_vitprune.boards.host import BoardHost
+from finn_vitprune.boards.gate import BUTTON, DAMAGED, LineMessage, compile_netlist
+from finn_vitprune.boards.host import FRAME_BYTES, BoardHost
 from finn_vitprune.boards.netlist import LANES, RoutedNetlist
 from finn_vitprune.boards.place import BoardDesign, DesignPorts
 from finn_vitprune.builds.floor_plan import floor_plan
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.execute import golden
+from finn_vitprune.link.frames import REFUSED_BYTES, Cause, FrameReader, FrameType, LinkFrame, cause_of
 from finn_vitprune.sim.beats import pack
 from finn_vitprune.synth.boards import CELLS, board_named
 
@@ -104,6 +105,38 @@ def test_the_netlist_of_a_unit_computes_what_its_golden_model_does(unit, routed)
     noticed = host.notice(simulator, drawn, payloads[:3], wanted[:3])
     assert 5 <= sum(noticed) <= 19, "some faults are seen, and some nets do nothing for these images"
     assert noticed == host.notice(simulator, drawn, payloads[:3], wanted[:3])
+
+
+@pytest.mark.slow
+def test_a_board_goes_on_after_faults_of_its_line(unit, routed):
+    """A flipped bit, a missing stop bit and the button, each in the middle of a frame; the next frame is answered rightly by all."""
+    _, _, into, out, _ = unit
+    _, clock, found = routed
+    frames = np.random.default_rng(2).integers(-128, 128, (2, TOKENS, ROWS))
+    payloads = [beats.tobytes() for beats in pack(frames, into).reshape(len(frames), -1)]
+    first, second = (LinkFrame(FrameType.IMAGE, k, payload).encoded for k, payload in enumerate(payloads))
+    middle = len(first) // 2
+    sent = {
+        0: [*first[:middle], first[middle] ^ 8, *first[middle + 1 :]],
+        1: [*first[:middle], first[middle] | DAMAGED, *first[middle + 1 :]],
+        2: [*first[:middle], BUTTON, *first[middle:]],
+        3: first,
+    }
+    host = BoardHost(into, out, clock.bit, 1000)
+    refused = FRAME_BYTES + REFUSED_BYTES
+    with compile_netlist(found.folder / place.NETLIST, RoutedNetlist.load(found.folder / place.NETLIST).faults(20, 3)).boards(
+        host.times
+    ) as boards:
+        run = boards.exchange(
+            {board: [LineMessage(symbols)] for board, symbols in sent.items()}, {0: refused, 1: refused, 3: host.answer_bytes}
+        )
+        again = boards.exchange({board: [LineMessage(second)] for board in sent}, dict.fromkeys(sent, host.answer_bytes))
+    causes = [[cause_of(frame) for frame in FrameReader({FrameType.REFUSED: REFUSED_BYTES}).feed(run.bytes_of(board))] for board in sent]
+    assert causes[0] == [Cause.CRC] and causes[1][0] == Cause.LINE and causes[2][0] == Cause.START and causes[3] == []
+    assert [len(host.answers(run, board, payloads)) for board in sent] == [0, 0, 0, 1]
+    wanted = golden_outputs(unit, frames)
+    for board in sent:
+        assert np.array_equal(host.answers(again, board, payloads)[1], wanted[1])
 
 
 @pytest.mark.whole

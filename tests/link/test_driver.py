@@ -17,7 +17,7 @@ from finn_vitprune import Accelerator, UserError
 from finn_vitprune.link.frames import Cause
 from finn_vitprune.link.serial_port import SerialPort
 from tests.link.board import TIMEOUT_S, SimulatedBoard, compiled, tiny
-from tests.link.faults import FROM_BOARD, TO_BOARD, FaultyLine, campaign
+from tests.link.faults import FROM_BOARD, TO_BOARD, FaultyLine, LineFault, campaign
 from tests.sampling import sampled
 
 
@@ -171,7 +171,7 @@ def test_a_serial_port(network, simulator, right):
     line = FaultyLine(SimulatedBoard(simulator, network.design))
     with pseudo_terminal(line) as name, Accelerator(f"serial:{name}", network.folder, baud=BAUD, timeout_s=5) as driver:
         assert (driver.predict(network.images[:6]) == right[:6]).all() and driver.resent == 0
-        line.kind, line.place, line.size, line.to_board = "lost", 20, 1, True
+        line.fault = LineFault("lost", 20, 1, to_board=True)
         assert (driver.predict(network.images[6:12]) == right[6:12]).all() and driver.resent > 0
         assert driver.status().board.refused[Cause.CRC] > 0
 

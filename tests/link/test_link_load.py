@@ -1,5 +1,7 @@
 """A design that is loaded over the serial line: its own network, others, and lines that lose what is sent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from finn_vitprune.link.exchange import Exchange
 from finn_vitprune.link.frames import ACCESS_BYTES, FrameType, RegisterAccess
 from finn_vitprune.link.registers import LinkRegisters
 from tests.link.board import TIMEOUT_S, SimulatedBoard, compiled, tiny
-from tests.link.faults import FROM_BOARD, TO_BOARD, FaultyLine
+from tests.link.faults import BYTES, FROM_BOARD, TO_BOARD, FaultyLine, LineFault
 from tests.vit_models import random_vit
 
 
@@ -74,12 +76,13 @@ def test_a_line_that_damages_a_load_loads_all_the_same(network, simulator, other
         right = integers.predict(network.images[:2])
         sent = (1 + -(-(load_words(network) + 5) // 32)) * (ACCESS_BYTES + 12) if to_board else 16 * 6
         for kind in (kind for kind in kinds if kind in (TO_BOARD if to_board else FROM_BOARD)):
-            line.arm(rng)
-            line.kind, line.place, line.size, line.to_board = kind, int(rng.integers(sent)), int(rng.integers(1, 4)), to_board
+            line.fault = replace(
+                LineFault.draw(rng, BYTES), kind=kind, place=int(rng.integers(sent)), size=int(rng.integers(1, 4)), to_board=to_board
+            )
             before = driver.resent
             driver.load(other)
             assert (driver.predict(network.images[:2]) == right).all(), kind
-            assert not line.kind, f"{kind} was made"
+            assert not line.fault.kind, f"{kind} was made"
             assert driver.resent >= before
 
 
