@@ -44,9 +44,9 @@ demo: setup
 
 # On two cores an hour, with the simulation of the netlist.
 bitstream: setup
-	$(BIN)/finn-vitprune build builds/example/deit_digits.onnx --images builds/example/images.npz --fpga-part ZCU104 --clk-ns 12 \
-	    --folding builds/example/deit_digits_ulx3s.json --synth none -o build/board
-	$(BIN)/finn-vitprune bitstream build/board --board ulx3s-85f --clk-ns 13.333
+	$(BIN)/finn-vitprune build builds/example/deit_digits.onnx --images builds/example/images.npz --board ulx3s-85f \
+	    --target-fps 2500 -o build/board
+	$(BIN)/finn-vitprune bitstream build/board --board ulx3s-85f --clk-ns 15
 	$(BIN)/finn-vitprune gate-level build/board --max-images 100
 
 lint: setup

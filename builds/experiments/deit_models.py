@@ -38,6 +38,8 @@ DROP_AT = (3, 7, 10)
 """Encoders that drop tokens, counted from 1."""
 IMAGES = 2
 """Images of noise that scales are calibrated on."""
+BIASES = 0.02
+"""Standard deviation of biases, that of timm's weights: its biases are 0, which takes less memory than those of a trained network."""
 NORMALISED = (0.5, 0.5, 0.5)
 """Mean and standard deviation of pixels, which DeiT's weights are trained with nearly."""
 PART = "xcu250-figd2104-2L-e"
@@ -190,6 +192,9 @@ def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMas
     """Shapes of the dense network without token drop, the network in float, masks by magnitude."""
     torch.manual_seed(0)
     source = timm.create_model(network.model, pretrained=False, **dict(network.changed)).eval()
+    for name, parameter in source.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=BIASES)
     found = config_of_timm(source)
     dense = replace(found, weight_bits=network.bits, act_bits=network.bits, ranked_prefix=found.prefix - 1)  # as the reference
     drop_at = tuple(encoder for encoder in DROP_AT if encoder <= dense.last_drop)

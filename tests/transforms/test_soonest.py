@@ -15,6 +15,7 @@ from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.engine.engine import engines_of
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.engines.engine_units import bind_units
 from finn_vitprune.transforms.planning import soonest as planning
 from finn_vitprune.transforms.planning.plan import search_of
 from finn_vitprune.transforms.planning.plan_options import PlanOptions
@@ -139,3 +140,17 @@ def test_encoders_that_are_alike_take_their_time_one_after_another(alike):
     (attention,) = (op.folding() for op in map(getCustomOp, engine.structure.graph.node) if isinstance(op, PrunedAttention))
     assert [own.cycles for own in attention.each] == 2 * [attention.cycles] and attention.several
     assert plan.interval >= 2 * attention.cycles
+
+
+def test_what_a_unit_is_made_for_does_not_change_what_its_encoders_have(alike):
+    """Larger frames of a network that is loaded later: memories grow, the time of this one stays."""
+    engine, _ = engines_of(alike)
+    bind_units(engine)
+    (op,) = (op for op in map(getCustomOp, engine.structure.graph.node) if isinstance(op, PrunedAttention))
+    before = op.folding()
+    most = op.made_for.most
+    op.set_nodeattr("least", op.made_for._replace(frames=(most._replace(tokens=2 * most.tokens),)).text())
+    after = op.folding()
+    assert [own.cycles for own in after.each] == [own.cycles for own in before.each] and len(after.each) == 2
+    assert after.tag_bits == before.tag_bits == 1 and after.several
+    assert (after.unit.tokens, after.z_bits) == (2 * before.unit.tokens, before.z_bits + 1)
