@@ -143,11 +143,15 @@ def test_training_in_bfloat16_learns_as_in_float32(tmp_path):
     assert accuracy["float32"] > 0.4 and abs(accuracy["float32"] - accuracy["bfloat16"]) < 0.08
 
 
-@pytest.mark.parametrize("units", [True, False])
-def test_auto_takes_bfloat16_where_there_are_units_for_it(monkeypatch, units):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units, "avx512_bf16": True})
+@pytest.mark.parametrize("units, vectors, ratio, faster", [
+    (True, True, 9.0, True), (False, True, 0.4, True), (False, True, 1.8, False), (False, False, 0.4, False),
+])  # fmt: skip
+def test_auto_takes_bfloat16_where_it_is_faster(monkeypatch, units, vectors, ratio, faster):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units, "avx512_bf16": vectors})
+    assert 0.01 < parallel._time_ratio() < 100
+    monkeypatch.setattr(parallel, "_time_ratio", lambda: ratio)
     device = torch.device("cpu")
-    assert Products("auto", device).bfloat16 == units
+    assert Products("auto", device).bfloat16 == faster
     assert Products("bfloat16", device).bfloat16 and not Products("float32", device).bfloat16
 
 
