@@ -97,6 +97,7 @@ class BoardHost:
         shares = [list(range(board, len(payloads), LANES)) for board in range(min(LANES, len(payloads)))]
         messages = {board: self.messages([payloads[i] for i in share]) for board, share in enumerate(shares)}
         expected = {board: self._load_bytes + len(share) * self.answer_bytes for board, share in enumerate(shares)}
+        progress.begin(f"{len(payloads)} images through the pins of the routed netlist")
         run = simulator.run(messages, expected, self.times)
         logits = np.zeros((len(payloads), self.output.tokens * self.output.channels), np.int64)
         came = np.zeros(len(payloads), bool)
@@ -127,6 +128,7 @@ class BoardHost:
         messages = self.messages(payloads)
         for start in range(0, len(faults), LANES - 1):
             some = faults[start : start + LANES - 1]
+            progress.begin(f"{len(payloads)} images through the routed netlist with each of {len(some)} faults")
             at = [FaultAt(start + k, k + 1, fault.value) for k, fault in enumerate(some)]
             run = simulator.run(
                 dict.fromkeys(range(len(some) + 1), messages), {0: self._load_bytes + len(payloads) * self.answer_bytes}, self.times, at
