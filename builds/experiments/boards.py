@@ -36,7 +36,7 @@ network's integers. All figures of cells and MHz are nextpnr's of the routed des
 
 `digits` is the trained network of builds/example (.5/.5, 8/8), built with `--board ulx3s-85f --target-fps 2500`, and `--clk-ns 15` for `bitstream`.
 `tiny` is random: `random_vit(image=8, depth=1, drop_at=(1,), token_keep="0.5")` of `tests/vit_models.py`, built with
-`--board ulx3s-85f --target-fps 5000`. Its `gate-level` had `--max-images 64`. The seconds are without compiling, at low priority beside other jobs. A fault is the output of a cell that is 0 or 1 for ever. ns of a
+`--board ulx3s-85f --target-fps 5000`. Its `gate-level` had `--max-images 64`. The seconds are with compiling, at low priority beside other jobs. A fault is the output of a cell that is 0 or 1 for ever. ns of a
 unit: of the slowest path that ends in it, by nextpnr (without the set-up of its end), and by the estimate of the mapped netlist ([docs/timing.md](../../../docs/timing.md#against-a-router)), whose
 constants come from one small unit and not from these designs."""
 COMMANDS = """finn-vitprune bitstream BUILD --board ulx3s-85f
