@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +70,6 @@ ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
 BEFORE = TypeAdapter(dict[str, PlanRow]).validate_json((ENGINES_FOLDER / "before.json").read_bytes())
 """Plans of the same settings by a search in steps over the intervals of units, each layer on a unit of its own."""
 AND_BEFORE = ("images/s, before", "ms, before")
-NOT_AGAIN = "Rows that have figures from before alone were not planned again."
 
 CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
 """The dense float network on a processor, as it was measured once."""
@@ -260,11 +259,11 @@ def side_by_side(rows: Rows) -> TextTable:
     )  # fmt: skip
     cells = tuple(
         (f"{s.network.bits}/{s.network.bits}", str(s.engines), str(s.frames_in_flight), s.goal,
-         *_cells(r, lambda r: (f"{r.interval:,}", f"{r.latency:,}", f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), 4), *_before(s),
-         *_cells(r, lambda r: (ON_ONE_UNIT[r.unit], *r.percents, *_speed(r), f"{round(r.minutes, 1):g}"), 7))
-        for s, r in _planned(SIDE_BY_SIDE, rows)
+         f"{r.interval:,}", f"{r.latency:,}", f"{r.rate:,.0f}", f"{r.milliseconds:.3f}", *_before(s), ON_ONE_UNIT[r.unit], *r.percents,
+         *_speed(r), f"{round(r.minutes, 1):g}")
+        for s, r in _known(SIDE_BY_SIDE, rows)
     )  # fmt: skip
-    note = f"{PIPELINE} engines have one encoder each: that is the pipeline. {NOT_AGAIN}"
+    note = f"{PIPELINE} engines have one encoder each: that is the pipeline."
     return TextTable("DeiT-Small on the U250, b 16, r_b = r_t = .5", heads, cells, note)
 
 
@@ -275,14 +274,14 @@ def references(rows: Rows) -> TextTable:
     )  # fmt: skip
     cells = tuple(
         (ref.network.rates, f"{ref.milliseconds:.3f}", f"{ref.images_per_second:,.1f}",
-         *_cells(r, lambda r, ref=ref: (f"{r.latency:,}", f"{r.milliseconds:.3f}", f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}"), 4),
-         *_before(s), *_cells(r, lambda r: (ON_ONE_UNIT[r.unit], *r.percents, *_speed(r)), 6))
-        for ref, s, r in ((REFERENCES[s], s, r) for s, r in _planned(REFERENCES, rows))
+         f"{r.latency:,}", f"{r.milliseconds:.3f}", f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}", *_before(s),
+         ON_ONE_UNIT[r.unit], *r.percents, *_speed(r))
+        for ref, s, r in ((REFERENCES[s], s, r) for s, r in _known(REFERENCES, rows))
     )  # fmt: skip
     title = "The reference's 14 settings on one engine: DeiT-Small, 198 tokens, 8/8 bits, on the U250"
     note = (
         f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. The engine works on one image at a time, too, "
-        f"planned for latency. {NOT_AGAIN}"
+        "planned for latency."
     )
     return TextTable(title, heads, cells, note)
 
@@ -292,25 +291,14 @@ def small_parts(rows: Rows) -> TextTable:
     heads = ("network", "bits", "board", "fits", "images/s", "ms", *AND_BEFORE, "on one unit", *PERCENTS, "what would help")
     cells = tuple(
         (s.network.title, f"{s.network.bits}/{s.network.bits}", s.part,
-         *_cells(r, lambda r: _speed(r, f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), 3), *_before(s),
-         *_cells(r, lambda r: (ON_ONE_UNIT[r.unit] if r.fits else "", *r.percents, r.help), 6))
-        for s, r in _planned(SMALL_PARTS, rows)
+         *_speed(r, f"{r.rate:,.0f}", f"{r.milliseconds:.3f}"), *_before(s), ON_ONE_UNIT[r.unit] if r.fits else "", *r.percents, r.help)
+        for s, r in _known(SMALL_PARTS, rows)
     )  # fmt: skip
     note = (
         "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of "
-        f"about the smallest plan. {NOT_AGAIN}"
+        "about the smallest plan."
     )
     return TextTable("Small parts", heads, cells, note)
-
-
-def _planned(settings: Mapping[PlanSetting, Of] | tuple[PlanSetting, ...], rows: Rows) -> Iterator[tuple[PlanSetting, PlanRow | None]]:
-    """Settings with a plan, or one from before."""
-    return ((setting, rows.get(setting.name)) for setting in settings if setting.name in rows or setting.name in BEFORE)
-
-
-def _cells(row: PlanRow | None, of: Callable[[PlanRow], tuple[str, ...]], count: int) -> tuple[str, ...]:
-    """So many cells of a plan; empty ones where there is none."""
-    return ("",) * count if row is None else of(row)
 
 
 def _before(setting: PlanSetting) -> tuple[str, str]:

@@ -145,8 +145,7 @@ def test_a_committed_page_is_that_of_its_rows(name, tmp_path):
     if name in ("import", "zoo_builds") and f"timm {timm.__version__}." not in (RESULTS / "import" / "RESULTS.md").read_text():
         pytest.skip("the page is of another version of timm, which has other models")
     rows = Study(of.settings, of.row, of.run, of.table, of.title, of.text, of.said).known(RESULTS / name)
-    shown = {*rows, *(deit_pages.BEFORE if name == "deit_engines" else ())}
-    assert shown >= of.settings.keys()
+    assert rows.keys() == of.settings.keys()
     assert (RESULTS / name / "RESULTS.md").read_text() == of.page(rows)
 
 
