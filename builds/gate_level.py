@@ -36,7 +36,7 @@ class GateLevel:
 
     Attributes:
         images, values: that were compared: images, and logits. mismatches: logits that differ, or did not come.
-        clocks: of the simulation, in which boards ran side by side. seconds: of it.
+        clocks: of the simulation, in which boards ran side by side. seconds: of it, and of compiling it where the cache does not have it.
         faults: that were put into the netlist, each before the first ``fault_images``; noticed: of which an answer of the images was wrong or missing. seed: of both draws.
         netlist: SHA-256 of it.
     """

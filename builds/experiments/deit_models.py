@@ -39,7 +39,7 @@ DROP_AT = (3, 7, 10)
 IMAGES = 2
 """Images of noise that scales are calibrated on."""
 BIASES = 0.02
-"""Standard deviation of biases, that of timm's weights: its biases are 0, which takes less memory than those of a trained network."""
+"""Standard deviation of the biases, as timm draws its weights. timm's own biases are 0, and zeros need less memory than trained biases."""
 NORMALISED = (0.5, 0.5, 0.5)
 """Mean and standard deviation of pixels, which DeiT's weights are trained with nearly."""
 PART = "xcu250-figd2104-2L-e"

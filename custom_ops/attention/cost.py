@@ -85,7 +85,7 @@ def memories(g: AttentionTiming) -> tuple[UnitMemory, ...]:
             _fifo("reciprocals of the scores", g.score_rows + 1, g.score_quotient),
             _fifo("scores at the output", 5, g.score_bits),
         ]
-    if g.several:
+    if g.encoders:
         found.append(_fifo("encoders of frames", FRAMES, g.tag_bits))
         found += [_fifo("encoders of the scores", g.score_rows + 1, g.tag_bits)] if g.scores else []
     return tuple(found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune import cache
+from finn_vitprune.boards.gate import BUTTON, DAMAGED
 from finn_vitprune.boards.place import REGISTERS
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.records.folder import BuildFolder
@@ -25,7 +26,8 @@ CLKS, QUIET_BITS, IMAGES = 4, 256, 4
 CLOCK_HZ = 12e6
 """Of the board that is simulated: its line has 3 Mbaud."""
 TIMEOUT_S = 0.0008
-BROKEN, RESET = 256, 512
+BROKEN, RESET = DAMAGED, BUTTON
+"""Symbols beside bytes, the same as of a simulated netlist."""
 BENCH = Path(__file__).with_name("bench.cpp")
 PART = "xcu250-figd2104-2L-e"
 

@@ -180,14 +180,13 @@ def netlist_campaign(build: Path, count: int, seed: int = 1, tell=lambda text: N
     """
     routed = RoutedBoard.of(build)
     host, side, simulator = routed.link, routed.side, compile_netlist(routed.netlist)
-    shape = side.shape[1:]
-    images = np.random.default_rng(seed).integers(0, 256, (LANES, *shape), dtype=np.uint8)
+    images = np.random.default_rng(seed).integers(0, 256, (LANES, *side.shape[1:]), dtype=np.uint8)
     payloads = side.payloads(images)
     with Accelerator("integers", build) as integers:
         right = integers.predict(images)
     times = host.times
     quiet = host.status(simulator).quiet * times.bit // 256
-    times = replace(times, silence=quiet + host.silent + 2 * times.grace + host.answer_bytes * host.bit)
+    times = replace(times, silence=quiet + host.silent + 2 * times.grace)  # a frame that is given up, an image, and two answers
     found = Outcome()
     for first in range(0, count, LANES):
         boards = range(min(LANES, count - first))

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
@@ -144,7 +145,7 @@ def test_encoders_that_are_alike_take_their_time_one_after_another(alike):
 
 def test_what_a_unit_is_made_for_does_not_change_what_its_encoders_have(alike):
     """Larger frames of a network that is loaded later: memories grow, the time of this one stays."""
-    engine, _ = engines_of(alike)
+    engine, _ = engines_of(ModelWrapper(alike.model, make_deepcopy=True))
     bind_units(engine)
     (op,) = (op for op in map(getCustomOp, engine.structure.graph.node) if isinstance(op, PrunedAttention))
     before = op.folding()
