@@ -20,7 +20,10 @@ ACCELERATOR, LINK = "accelerator", "link"
 OTHER = "other"
 """What is of no unit: PLL, reset, and logic that no unit's register follows."""
 COMB = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-"""COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six."""
+"""COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six. :func:`packed_comb` adds the ends of carry chains."""
+CARRY = "CCU2C"
+CONSTANTS = {"0": "$PACKER_GND", "1": "$PACKER_VCC"}
+"""nextpnr's cells of constants."""
 KINDS = {"TRELLIS_FF": "FF", "MULT18X18D": "MULT18", "DP16KD": "EBR", "PDPW16KD": "EBR"}
 _UNIT = re.compile(rf"(?:\$flatten\\)?(?:{ACCELERATOR}\.\\?(?:inst_)?(\w+)\.|({LINK})\.)")
 _TILE = re.compile(r"X(\d+)/Y(\d+)/")
@@ -63,7 +66,8 @@ def cells_by_unit(netlist: Mapping[str, Any], units: Mapping[str, str], ends: Ma
     for name, cell in module["cells"].items():
         if (kind := KINDS.get(cell["type"])) is not None:
             counted[units[name]][kind] += 1
-        counted[units[name]]["COMB"] += COMB.get(cell["type"], 0)
+    for name, comb in packed_comb(module).items():
+        counted[units.get(name, OTHER)]["COMB"] += comb
     slowest: dict[str, float] = defaultdict(float)
     for name, ns in ends.items():
         unit = _packed_from(name, units)
@@ -74,6 +78,34 @@ def cells_by_unit(netlist: Mapping[str, Any], units: Mapping[str, str], ends: Ma
         unit: UnitCells(**counted[unit], ns=slowest[unit], estimated_ns=estimated.get(unit, 0.0))
         for unit in sorted(set(counted) | set(slowest))
     }
+
+
+def packed_comb(module: Mapping[str, Any]) -> dict[str, int]:
+    """COMB that nextpnr makes of each cell of a flat module.
+
+    To lead a net or a constant into the first carry of a chain takes two more. To lead a carry out takes two, too: that of the last
+    cell, read or not, and those that more than the next cell reads. Each constant that is read is a cell of its own
+    (``pack_carries`` and ``pack_constants`` of nextpnr's ecp5/pack.cc).
+    """
+    carries = {name: cell["connections"] for name, cell in module["cells"].items() if cell["type"] == CARRY}
+    driven = {bit for pins in carries.values() for bit in pins.get("COUT", []) if isinstance(bit, int)}
+    next_cells = Counter(bit for pins in carries.values() for bit in pins.get("CIN", []))
+    read = _readers(module)
+    comb = {name: COMB.get(cell["type"], 0) for name, cell in module["cells"].items()}
+    for name, pins in carries.items():
+        comb[name] += 2 * sum(bit not in driven for bit in pins.get("CIN", []) if bit != "x")
+        comb[name] += 2 * sum(read[bit] != 1 or not next_cells[bit] for bit in pins.get("COUT", []) if isinstance(bit, int))
+    return comb | {name: 1 for constant, name in CONSTANTS.items() if read[constant]}
+
+
+def _readers(module: Mapping[str, Any]) -> Counter[int | str]:
+    """How many pins read each net; a pin of the module is one."""
+    read: Counter[int | str] = Counter(bit for port in module.get("ports", {}).values() for bit in port["bits"])
+    for cell in module["cells"].values():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                read.update(bits)
+    return read
 
 
 def tiles_by_unit(routed: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Counter[Tile]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finn_vitprune.boards.units import UnitCells, cells_by_unit, top_module, unit_of_cells
+from finn_vitprune.boards.units import UnitCells, cells_by_unit, packed_comb, top_module, unit_of_cells
 
 PORTS = {"TRELLIS_FF": ("DI", "Q"), "LUT4": ("A", "Z"), "CCU2C": ("A0", "S0"), "TRELLIS_DPR16X4": ("RAD", "DO"), "MULT18X18D": ("A0", "P0")}
 """An input and an output of cells."""
@@ -62,3 +62,23 @@ def test_a_design_without_names_is_of_no_unit(nets):
     module["cells"] = {name: of for name, of in module["cells"].items() if name.startswith("$a")}
     found = cells_by_unit({"modules": {"vp_board": module}}, unit_of_cells(module), {})
     assert found == {"other": UnitCells(COMB=3, FF=2, MULT18=1, estimated_ns=3.027)}
+
+
+def carry(into: int | str, out: int | str, sums: tuple[int, int]) -> dict:
+    pins = {"CIN": [into], "COUT": [out], "S0": [sums[0]], "S1": [sums[1]]}
+    return {"type": "CCU2C", "connections": pins, "port_directions": {"CIN": "input", "COUT": "output", "S0": "output", "S1": "output"}}
+
+
+def test_the_ends_of_carry_chains_are_counted_as_nextpnr_makes_them():
+    """A chain of three from a constant, whose middle carry a LUT reads, too; one of two from a net, and one that stands alone."""
+    cells = {
+        "a0": carry("0", 10, (1, 2)),
+        "a1": carry(10, 11, (3, 4)),
+        "a2": carry(11, 12, (5, 6)),
+        "lut": cell("LUT4", 30, 11),
+        "b0": carry(30, 20, (7, 8)),
+        "b1": carry(20, 21, (9, 31)),
+        "c0": carry("1", 40, (32, 33)),
+    }
+    module = {"cells": cells, "ports": {"out": {"bits": [21, 1]}}}
+    assert packed_comb(module) == {"a0": 4, "a1": 4, "a2": 4, "lut": 1, "b0": 4, "b1": 4, "c0": 6, "$PACKER_GND": 1, "$PACKER_VCC": 1}

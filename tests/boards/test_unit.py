@@ -65,7 +65,7 @@ def test_a_unit_becomes_a_bitstream(routed):
     place.need_clock(found, clock)
     assert found.used["MULT18"] == counted["MULT18"] >= 3 and found.used["EBR"] == counted["EBR"] >= 1
     assert found.used["FF"] == pytest.approx(counted["FF"], rel=0.02)
-    assert found.used["COMB"] == pytest.approx(counted["COMB"], rel=0.1), "nextpnr adds the ends of carries"
+    assert found.used["COMB"] == counted["COMB"], "with the ends of carry chains"
     bitstream = place.pack_design(found)  # which unpacks it and packs it again
     assert bitstream.read_bytes()[:2] == b"\xff\x00" and b"LFE5U-25F" in bitstream.read_bytes()[:200]
 
