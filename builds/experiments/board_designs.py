@@ -39,6 +39,7 @@ TITLE = "Designs on an ECP5: estimated, mapped, routed"
 TEXT = f"""Each design went from QONNX to a bitstream (`build --board`, `bitstream --clk-ns {CLOCK_NS:g}`, of the loadable one {SLOW_NS:g}), and {IMAGES} images
 went through its routed netlist, by the pins of the board, against the network's integers (`gate-level`). All logits were equal. The two of digits are of the
 trained network of builds/example; the others have random weights. The build estimates without the link, so the errors are of what is routed without it.
+The seconds of a simulation include its compilation, unless the cache had the simulator.
 **No bitstream was loaded into a chip.** {{known}} of {{settings}} designs have a row so far.
 
 ```

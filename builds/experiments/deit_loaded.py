@@ -34,8 +34,8 @@ IMAGES = 4
 TITLE = "One design, several networks"
 TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the bare U250, with room for the dense network, is loaded with
 networks of other keep rates. The plan minimises the time of one image within LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85, room included.
-{units}The simulator sends {images} random images through one unit after another, without a gap between them. The experiment compares the logits with those of each
-network's integer graph. Times assume {mhz} MHz.
+{units}The simulator runs the units in turn on {images} random images, back to back. The logits are compared with those of each network's integer
+graph. Times assume {mhz} MHz.
 
 ```
 {commands}

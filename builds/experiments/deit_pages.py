@@ -295,8 +295,8 @@ def small_parts(rows: Rows) -> TextTable:
         for s, r in _known(SMALL_PARTS, rows)
     )  # fmt: skip
     note = (
-        "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of "
-        "about the smallest plan."
+        "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the row shows the shares of a plan "
+        "close to the smallest."
     )
     return TextTable("Small parts", heads, cells, note)
 

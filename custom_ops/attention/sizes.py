@@ -42,10 +42,10 @@ class Spans(NamedTuple):
 class AttentionSizes:
     """The unit at a fold: ``simd`` channels of a head and ``pe`` keys a cycle.
 
-    ``encoders`` lists one frame for each encoder that shares the unit, also where all are equal; it is empty where none does. The sizes
-    here then are those of the unit (the largest of all frames) or of one encoder. ``made`` lists the frames that the hardware must hold
-    where these differ from ``encoders``, because a network that is loaded later has them. Memories hold the largest frame; multipliers and
-    dividers keep up with the frame of the fewest tokens.
+    ``encoders`` lists one frame for each encoder that shares the unit, even if all are equal; it is empty if the unit has one encoder. With
+    several encoders, the other sizes describe the unit (the largest over all frames) or one of the encoders. A network that is loaded later
+    may need other frames; then ``made`` lists them. Memories hold the largest frame; multipliers and dividers keep up with the frame of the
+    fewest tokens.
 
     ``bias_bits``: of a code of a relative position bias, 0 where there is none; the code is ``bias_shift`` bits above one of Q K^T, at most.
     ``bias_tables``: encoders that have some.

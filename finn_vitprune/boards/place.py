@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from finn_vitprune import cache, jobs, progress
 from finn_vitprune.boards.tools import RouteError, program, run_tool
-from finn_vitprune.boards.units import KINDS, Tile, UnitCells, cells_by_unit, packed_comb, tiles_by_unit, top_module, unit_of_cells
+from finn_vitprune.boards.units import Tile, UnitCells, cells_by_unit, packed_cells, tiles_by_unit, top_module, unit_of_cells
 from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.errors import DoesNotFit, TargetMissed
 from finn_vitprune.link.frames import ACCESS_WORDS
@@ -199,13 +199,10 @@ def map_unit(top: str, sources: Sequence[Path], folder: Path, contents: bool, ti
 
 
 def mapped_cells(folder: Path) -> dict[str, int]:
-    """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them (:func:`.packed_comb`)."""
-    module = top_module(json.loads((folder / NETWORK).read_text()))
+    """Cells of a mapped design by kind of :data:`.CELLS`, as nextpnr will count them (:func:`.packed_cells`)."""
     counted = dict.fromkeys(CELLS, 0)
-    counted["COMB"] = sum(packed_comb(module).values())
-    for cell in module["cells"].values():
-        if (kind := KINDS.get(cell["type"])) is not None:
-            counted[kind] += 1
+    for _, kind, count in packed_cells(top_module(json.loads((folder / NETWORK).read_text()))):
+        counted[kind] += count
     return counted
 
 

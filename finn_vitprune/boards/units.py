@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ ACCELERATOR, LINK = "accelerator", "link"
 OTHER = "other"
 """What is of no unit: PLL, reset, and logic that no unit's register follows."""
 COMB = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-"""COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six. :func:`packed_comb` adds the ends of carry chains."""
+"""COMB that nextpnr makes of Yosys' cells: a carry is two, 16 x 4 bits of RAM are six. :func:`packed_cells` adds the ends of carry chains."""
 CARRY = "CCU2C"
 CONSTANTS = {"0": "$PACKER_GND", "1": "$PACKER_VCC"}
 """nextpnr's cells of constants."""
@@ -63,11 +63,8 @@ def cells_by_unit(netlist: Mapping[str, Any], units: Mapping[str, str], ends: Ma
     """
     module = top_module(netlist)
     counted: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, cell in module["cells"].items():
-        if (kind := KINDS.get(cell["type"])) is not None:
-            counted[units[name]][kind] += 1
-    for name, comb in packed_comb(module).items():
-        counted[units.get(name, OTHER)]["COMB"] += comb
+    for name, kind, count in packed_cells(module):
+        counted[units.get(name, OTHER)][kind] += count
     slowest: dict[str, float] = defaultdict(float)
     for name, ns in ends.items():
         unit = _packed_from(name, units)
@@ -80,22 +77,26 @@ def cells_by_unit(netlist: Mapping[str, Any], units: Mapping[str, str], ends: Ma
     }
 
 
-def packed_comb(module: Mapping[str, Any]) -> dict[str, int]:
-    """COMB that nextpnr makes of each cell of a flat module.
+def packed_cells(module: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """What nextpnr makes of a flat module: the name of each cell, a kind of :data:`.CELLS`, and how many of it.
 
-    To lead a net or a constant into the first carry of a chain takes two more. To lead a carry out takes two, too: that of the last
+    To lead a net or a constant into the first carry of a chain takes two COMB. To lead a carry out takes two, too: that of the last
     cell, read or not, and those that more than the next cell reads. Each constant that is read is a cell of its own
     (``pack_carries`` and ``pack_constants`` of nextpnr's ecp5/pack.cc).
     """
-    carries = {name: cell["connections"] for name, cell in module["cells"].items() if cell["type"] == CARRY}
-    driven = {bit for pins in carries.values() for bit in pins.get("COUT", []) if isinstance(bit, int)}
-    next_cells = Counter(bit for pins in carries.values() for bit in pins.get("CIN", []))
+    carries = [cell["connections"] for cell in module["cells"].values() if cell["type"] == CARRY]
+    out, into = ({bit for pins in carries for bit in pins.get(port, [])} for port in ("COUT", "CIN"))
     read = _readers(module)
-    comb = {name: COMB.get(cell["type"], 0) for name, cell in module["cells"].items()}
-    for name, pins in carries.items():
-        comb[name] += 2 * sum(bit not in driven for bit in pins.get("CIN", []) if bit != "x")
-        comb[name] += 2 * sum(read[bit] != 1 or not next_cells[bit] for bit in pins.get("COUT", []) if isinstance(bit, int))
-    return comb | {name: 1 for constant, name in CONSTANTS.items() if read[constant]}
+    for name, cell in module["cells"].items():
+        kind = KINDS.get(cell["type"], "COMB")
+        count = COMB.get(cell["type"], 0) if kind == "COMB" else 1
+        if cell["type"] == CARRY:
+            count += 2 * sum(bit not in out for bit in cell["connections"].get("CIN", []))
+            count += 2 * sum(read[bit] != 1 or bit not in into for bit in cell["connections"].get("COUT", []))
+        yield name, kind, count
+    for constant, name in CONSTANTS.items():
+        if read[constant]:
+            yield name, "COMB", 1
 
 
 def _readers(module: Mapping[str, Any]) -> Counter[int | str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finn_vitprune.boards.units import UnitCells, cells_by_unit, packed_comb, top_module, unit_of_cells
+from finn_vitprune.boards.units import UnitCells, cells_by_unit, packed_cells, top_module, unit_of_cells
 
 PORTS = {"TRELLIS_FF": ("DI", "Q"), "LUT4": ("A", "Z"), "CCU2C": ("A0", "S0"), "TRELLIS_DPR16X4": ("RAD", "DO"), "MULT18X18D": ("A0", "P0")}
 """An input and an output of cells."""
@@ -81,4 +81,15 @@ def test_the_ends_of_carry_chains_are_counted_as_nextpnr_makes_them():
         "c0": carry("1", 40, (32, 33)),
     }
     module = {"cells": cells, "ports": {"out": {"bits": [21, 1]}}}
-    assert packed_comb(module) == {"a0": 4, "a1": 4, "a2": 4, "lut": 1, "b0": 4, "b1": 4, "c0": 6, "$PACKER_GND": 1, "$PACKER_VCC": 1}
+    assert {kind for _, kind, _ in packed_cells(module)} == {"COMB"}
+    assert {name: count for name, _, count in packed_cells(module)} == {
+        "a0": 4,
+        "a1": 4,
+        "a2": 4,
+        "lut": 1,
+        "b0": 4,
+        "b1": 4,
+        "c0": 6,
+        "$PACKER_GND": 1,
+        "$PACKER_VCC": 1,
+    }

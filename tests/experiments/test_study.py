@@ -9,7 +9,19 @@ import timm
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from builds.experiments import deit_loaded, deit_pages, engines, libraries, room, timing, zoo, zoo_builds, zoo_digits, zoo_plans
+from builds.experiments import (
+    board_designs,
+    deit_loaded,
+    deit_pages,
+    engines,
+    libraries,
+    room,
+    timing,
+    zoo,
+    zoo_builds,
+    zoo_digits,
+    zoo_plans,
+)
 from builds.experiments.deit import app
 from builds.experiments.deit_models import ModelFolder
 from builds.experiments.study import Study, start
@@ -132,6 +144,7 @@ def committed():
     networks = {network.name: network for network in deit_loaded.LOADED}
     design = Summary.load(RESULTS / "deit_loaded" / "design_summary.json")
     return {
+        "board/designs": board_designs.study(board_designs.DESIGNS),
         "deit": deit_pages.pipelines(ModelFolder(nowhere)), "deit_engines": deit_pages.engines(ModelFolder(nowhere)),
         "deit_loaded": Study(networks, deit_loaded.LoadedRow, None, deit_loaded.tables, deit_loaded.TITLE, deit_loaded.text_of(design), str),
         "engines": engines.study(nowhere, None), "room": room.study(nowhere), "timing": timing.study(), "import": zoo.study(), "import_libraries": libraries.study(),
