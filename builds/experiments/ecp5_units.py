@@ -1,6 +1,6 @@
 """``python -m builds.experiments.ecp5_units``: units mapped to an ECP5 by Yosys, and the prices of ``ecp5.json`` that fit them.
 
-Units are small ones of every kind, and those of the digits example with hardware for every encoder and on one engine. Of the small
+Units are small ones of every kind, and those of the digits example with hardware for every encoder, on one engine, and loadable. Of the small
 ones ROMs hold a fixed pattern, of the others what the network has. ``--write`` writes the prices that fit the rows.
 """
 
@@ -23,7 +23,7 @@ from scipy.optimize import lsq_linear
 
 import finn_vitprune.plugin  # noqa: F401
 from builds.experiments.study import Only, Study, rtl_digest, start
-from builds.experiments.timing_units import Made, attention, drop, matrix, norm, requant, stream
+from builds.experiments.timing_units import Made, attention, drop, gate, matrix, norm, requant, rotary, stream
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node
 from finn_vitprune.boards.place import map_unit
@@ -92,7 +92,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "embed": {"one": (40, 50), "bits": (4, 6)},
     "width": {"one": (7, 8), "bits": (1, 2), "held": (0.2, 1), "shifted": (1.5, 0)},
     "registers": {"one": (7, 4), "bits": (1, 2)},
-    "load": {"stages": (0, 0.918), "hops": (0, 15.15), "data": (0, 1.318), "places": (0, 1.822), "banks": (0, 0), "table": (1.884, 0)},
+    "load": {"stages": (0, 1), "hops": (6, 36), "data": (0, 1), "places": (1, 1), "banks": (1, 2), "table": (1.884, 0)},
     "fifo": {"one": (5, 8), "pointer": (6, 4), "held": (0.3, 1), "later": (10, 5), "later_held": (1, 1)},
 } | {
     kind: {"one": (10, 10), "logic": (1, 0.8), "bits": (0.3, 0.8), "shared": (5, 5)}
@@ -101,10 +101,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
         "VitLoadPort", "VitLoadEnd", "VitFrameCheck", "VitCrossing",
     )
 }  # fmt: skip
-"""COMB and FF that the RTL lets expect of each part. A part that is in no row keeps them. ``rotary`` is in no row: its prices fit five
-mapped units, FF within 8 % and COMB within 3 %. Neither is ``gate``: six units with tables of SiLU, FF within 7 %, COMB within 8 % (19 % where
-many bits of the factors are zeros). ``rmsnorm`` neither: five units, COMB and FF within 2 %. ``load`` is in no row yet: its prices fit 32 units of two
-loadable designs that were mapped whole, COMB by 11 % and FF by 6 % in the mean."""
+"""COMB and FF that the RTL lets expect of each part. A part that is in no row keeps them."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +148,13 @@ def small() -> dict[str, Made]:
         found[f"attention {simd} {pe} {tokens} {heads} {head_dim} {bits} {ram}"] = attention(simd, pe, ram, bits, tokens, heads, head_dim)
     for of_norm in ((17, 48, 4, 1), (17, 48, 2, 2), (17, 48, 1, 1), (50, 96, 8, 2), (17, 48, 4, 3)):
         found[f"norm {of_norm}"] = norm(*of_norm)
+    for of_norm in ((17, 48, 4, 1), (17, 48, 1, 1), (50, 96, 8, 2)):
+        op, attributes, initialisers = norm(*of_norm)
+        found[f"rmsnorm {of_norm}"] = op, attributes | {"centred": 0}, initialisers
+    for of_rotary in ((17, 1, 48, 48, 12, 4, 8), (17, 1, 48, 48, 12, 2, 4), (50, 1, 96, 64, 32, 8, 8)):
+        found[f"rotary {of_rotary}"] = rotary(*of_rotary)
+    for of_gate in ((17, 96, 4, 8, 8), (17, 96, 8, 8, 4), (17, 96, 2, 4, 4)):
+        found[f"gate {of_gate}"] = gate(*of_gate)
     for of_drop in ((17, 48, 4, 8, 2), (17, 48, 1, 8, 2), (50, 96, 4, 25, 3), (50, 96, 2, 25, 3)):
         found[f"drop {of_drop}"] = drop(*of_drop)
     for simd in (4, 1):

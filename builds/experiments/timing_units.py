@@ -59,6 +59,21 @@ def norm(tokens: int, channels: int, simd: int, roots: int) -> Made:
     return "VitLayerNorm", attributes | {"eps": 1000, "mult": int(mult), "shift": shift}, []
 
 
+def rotary(tokens: int, prefix: int, channels: int, rotated: int, table_channels: int, simd: int, bits: int) -> Made:
+    """A rotation of ``rotated`` of the channels by random angles."""
+    angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (tokens, table_channels // 2))
+    angles[:prefix] = 0
+    table = np.stack([numerics.rotary_codes(np.cos(angles)), numerics.rotary_codes(np.sin(angles))], axis=-1)
+    more = {"tokens": tokens, "prefix": prefix, "channels": channels, "rotated": rotated, "table_channels": table_channels}
+    return stream("VitRotary", simd, f"INT{bits}", [table.reshape(tokens, table_channels)], **more)
+
+
+def gate(tokens: int, channels: int, simd: int, bits: int, out_bits: int) -> Made:
+    """Values times a rising factor of their gates; ``channels`` and ``simd`` count both."""
+    more = {"tokens": tokens, "channels": channels, "outputDataType": f"INT{out_bits}"}
+    return stream("VitGate", simd, f"INT{bits}", [np.arange(1 << bits)], **more)
+
+
 def drop(tokens: int, channels: int, simd: int, k: int, heads: int) -> Made:
     """A token drop with the scores of ``heads`` heads."""
     mult, shift = numerics.head_mean_constant(heads)

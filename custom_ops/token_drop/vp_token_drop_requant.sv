@@ -45,8 +45,8 @@ module vp_token_drop_requant #(
 
     // Digit d of a row times the constant, with the rounding half where the row covers it; the top digit is signed.
     function automatic logic [PARTIAL_W-1:0] multiple(input int d, input int unsigned row, input logic [MULT_WIDTH-1:0] constant);
-        multiple = PARTIAL_W'((row == ROWS - 1 && d >= 1 << (BITS - 1) ? d - (1 << BITS) : d) * $signed({1'b0, constant}));
-        if (row == HALF_ROW) multiple = multiple + (PARTIAL_W'(1) << (SHIFT - 1 - BITS * row));
+        multiple = row == HALF_ROW ? PARTIAL_W'(1) << (SHIFT - 1 - BITS * row) : '0;  // sums of shifts: a product would be a DSP slice
+        for (int i = 0; i < BITS; i++) if (d[i]) multiple += (row == ROWS - 1 && i == BITS - 1 ? -PARTIAL_W'(constant) : PARTIAL_W'(constant)) << i;
     endfunction
 
     // valid_q[i], last_q[i], group_q[i]: cycle i.

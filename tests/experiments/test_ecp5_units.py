@@ -28,13 +28,19 @@ def test_multipliers_and_block_rams_are_exact():
     assert len(ROWS) > 100 and all((row.MULT18, row.EBR) == (row.mult18_said, row.ebr_said) for row in ROWS.values())
 
 
-@pytest.mark.parametrize("place, kind, share", [(0, "COMB", 0.15), (1, "FF", 0.1)])
-def test_nearly_all_units_are_within_the_error(place, kind, share):
+@pytest.mark.parametrize(
+    "place, kind, share, beyond",
+    [
+        (0, "COMB", 0.15, set()),
+        (1, "FF", 0.1, {"digits, loadable: VitTokenEmbed_rtl_0"}),  # 51 of 370: Yosys holds a write of its RAM for a cycle
+    ],
+)
+def test_nearly_all_units_are_within_the_error(place, kind, share, beyond):
     far = {
         name for name, row in ROWS.items()
         if (off := abs(experiment.said(row)[place] - (true := getattr(row, kind)))) > SMALL_CELLS and off > share * true
     }  # fmt: skip
-    assert far <= {"digits on one engine: BlockSparseMVAU_rtl_1"}  # 217 COMB of 1,282: its weights are few and alike
+    assert far == beyond
     assert sum(getattr(row, kind) for row in ROWS.values()) == pytest.approx(
         sum(experiment.said(row)[place] for row in ROWS.values()), rel=0.05
     )

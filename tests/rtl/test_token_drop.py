@@ -376,21 +376,23 @@ def _drawn(seed):
     k = int(np.clip(round(n * rng.choice([0.1, 0.3, 0.5, 0.7, 0.9])), 1, n - 2))
     channels = simd * int(rng.choice([3, 8, 24, 48, 96, 128]))
     return attrs(n, channels, simd, k, int(rng.choice([1, 2, 3, 4, 6, 12]))) | {
-        "ram_style": str(rng.choice(["auto", "distributed", "block"]))
-    }
+        "ram_style": str(rng.choice(["auto", "distributed", "block"])), "loaded": seed % 2,
+    }  # fmt: skip
 
 
 FIXED = {
     "insert": attrs(17, 48, 4, 8, 2),
+    "loaded": attrs(50, 96, 4, 25, 3) | {"loaded": 1},
     "dropped ranked": attrs(33, 64, 2, 28, 3),
     "none dropped": attrs(12, 24, 4, 11, 3),
     "one dropped": attrs(12, 24, 8, 10, 1),
     "histograms": attrs(197, 384, 4, 99, 6),
+    "loaded, 197 tokens": attrs(197, 384, 8, 99, 6) | {"loaded": 1},
 }
 
 
 @pytest.mark.parametrize(
-    "shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 1), ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))]
+    "shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 2), ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))]
 )
 def test_estimates_agree_with_yosys(shape, tmp_path):
     """DSP and block RAM exact, LUT within 20 %."""
