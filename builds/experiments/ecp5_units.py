@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from scipy.optimize import lsq_linear
 
 import finn_vitprune.plugin  # noqa: F401
 from builds.experiments.study import Only, Study, rtl_digest, start
-from builds.experiments.timing_units import Made, attention, drop, gate, matrix, norm, requant, rotary, stream
+from builds.experiments.timing_units import Made, attention, drop, gate, matrix, norm, requant, rmsnorm, rotary, stream
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node
 from finn_vitprune.boards.place import map_unit
@@ -146,17 +146,11 @@ def small() -> dict[str, Made]:
         (8, 3, 50, 3, 16, 4, "distributed"), (4, 1, 50, 3, 16, 8, "auto"),
     ):  # fmt: skip
         found[f"attention {simd} {pe} {tokens} {heads} {head_dim} {bits} {ram}"] = attention(simd, pe, ram, bits, tokens, heads, head_dim)
-    for of_norm in ((17, 48, 4, 1), (17, 48, 2, 2), (17, 48, 1, 1), (50, 96, 8, 2), (17, 48, 4, 3)):
-        found[f"norm {of_norm}"] = norm(*of_norm)
-    for of_norm in ((17, 48, 4, 1), (17, 48, 1, 1), (50, 96, 8, 2)):
-        op, attributes, initialisers = norm(*of_norm)
-        found[f"rmsnorm {of_norm}"] = op, attributes | {"centred": 0}, initialisers
-    for of_rotary in ((17, 1, 48, 48, 12, 4, 8), (17, 1, 48, 48, 12, 2, 4), (50, 1, 96, 64, 32, 8, 8)):
-        found[f"rotary {of_rotary}"] = rotary(*of_rotary)
-    for of_gate in ((17, 96, 4, 8, 8), (17, 96, 8, 8, 4), (17, 96, 2, 4, 4)):
-        found[f"gate {of_gate}"] = gate(*of_gate)
-    for of_drop in ((17, 48, 4, 8, 2), (17, 48, 1, 8, 2), (50, 96, 4, 25, 3), (50, 96, 2, 25, 3)):
-        found[f"drop {of_drop}"] = drop(*of_drop)
+    found |= _named("norm", norm, (17, 48, 4, 1), (17, 48, 2, 2), (17, 48, 1, 1), (50, 96, 8, 2), (17, 48, 4, 3))
+    found |= _named("rmsnorm", rmsnorm, (17, 48, 4, 1), (17, 48, 1, 1), (50, 96, 8, 2))
+    found |= _named("rotary", rotary, (17, 1, 48, 48, 12, 4, 8), (17, 1, 48, 48, 12, 2, 4), (50, 1, 96, 64, 32, 8, 8))
+    found |= _named("gate", gate, (17, 96, 4, 8, 8), (17, 96, 8, 8, 4), (17, 96, 2, 4, 4))
+    found |= _named("drop", drop, (17, 48, 4, 8, 2), (17, 48, 1, 8, 2), (50, 96, 4, 25, 3), (50, 96, 2, 25, 3))
     for simd in (4, 1):
         found[f"requant {simd}"] = requant(simd, 48)
     for simd in (1, 4):
@@ -178,6 +172,10 @@ def small() -> dict[str, Made]:
     ):  # fmt: skip
         found[f"fifo {depth} {width} {ram}"] = stream("VitFIFO", width // 8, "INT8", depth=depth, ram_style=ram, channels=384)
     return found
+
+
+def _named(kind: str, make: Callable[..., Made], *shapes: tuple[int, ...]) -> dict[str, Made]:
+    return {f"{kind} {shape}": make(*shape) for shape in shapes}
 
 
 @cache

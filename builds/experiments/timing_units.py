@@ -59,6 +59,12 @@ def norm(tokens: int, channels: int, simd: int, roots: int) -> Made:
     return "VitLayerNorm", attributes | {"eps": 1000, "mult": int(mult), "shift": shift}, []
 
 
+def rmsnorm(tokens: int, channels: int, simd: int, roots: int) -> Made:
+    """An RMSNorm."""
+    op, attributes, initialisers = norm(tokens, channels, simd, roots)
+    return op, attributes | {"centred": 0}, initialisers
+
+
 def rotary(tokens: int, prefix: int, channels: int, rotated: int, table_channels: int, simd: int, bits: int) -> Made:
     """A rotation of ``rotated`` of the channels by random angles."""
     angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (tokens, table_channels // 2))
