@@ -15,6 +15,7 @@ the same names and have the same version of this package; docs/cluster.md says h
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -418,6 +419,11 @@ def quieten() -> None:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU; nothing here needs one
 
 
+def collect_rarely() -> None:
+    """Let Python look for cycles less often: graphs and modules are millions of objects that stay, and a search visits all of them."""
+    gc.set_threshold(50_000, 20, 50)
+
+
 # --- in the worker -------------------------------------------------------------------------------
 
 
@@ -425,6 +431,7 @@ def serve(descriptor: int) -> None:
     """Answer the jobs that arrive at an end of a pipe, up to an empty message."""
     os.set_inheritable(descriptor, False)  # the other end must see this process die, whatever it started
     quieten()
+    collect_rarely()
     with suppress(EOFError, OSError), Connection(descriptor) as connection:
         while message := connection.recv_bytes():
             connection.send_bytes(_answer(message))

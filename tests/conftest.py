@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finn_vitprune.jobs import collect_rarely
 from finn_vitprune.sim.compile import OPTIMISE
 
 PART = "xcu250-figd2104-2L-e"
@@ -27,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give all processes of the run a folder of networks (tests/vit_models.py): the workers of xdist inherit the variable."""
+    collect_rarely()
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="networks_")
         config.add_cleanup(folder.cleanup)
@@ -47,6 +50,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if _shares_a_fixture(item) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: "slow" not in item.keywords)
+
+
+def pytest_collection_finish() -> None:
+    """Let no search for cycles visit the modules of torch and FINN, which stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def _processor_s() -> float:

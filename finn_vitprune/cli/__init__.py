@@ -40,9 +40,10 @@ def run(arguments: Sequence[str]) -> int:
 
     from finn_vitprune.cli.app import program
     from finn_vitprune.errors import UserError
-    from finn_vitprune.jobs import quieten
+    from finn_vitprune.jobs import collect_rarely, quieten
 
     quieten()  # what a user must know is said otherwise
+    collect_rarely()
     if (wrong := next((word for word in arguments if _not_utf8(word)), None)) is not None:
         return _fail(f"{os.fsencode(wrong)!r} is not UTF-8: give files and folders names that are", EXIT_USER)
     wanted = None if COMPLETING in os.environ else next((word for word in arguments if not word.startswith("-")), "")
