@@ -1,7 +1,8 @@
 """Accuracy against rate and latency: DeiT-Tiny at kept shares and bits, trained or only imported, planned for two parts.
 
-``python -m builds.experiments.accuracy_rate RUNS -o builds/results/accuracy_rate``, where RUNS has the runs of the sweep
-``deit_tiny_tiny_imagenet_sweep``: a folder ROW-SEED for each row.
+``python -m builds.experiments.accuracy_rate RUN -o builds/results/accuracy_rate``, where RUN is a run of
+``deit_tiny_tiny_imagenet`` with the dense float network, ``teacher.pt``. Networks that were trained, and their accuracy, are those of
+``builds.experiments.trained``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from matplotlib.figure import Figure
 
-from builds.experiments.study import Only, Output, Study, start
+from builds.experiments.study import ROWS, Only, Output, Study, start
 from builds.experiments.zoo import WHOLE, Case, sound_export
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.evaluate import evaluate
@@ -27,15 +28,27 @@ from finn_vitprune.options.evaluate import EvaluateOptions
 from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
+from finn_vitprune.synth.budget import Budget
 from finn_vitprune.training.config import TrainConfig, parse_config
 from finn_vitprune.training.run import TrainingRun
-from finn_vitprune.training.train import METRICS, MODEL, TEACHER
+from finn_vitprune.training.train import METRICS, TEACHER
 
 MHZ = 300
-PARTS: Mapping[str, int | None] = {"U250": None, "ZCU104": 1}
-"""Parts that are planned for, with the number of engines; None: hardware for every encoder."""
-FLOAT = "float"
-"""The row of the sweep that is the dense float network."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a part is planned for. engines: None is hardware for every encoder. budget: shares of the part that may be used."""
+
+    engines: int | None = None
+    budget: Budget = Budget()
+
+
+PARTS: Mapping[str, Target] = {"U250": Target(), "ZCU104": Target(1, Budget(LUT=0.72, DSP=0.85, BRAM=0.9, URAM=0.95))}
+TRAINED = Path("builds/results/trained")
+"""Accuracy of networks that were trained while they were pruned."""
+NETWORKS_TRAINED = Path("builds/results/train/deit_tiny")
+"""Their files."""
 CALIBRATION = 2000
 """Training images of an import."""
 
@@ -55,9 +68,9 @@ class Network:
         return f"r_b {self.block_keep}, r_t {self.token_keep}, {self.bits}, {'trained' if self.trained else 'imported'}"
 
     @property
-    def run(self) -> str:
-        """The row of the sweep that trained it."""
-        return f"r{self.block_keep}_{self.token_keep}"
+    def file(self) -> str:
+        """The name of its file, if it was trained."""
+        return f"r{self.block_keep}_{self.token_keep}-0.xz"
 
 
 NETWORKS = (
@@ -91,8 +104,8 @@ class Planned:
 class AccuracyRow:
     """A network: right answers of its integers on ``images`` held-out images, and its plans by part.
 
-    accuracy_float: of the dense float network that saw the same images as often. macs: products an image. made_of: see
-    :meth:`Maker.made_of`.
+    accuracy_float: of the dense float network that the imported networks are made of. passes: over the training images. macs: products an
+    image. made_of: see :meth:`Maker.made_of`.
     """
 
     block_keep: str
@@ -112,21 +125,31 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes rows. runs: folders ROW-SEED of the sweep. work: where networks that it imports are; what is there is taken as it is."""
+    """Makes rows.
 
-    runs: Path
+    run: a finished run with the dense float network. work: where networks are that it imports; what is there is taken as it is.
+    trained, networks: folders of the accuracy of trained networks and of their files.
+    """
+
+    run: Path
     work: Path
-    seed: int
+    trained: Path = TRAINED
+    networks: Path = NETWORKS_TRAINED
 
-    def run(self, network: Network) -> AccuracyRow:
-        """Import where it was not trained so, evaluate and plan."""
-        model = self.folder(network.run) / MODEL if network.trained else self.imported(network)
-        metrics, config = self.finished(network.run if network.trained else FLOAT)
-        found = evaluate(EvaluateOptions(target=model, data=config.data))
+    def row(self, network: Network) -> AccuracyRow:
+        """Import and evaluate where it was not trained, and plan.
+
+        Raises:
+            UserError: the run has no dense float network, or there is no accuracy of a trained network.
+        """
+        metrics, _ = self.finished
+        model = self.networks / network.file if network.trained else self.imported(network)
+        found = self.accuracy_of(model) if network.trained else self.evaluated(model)
         plans, macs = {}, (0, 0)
-        for part, engines in PARTS.items():
+        for part, target in PARTS.items():
             folder = self.work / f"{network.name}, {part}".replace("/", "_")
-            build(BuildOptions(model=model, output_dir=folder, fpga_part=part, engines=engines, goal="latency" if engines else "throughput",
+            goal = "latency" if target.engines else "throughput"
+            build(BuildOptions(model=model, output_dir=folder, fpga_part=part, engines=target.engines, budget=target.budget, goal=goal,
                                estimate_only=True, clk_ns=1e3 / MHZ))  # fmt: skip
             summary = Summary.load(folder)
             plan, of, used = summary.plan, summary.part, summary.resources
@@ -134,24 +157,42 @@ class Maker:
             shares = {kind: getattr(used, kind) / getattr(of, kind) for kind in ("LUT", "DSP", "BRAM36", "URAM") if getattr(of, kind)}
             plans[part] = Planned(plan.interval_cycles, plan.latency_cycles or 0, bool(of.fits), shares)
             macs = (summary.model.macs, summary.model.macs_dense)
-        assert found.accuracy is not None  # the data has labels
         return AccuracyRow(
-            network.block_keep, network.token_keep, network.bits, network.trained, config.teacher.epochs + config.student.epochs,
-            metrics["train_images"], found.images, found.accuracy, self.finished(FLOAT)[0]["accuracy_teacher"], *macs, plans,
-            self.made_of(network),
+            network.block_keep, network.token_keep, network.bits, network.trained, found["passes"], found["train_images"], found["images"],
+            found["accuracy"], metrics["accuracy_teacher"], *macs, plans, self.made_of(network),
         )  # fmt: skip
 
-    def folder(self, row: str) -> Path:
-        """Of a run of the sweep."""
-        return self.runs / f"{row}-{self.seed}"
+    def accuracy_of(self, model: Path) -> dict[str, Any]:
+        """The row that ``builds.experiments.trained`` wrote of a network.
 
-    def finished(self, row: str) -> tuple[dict, TrainConfig]:
-        """What a finished run measured, and its configuration.
+        Raises:
+            UserError: there is none of this file.
+        """
+        path = self.trained / ROWS
+        digest = _digest(model)
+        for row in read_json(path, "rows of trained networks"):
+            if row["sha256"].startswith(digest):
+                return row
+        raise UserError(
+            f"{path} has no row of {model}: write it with python -m builds.experiments.trained {self.networks} -o {self.trained}"
+        )
+
+    def evaluated(self, model: Path) -> dict[str, Any]:
+        """The same of an imported network, evaluated now."""
+        metrics, config = self.finished
+        found = evaluate(EvaluateOptions(target=model, data=config.data))
+        assert found.accuracy is not None  # the data has labels
+        seen = {"passes": config.teacher.epochs, "train_images": metrics["train_images"]}
+        return seen | {"images": found.images, "accuracy": found.accuracy}
+
+    @cached_property
+    def finished(self) -> tuple[dict[str, Any], TrainConfig]:
+        """What the run measured, and its configuration.
 
         Raises:
             UserError: it is not finished.
         """
-        path = self.folder(row) / METRICS
+        path = self.run / METRICS
         metrics = read_json(path, "metrics of a finished run")
         return metrics, parse_config(metrics["config"], str(path))
 
@@ -160,14 +201,14 @@ class Maker:
         path = self.imports / f"{network.name.replace('/', '_')}.onnx"
         if path.is_file():
             return path
-        metrics, config = self.finished(FLOAT)
+        metrics, config = self.finished
         weights, activations = map(int, network.bits.split("/"))
         pruned = network.block_keep != "1"
         import_model(ImportOptions(
             model=self.float_file(), data=config.data, output=path, block_size=config.prune.block_size, block_keep=network.block_keep,
             keep_by_layer="auto" if pruned else None, token_keep=network.token_keep,
             drop_at=config.prune.drop_at if network.token_keep != "1" else (), weight_bits=weights, act_bits=activations,
-            fine_tune={"train_images": min(CALIBRATION, metrics["train_images"])}, seed=self.seed,
+            fine_tune={"train_images": min(CALIBRATION, metrics["train_images"])}, seed=config.seed,
         ))  # fmt: skip
         return path
 
@@ -175,7 +216,7 @@ class Maker:
         """The dense float network as ONNX."""
         path = self.imports / "float.onnx"
         if not path.is_file():
-            run = TrainingRun.from_checkpoint(self.folder(FLOAT) / TEACHER)
+            run = TrainingRun.from_checkpoint(self.run / TEACHER)
             path.parent.mkdir(parents=True, exist_ok=True)
             shape = (run.data.channels, *run.data.image_size)
             with whole_file(path) as partial:
@@ -188,13 +229,13 @@ class Maker:
         return self.work / f"of {self.float_digest}"
 
     def made_of(self, network: Network) -> str:
-        """Digest of what a row is made of: the float network, and its own run."""
-        return f"{self.float_digest} {_digest(self.folder(network.run) / MODEL)}" if network.trained else self.float_digest
+        """Digest of what a row is made of: the file of a trained network, or the dense float network."""
+        return _digest(self.networks / network.file) if network.trained else self.float_digest
 
     @cached_property
     def float_digest(self) -> str:
         """Of the dense float network, a file of 90 MB."""
-        return _digest(self.folder(FLOAT) / TEACHER)
+        return _digest(self.run / TEACHER)
 
 
 def _digest(path: Path) -> str:
@@ -208,11 +249,12 @@ PICTURE = "accuracy_rate.png"
 TEXT = f"""DeiT-Tiny on Tiny-ImageNet-200 enlarged to 224 x 224 pixels. Accuracy is that of the integers on the 10,000 validation images, by `evaluate`.
 "Trained": pruned while it learned ([training](../train/deit_tiny/RESULTS.md)). "Imported": `import` pruned and quantised the dense float network with {CALIBRATION:,}
 training images and without training. Rates and latencies are those of plans (`build --estimate-only`, {MHZ} MHz): hardware for every encoder on a U250
-beside its shell, one engine on a ZCU104. A star marks the front: no other network here is more accurate and as fast on that part. {{known}} of {{settings}} networks.
+beside its shell, one engine on a ZCU104 (of which {PARTS["ZCU104"].budget} may be used). A star marks the front: no other network here is more
+accurate and as fast on that part. {{known}} of {{settings}} networks.
 
 ```
-finn-vitprune sweep deit_tiny_tiny_imagenet_sweep -o runs/tiny
-python -m builds.experiments.accuracy_rate runs/tiny -o builds/results/accuracy_rate
+finn-vitprune train --config deit_tiny_tiny_imagenet --set student.epochs=0 -o runs/float
+python -m builds.experiments.accuracy_rate runs/float -o builds/results/accuracy_rate
 ```
 
 ![Accuracy against rate]({PICTURE})
@@ -275,7 +317,7 @@ def picture(rows: Mapping[str, AccuracyRow]) -> Figure:
         axes.plot([r.plans[part].rate for r in best], [100 * r.accuracy for r in best], "-", color="0.6", lw=1, zorder=0, label="front")
         if shown:
             axes.axhline(100 * shown[0].accuracy_float, ls="--", color="0.6", lw=1, label="dense, float")
-        axes.set(xlabel="images/s, by plan", title=f"{part}, {'pipeline' if PARTS[part] is None else 'one engine'}")
+        axes.set(xlabel="images/s, by plan", title=f"{part}, {'one engine' if PARTS[part].engines else 'pipeline'}")
         axes.legend(fontsize=7)
     figure.axes[0].set_ylabel("right answers, %")
     return figure
@@ -290,21 +332,20 @@ def study(maker: Maker) -> Study[Network, AccuracyRow]:
     """All networks."""
     settings = {network.name: network for network in NETWORKS}
     return Study(
-        settings, AccuracyRow, maker.run, tables, TITLE, TEXT, said, lambda network, row: row.made_of == maker.made_of(network),
+        settings, AccuracyRow, maker.row, tables, TITLE, TEXT, said, lambda network, row: row.made_of == maker.made_of(network),
         (UserError,), {PICTURE: picture},
     )  # fmt: skip
 
 
 def main(
-    runs: Path,
+    run: Path,
     output: Output,
     only: Only = None,
     work: Annotated[Path, typer.Option(help="Folder of networks that are imported, and of their plans.")] = Path("build/accuracy_rate"),
-    seed: Annotated[int, typer.Option(help="Of the runs.")] = 0,
 ) -> None:
     """Make the rows that are missing, and write the results after each."""
     warnings.simplefilter("ignore")
-    study(Maker(runs, work, seed)).go(output, only)
+    study(Maker(run, work)).go(output, only)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from builds.experiments import accuracy_rate
-from builds.experiments.accuracy_rate import FLOAT, AccuracyRow, Maker, Network, Planned, cells, front, picture, study, tables
+from builds.experiments.accuracy_rate import AccuracyRow, Maker, Network, Planned, cells, front, picture, study, tables
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import read_yaml
+from finn_vitprune.files import read_yaml, sha256, write_json
 from finn_vitprune.training.config import parse_config, with_changes
 from finn_vitprune.training.train import train
 
@@ -39,28 +39,51 @@ def test_rows_say_what_was_trained_what_fits_and_what_is_best(tmp_path):
     assert picture({}).axes, "before the first row"
 
 
+def test_the_accuracy_of_a_trained_network_is_that_of_its_own_file(tmp_path):
+    network, other = Network("0.5", "0.5", "8/8", True), Network("0.7", "0.7", "8/8", True)
+    maker = Maker(tmp_path / "run", tmp_path / "work", tmp_path, tmp_path)
+    (tmp_path / network.file).write_bytes(b"codes")
+    (tmp_path / other.file).write_bytes(b"other codes")
+    row = {"sha256": sha256(tmp_path / network.file), "accuracy": 0.5}
+    write_json(tmp_path / "results.json", [row])
+    assert maker.accuracy_of(tmp_path / network.file) == row and row["sha256"].startswith(maker.made_of(network))
+    with pytest.raises(
+        UserError, match=r"results\.json has no row of .*r0\.7_0\.7-0\.xz: write it with python -m builds\.experiments\.trained"
+    ):
+        maker.accuracy_of(tmp_path / other.file)
+
+
+def test_every_trained_network_of_the_table_is_in_the_repository():
+    maker = Maker(Path("none"), Path("none"))
+    for network in accuracy_rate.NETWORKS:
+        if network.trained:
+            row = maker.accuracy_of(maker.networks / network.file)
+            assert (str(row["block_keep"]), str(row["token_keep"])) == (f"{float(network.block_keep)}", f"{float(network.token_keep)}")
+            assert row["images"] == 10_000
+
+
 @pytest.mark.whole
 def test_a_network_is_imported_from_the_float_run_evaluated_and_planned(tmp_path):
     content = read_yaml(Path("builds/train/deit_digits.yaml"), "training config")
     config = parse_config(with_changes(content, ["teacher.epochs=2", "student.epochs=0"]))
-    trained = train(config, tmp_path / f"{FLOAT}-0")
-    maker = Maker(tmp_path, tmp_path / "work", 0)
+    trained = train(config, tmp_path / "float")
+    maker = Maker(tmp_path / "float", tmp_path / "work")
     network = Network("1", "1", "8/8", False)
-    found = maker.run(network)
+    found = maker.row(network)
     assert found.accuracy_float == trained["accuracy_teacher"] and found.passes == 2
     assert abs(found.accuracy - found.accuracy_float) < 0.03 and found.images == trained["test_images"]
     assert all(plan.fits and plan.interval <= plan.latency for plan in found.plans.values()) and found.macs < found.macs_dense
 
     path = maker.imports / "r_b 1, r_t 1, 8_8, imported.onnx"
     made = path.stat().st_mtime_ns
-    assert maker.run(network) == found, "files that are there are taken as they are"
+    assert maker.row(network) == found, "files that are there are taken as they are"
     assert path.stat().st_mtime_ns == made
     own = study(maker)
     own.write(tmp_path / "page", {network.name: found})
     assert set(own.known(tmp_path / "page")) == {network.name}
-    shutil.copy(tmp_path / f"{FLOAT}-0" / "metrics.json", tmp_path / f"{FLOAT}-0" / "teacher.pt")
-    later = dataclasses.replace(maker)
+    shutil.copy(tmp_path / "float" / "metrics.json", tmp_path / "float" / "teacher.pt")
+    later = Maker(tmp_path / "float", tmp_path / "work")
     assert not study(later).known(tmp_path / "page") and later.imports != path.parent, "of another float network"
-    with pytest.raises(UserError, match=r"r0.5_0.5-0/metrics.json"):
-        maker.run(Network("0.5", "0.5", "8/8", True))
+    with pytest.raises(UserError, match=r"none/metrics.json"):
+        Maker(tmp_path / "none", tmp_path / "work").row(network)
     assert set(study(maker).known(tmp_path)) == set()
