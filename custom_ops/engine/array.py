@@ -66,10 +66,9 @@ class ArrayFolding(MatrixFolding):
 
     @property
     def delay(self) -> int:
-        """The rows of a group enter, then as in other units; rows that are drained together leave one after another."""
-        f, timing = self.slowest, self.slowest.timing
-        rows = min(f.rows, f.tokens)
-        return rows * (timing.load_row + timing.emit_row) + super().delay
+        """As in other units, but the rows of a group leave one after another."""
+        f = self.slowest
+        return min(f.rows, f.tokens) * f.timing.emit_row + super().delay
 
     def candidates(self, interval: int, styles: Styles, layers: Sequence[MatrixFolding] = ()) -> tuple[MatrixFolding, ...]:
         """Of each TOKENS the fold that takes most of a block a cycle and has some lanes, in all styles."""

@@ -146,6 +146,14 @@ def in_style(fold: Fold, mac: str, ram: str) -> Fold:
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
+def with_input(fold: Fold, in_width: int) -> Fold:
+    """A fold with an input of another width, and so are the folds of its encoders."""
+    if not fold.encoders:
+        return replace(fold, in_width=in_width)
+    return shared_fold([replace(own, in_width=in_width) for own in fold.encoders], fold.least)
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
 def _cycles(fold: Fold) -> int:
     """Cycles of a frame in all matrices."""
     return sum(own.cycles for own in fold.each)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops.mvau import estimate as mvau_estimate
-from finn_vitprune.custom_ops.mvau.candidates import UNFOLDED, Matrices, candidates, drain_cycles
+from finn_vitprune.custom_ops.mvau.candidates import UNFOLDED, Matrices, candidates, drain_cycles, widths, with_input
 from finn_vitprune.custom_ops.mvau.fold import Fold, Room, shared_fold
 from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.custom_ops.op.folding import FOLDINGS_KEPT, Folding, Styles
@@ -18,6 +18,9 @@ from finn_vitprune.synth.lost import LostCycles
 
 MAX_TRIES = 30
 """Folds whose exact cycles are looked at: where a group takes few, its hand-over makes some too slow."""
+
+WIDER = 4
+"""Most by which an input is wider than the rows of a frame need it."""
 
 LUT_PER_BRAM36 = 200
 LUT_PER_DSP = 100
@@ -46,9 +49,10 @@ class MatrixFolding(Folding):
 
     @property
     def delay(self) -> int:
-        """A group of rows in the lanes, and its drain."""
+        """The rows of a group enter, are multiplied and drained."""
         f, timing = self.slowest, self.slowest.timing
-        return timing.compute + timing.latency + -(-f.tokens // timing.rows_per_step) * timing.drain_row + f.behind
+        entering, drain = min(f.rows, f.tokens) * timing.load_row, -(-f.tokens // timing.rows_per_step) * timing.drain_row
+        return entering + timing.compute + timing.latency + drain + f.behind
 
     @cached_property
     def resources(self) -> Estimate:
@@ -98,6 +102,12 @@ class MatrixFolding(Folding):
             return tuple(map(_of, found))
         fastest = () if unit.encoders else (MatrixFolding(choose(replace(unit, mac_style=styles.mac[0]), interval)),)
         return tuple(fold for fold in fastest if fold.cycles <= interval)
+
+    def with_wider_inputs(self, layers: Sequence[MatrixFolding] = ()) -> tuple[MatrixFolding, ...]:
+        own = self.fold
+        ins, _ = widths(Matrices.of(own, [layer.fold for layer in layers]).sides, own.simd, own.pe, own.block)
+        wider = [width for width in ins if own.in_width < width <= WIDER * own.in_width]
+        return tuple(replace(self, fold=with_input(own, width)) for width in wider)
 
     @cached_property
     def shape(self) -> Fold:

@@ -495,7 +495,7 @@ class Fold:
         share = self.mw * self.mh / (self.block_rows * self.block_columns * self.block**2)
         return round(self.schedule.kept * self.block**2 * share)
 
-    @property
+    @cached_property
     def timing(self) -> GroupTiming:
         """Cycles of the stages for one token group."""
         plan = self.schedule
@@ -511,7 +511,7 @@ class Fold:
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )
 
-    @property
+    @cached_property
     def cycles(self) -> int:
         """Steady interval of overlapping frames: the lanes' cycles, or what caps them.
 

@@ -122,6 +122,14 @@ class Folding(ABC):
         fold = self.for_interval(interval)
         return (fold,) if fold.cycles <= interval else ()
 
+    def with_wider_inputs(self, layers: Sequence[Self] = ()) -> tuple[Folding, ...]:
+        """The same fold with wider inputs, through which a token is there sooner; none where that is not to choose.
+
+        Args:
+            layers: as in :meth:`candidates`.
+        """
+        return ()
+
     def in_memories(self, styles: Styles) -> tuple[Folding, ...]:
         """The unit with its RAM in every memory that it can be in, without those that are worse in everything; itself where that is
         part of its fold, or nothing to choose."""

@@ -122,6 +122,38 @@ def test_a_latency_is_the_waves_and_little_more(search):
     assert near.interval <= 1.02 * solved.interval
 
 
+def test_wider_inputs_let_a_group_enter_sooner(search):
+    wider = 0
+    for unit in search.problem.units:
+        for fold in unit.candidates(max(own.cycles for own in unit.folding.for_interval(4000).each), search.problem.styles):
+            for found in fold.with_wider_inputs(unit.layers):
+                was, now = fold.slowest.timing, found.slowest.timing
+                rows = min(fold.slowest.rows, fold.slowest.tokens)
+                assert fold.delay - found.delay == rows * (was.load_row - now.load_row) + fold.slowest.timing.latency - now.latency
+                assert found.products_per_cycle == fold.products_per_cycle and now.load_row < was.load_row
+                for layer in unit.layers:  # each can have that input
+                    assert found.fold.in_width in type(layer.fold).in_widths(layer.fold.mw, found.fold.simd)
+                for own in found.fold.each:
+                    own.check(unit.name)
+                wider += 1
+        assert unit.folding.macs or not unit.folding.with_wider_inputs()
+    assert wider
+
+
+def test_a_plan_that_is_near_can_have_wider_inputs(search):
+    solved = search._sooner(None)
+    near = timed_folds(search.problem, solved)
+    number = next(n for n, unit in enumerate(search.problem.units) if unit.layers and solved.foldings[n].with_wider_inputs(unit.layers))
+    own, unit = solved.foldings[number], search.problem.units[number]
+    widest = max(fold.fold.in_width for fold in own.with_wider_inputs(unit.layers))
+    alike = [
+        fold
+        for fold in near[number].folds
+        if (fold.fold.simd, fold.fold.tokens, fold.fold.lanes) == (own.fold.simd, own.fold.tokens, own.fold.lanes)
+    ]
+    assert any(fold.fold.in_width == widest for fold in alike)
+
+
 @pytest.fixture(scope="module")
 def alike():
     """Two engines of two encoders, without pruning: frames of the first engine are equal."""

@@ -48,13 +48,13 @@ AGREED = 2.0
 """Factor by which an engine's interval may be another than what was assumed before the first plan."""
 CLOSE = 0.02
 """A plan this near to the interval that is asked for is not made again."""
-ROUNDS = 8
+ROUNDS = 12
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
 LONE = Paces(before=0.5)
 """For a short latency units without products, and ports, are twice as fast as their engine's others need: every token waits for them."""
-SAME = 0.005
+SAME = 0.001
 """A plan that makes the latency shorter by less is not improved further."""
 NARROW = 0.8
 """Of the base interval: rows that take longer to enter keep a plan from being faster."""

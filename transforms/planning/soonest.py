@@ -79,11 +79,15 @@ def timed_folds(problem: Problem, near: Solved | None = None, slower: float = 1.
         guess = slower * problem.guess
         folds = [_folds(unit, problem, guess * _share(unit), FASTEST, SLOWEST, COARSE) for unit in problem.units]
     else:
-        folds = [
-            [*_folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE), folding]
-            for unit, folding in zip(problem.units, near.foldings, strict=True)
-        ]
+        folds = [_near(unit, problem, folding) for unit, folding in zip(problem.units, near.foldings, strict=True)]
     return tuple(TimedFolds.of(own, problem.styles.family) for own in folds) if all(folds) else None
+
+
+def _near(unit: PlanUnit, problem: Problem, folding: Folding) -> list[Folding]:
+    """A unit's folding, and folds for intervals near to its own, with wider inputs too."""
+    found = _folds(unit, problem, sum(own.cycles for own in folding.each), 1 / NEAR, NEAR, FINE)
+    best = TimedFolds.of([*found, folding], problem.styles.family).folds
+    return [*best, *(wider for fold in best for wider in fold.with_wider_inputs(unit.layers))]
 
 
 def _share(unit: PlanUnit) -> float:
