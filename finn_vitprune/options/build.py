@@ -182,7 +182,7 @@ class BuildSettings(Options):
     ] = None  # fmt: skip
     goal: Annotated[
         Goal, Option(first="step_fold"),
-        Field(description="Without --target-fps a plan with engines looks for this: many images/s, or a short time for one."),
+        Field(description="A plan with engines looks for this: many images/s, or a short time for one, with --target-fps at no fewer images/s than that."),
     ] = "throughput"  # fmt: skip
     loadable: Annotated[
         bool, Option(first="step_fold"),
@@ -312,8 +312,6 @@ class BuildOptions(BuildSettings, BuildRequest):
         self._check_steps()
         if self.link_registers is not None and not self.places:
             raise UserError("--link-registers is for units with places: add --places")
-        if self.target_fps is not None and self.goal == "latency":
-            raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
         if self.board is not None and self.fpga_part is not None:
             raise UserError(f"--board {self.board} and --fpga-part {self.fpga_part}: give one of the two")
         if self.board is not None:

@@ -31,7 +31,7 @@ class BuildKeywords(TypedDict, total=False):
     frames_in_flight: int | None
     """An engine of several encoders works on this many images at once; with engines the default is 1."""
     goal: Literal["throughput", "latency"]
-    """Without --target-fps a plan with engines looks for this: many images/s, or a short time for one."""
+    """A plan with engines looks for this: many images/s, or a short time for one, with --target-fps at no fewer images/s than that."""
     loadable: bool
     """All contents come through the load port, so that the design serves other networks of its sizes."""
     reserve: Sequence[float | Literal["dense"] | str | Path]

@@ -48,11 +48,15 @@ class PlanTarget(BaseModel):
         return int(1e9 / self.clk_ns / self.fps)
 
 
+Goal = Literal["throughput", "latency", "target"]
+"""What a plan was made for (:class:`Planned`)."""
+
+
 class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
-    ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given
-    interval). ``gap``: by how much a shorter interval, or latency where that is the goal, is not ruled out; None where that is not known. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image, with a given interval too if there is a ``target``) or
+    "target" (the fewest resources for a given interval). ``gap``: by how much a shorter interval, or latency where that is the goal, is not ruled out; None where that is not known. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
     ``mean_limit``: the most that DSP, BRAM and URAM may take of the part on average, None where nothing limits that, and in older files.
     ``flip_flops``: the share of the part's flip-flops by :data:`.FF_PER_LUT`, None in older files.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
@@ -64,7 +68,7 @@ class Planned(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    goal: Literal["throughput", "latency", "target"]
+    goal: Goal
     interval_cycles: Count
     latency_cycles: Count | None = None
     fits: bool

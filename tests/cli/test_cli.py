@@ -253,7 +253,6 @@ def test_images_that_are_too_many_or_not_there_are_named(tmp_path, monkeypatch, 
     ("--encoders-per-engine 3,9", "encoders per engine 3,9: use numbers of 1 or more that add up to the 4 encoders"),
     ("--encoders-per-engine 3,0", "--encoders-per-engine 3,0: use numbers of 1 or more, as in 3,4,3,2"),
     ("--encoders-per-engine 2,2 --engines 2", "--engines 2 and --encoders-per-engine 2,2: give one of the two"),
-    ("--goal latency --engines 1 --target-fps 100", "--goal latency is for a plan without a target: leave it out, or --target-fps 100"),
 ])  # fmt: skip
 def test_options_of_a_plan_that_go_not_together_are_refused_before_a_folder_is_made(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -63,6 +63,8 @@ def test_what_fits_comes_first_then_what_the_goal_asks_for():
     assert best(large, fast, soon, cheap, interval=40) == 3, "what takes least of the part"
     assert best(large, fast, soon, cheap, interval=15) == 2, "of those that keep the interval"
     assert best(large, fast, soon, cheap, interval=7) == 1, "what comes nearest"
+    assert best(fast, cheap, soon, interval=15, goal="latency") == 2, "what is soonest of those that keep the interval"
+    assert best(soon, cheap, fast, interval=11, goal="latency") == 2
     assert best(large) == 0, "what does not fit only where nothing does"
 
 

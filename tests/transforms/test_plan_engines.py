@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import re
 from dataclasses import astuple
 
@@ -304,8 +305,24 @@ def test_a_target_out_of_reach_gets_about_the_fastest_plan(specialised):
     _, said = planned(specialised, PART, interval=100)
     assert said.goal == "target" and said.interval_cycles > 100 and not said.fits
     assert re.fullmatch(r"\d[,\d]* cycles are about as few as fit", *said.relief)
+    _, soon = planned(specialised, PART, goal="latency", interval=100)
+    assert soon.goal == "target" and not soon.fits, "no plan for a short latency has images so often"
     _, large = planned(specialised, SMALL, interval=6_000, budget=Budget(LUT=0.05, DSP=0.05))
     assert not large.fits and large.interval_cycles <= 6_000, "the figures of what was asked for"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_an_image_is_through_soon_at_no_fewer_images_than_asked_for(specialised):
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1, frames_in_flight=2))
+    search = search_of(model, get_part(SMALL), PlanOptions(goal="latency", interval=1_700))
+    assert search.latency and search.limit == search.changed(search.problem).limit == 1_700
+    slowest = [max(sum(own.cycles for own in folding.each) for folding in search._sooner(None, busy).foldings) for busy in (math.inf, 600)]
+    assert slowest[1] <= 600 < slowest[0], "each unit has less time for an image"
+    found = search.best()
+    assert found is not None and found.fits and found.interval <= 1_700
+    said = planned_into(model, get_part(SMALL), PlanOptions(goal="latency", interval=1_700, explain=False))
+    assert said.goal == "latency" and said.interval_cycles == found.interval
 
 
 @pytest.mark.slow

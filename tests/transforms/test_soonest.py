@@ -70,6 +70,16 @@ def test_no_other_folds_are_sooner_than_the_gap_says(seed, monkeypatch):
         assert best >= (1 - gap - 1e-6) * reached, "the bound holds however early the solver stops"
 
 
+def test_no_unit_is_busy_for_longer_than_asked_for():
+    options = random_folds(3)
+    busy = float(np.median(options[0].cycles.sum(1)))
+    within = options[0].within(busy)
+    assert 0 < len(within.folds) < len(options[0].folds)
+    assert [fold in within.folds for fold in options[0].folds] == list(options[0].cycles.sum(1) <= busy)
+    assert within.used.shape == (len(within.folds), 4) and len(within.delay) == len(within.cycles) == len(within.folds)
+    assert not options[0].within(1.0).folds
+
+
 def test_a_place_that_is_full_takes_no_more():
     options = random_folds(0)
 

@@ -44,8 +44,8 @@ def choose_engines(
 ) -> tuple[ModelWrapper, Planned]:
     """Plan ``model`` as a pipeline with hardware for every encoder and on few engines, and keep the best.
 
-    By ``options``: of the plans that keep the interval, the one that takes least of the part; else the one with the shortest interval
-    or latency. A plan that does not fit is taken only where none does. The graph that is given stays as it is.
+    By ``options``: of the plans that keep the interval, the one that takes least of the part, or is soonest where the goal is the
+    latency; without an interval the one with the shortest interval or latency. A plan that does not fit is taken only where none does. The graph that is given stays as it is.
 
     Args:
         in_flight: images in flight of all choices; None: each of :data:`IN_FLIGHT`.
@@ -89,7 +89,7 @@ def _rank(found: PlannedDesign, options: PlanOptions) -> tuple[float, ...]:
     """The smaller the better."""
     choice = found.choice
     cycles = choice.interval_cycles, choice.latency_cycles
-    if options.interval is not None:
-        late = choice.interval_cycles > options.interval
-        return not choice.fits, late, *(cycles if late else (found.price, *cycles))
-    return not choice.fits, *(reversed(cycles) if options.goal == "latency" else cycles)
+    late = options.interval is not None and choice.interval_cycles > options.interval
+    if options.goal == "latency" and not late:
+        return not choice.fits, late, *reversed(cycles)
+    return not choice.fits, late, *(cycles if late or options.interval is None else (found.price, *cycles))

@@ -5,6 +5,7 @@ These are planned where an image is to be through soon, and the best one is take
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -61,14 +62,15 @@ def plan_partition(
     if len(found) > 1:
         for each in found:
             report(each.text)
-    return min(found, key=lambda each: (not each.plan.fits, each.latency, each.plan.interval))
+    limit = math.inf if options.interval is None else options.interval
+    return min(found, key=lambda each: (not each.plan.fits, each.plan.interval > limit, each.latency, each.plan.interval))
 
 
 def partitions(model: ModelWrapper, engines: int | Sequence[int], options: PlanOptions) -> list[str]:
     """The partitions to plan, as :func:`.bind` has them: a unit for each layer, and for a short latency those with layers on one unit
     that are possible."""
     found = [""]
-    if options.goal == "latency" and options.interval is None:
+    if options.goal == "latency":
         binding = bind(model, engines)
         embeds = [role for role in (*ROLES, ARRAY) if not no_embedding(model, binding, role)]
         found += [f"{role}{EMBEDS}" for role in ROLES if role in embeds]

@@ -19,7 +19,7 @@ from finn_vitprune.custom_ops.mvau.fold import Fold
 from finn_vitprune.synth.budget import MEAN, flip_flops_of, mean_for, shares_for
 from finn_vitprune.synth.family import ULTRASCALE, PartFamily
 from finn_vitprune.synth.parts import Part, larger_parts
-from finn_vitprune.synth.planned import Planned
+from finn_vitprune.synth.planned import Goal, Planned
 from finn_vitprune.transforms.planning.engine_graph import EngineGraph
 from finn_vitprune.transforms.planning.plan_engines import EngineSearch
 from finn_vitprune.transforms.planning.plan_options import PlanOptions, prices_of, room_of
@@ -62,10 +62,15 @@ def _planned(model: ModelWrapper, part: Part, options: PlanOptions, report: Call
     """:func:`plan` whatever the mean is."""
     target = options.interval
     search = search_of(model, part, options, report)
-    found = (search.best() if target is None else search.within(target)) or search.overfull(target)
+    soonest = isinstance(search, EngineSearch) and search.latency
+    found = search.best() if target is None or soonest else search.within(target)
+    if found is None and soonest and target is not None:  # images come so often from plans that are not made for a short latency, if at all
+        soonest, search = False, search_of(model, part, replace(options, goal="throughput"), report)
+        found = search.within(target)
+    found = found or search.overfull(target)
     search.report = lambda text: None
     alone = isinstance(search, PipelineSearch)
-    goal = "target" if target is not None else "throughput" if alone else options.goal
+    goal: Goal = "latency" if soonest else "throughput" if target is None else "target"
     said = Planned(
         goal=goal, interval_cycles=found.interval, fits=found.fits, gap=None if found.gap is None else round(found.gap, 4),
         shell=part.shell, budget=(shares := shares_for(part, options.budget)),
@@ -91,8 +96,8 @@ def search_of(
     room, styles = room_of(part, options.budget), options.styles(part)
     if not engines_of(model):
         return PipelineSearch(model, Problem.of(units_of(model), room, prices_of(room), styles), report)
-    graph, latency = EngineGraph(model), options.interval is None and options.goal == "latency"
-    return EngineSearch(graph, graph.problem(room, prices_of(room), styles), latency, report)
+    graph = EngineGraph(model)
+    return EngineSearch(graph, graph.problem(room, prices_of(room), styles), options.goal == "latency", report, options.interval)
 
 
 def shares_of(used: np.ndarray, room: np.ndarray, family: PartFamily = ULTRASCALE) -> dict[str, float]:

@@ -100,10 +100,18 @@ class EngineSearch:
 
     Args:
         latency: whether it is for a short latency, not a short interval. report: takes a line for each plan that is counted.
+        limit: the longest interval of a plan for a short latency; None: any.
     """
 
-    def __init__(self, graph: EngineGraph, problem: Problem, latency: bool, report: Callable[[str], None] = lambda text: None) -> None:
-        self.graph, self.problem, self.latency, self.report = graph, problem, latency, report
+    def __init__(
+        self,
+        graph: EngineGraph,
+        problem: Problem,
+        latency: bool,
+        report: Callable[[str], None] = lambda text: None,
+        limit: int | None = None,
+    ) -> None:
+        self.graph, self.problem, self.latency, self.report, self.limit = graph, problem, latency, report, limit
         alone = max(engine.batch for engine in engines_of(graph.model)) == 1
         self.standing = Standing(np.zeros_like(problem.room), (), 2.0 if alone else 1.25)
         self.placing = False
@@ -111,7 +119,7 @@ class EngineSearch:
 
     def changed(self, problem: Problem) -> EngineSearch:
         """The search for another problem of the same graph, as if nothing stood between the units yet."""
-        other = EngineSearch(self.graph, problem, self.latency)
+        other = EngineSearch(self.graph, problem, self.latency, limit=self.limit)
         other.standing = replace(other.standing, slower=self.standing.slower, outer=self.standing.outer)
         other.placing = self.placing
         return other
@@ -285,16 +293,21 @@ class EngineSearch:
         return None if again is None else self.planned(again.solved, shape)
 
     def soonest(self) -> Plan | None:
-        """The plan with the shortest latency that fits; None where there is none.
+        """The plan with the shortest latency that fits and keeps the limit; None where there is none.
 
         Each is chosen beside what stood between the units of the one before, and from folds near to its own, until that helps no more.
+        No unit is busy with an image for longer than the limit; where images come at a longer interval all the same, the units of the
+        next plan have less time.
         """
-        near, best = None, None
+        near, best, busy = None, None, math.inf if self.limit is None else float(self.limit)
         for _ in range(ROUNDS):
-            if (near := self._sooner(near)) is None:
+            if (near := self._sooner(near, busy)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
             found, graph = self._count(near, LONE)
+            if self.limit is not None and found.interval > self.limit:
+                busy *= self.limit / found.interval
+                continue
             if not self.fits(found):
                 continue
             last = best is not None and found.latency > (1 - SAME) * best[0].latency
@@ -308,12 +321,16 @@ class EngineSearch:
         self.standing = found.standing
         return Plan(graph, found.interval, found.solved.interval, found.used, self.problem.room, found.solved.gap)
 
-    def _sooner(self, near: Solved | None) -> Solved | None:
-        """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any."""
+    def _sooner(self, near: Solved | None, busy: float = math.inf) -> Solved | None:
+        """The solution beside what stands, from folds near to those of another one; without one, or where these do not fit, from any.
+
+        Args:
+            busy: the most cycles that an image may take in a unit.
+        """
         problem = replace(self.problem, taken=self.standing.taken, between=self.standing.placed)
 
         def sooner(options: tuple[TimedFolds, ...] | None) -> Solved | None:
-            return None if options is None else soonest(problem, options, self.graph.waves)
+            return None if options is None else soonest(problem, [own.within(busy) for own in options], self.graph.waves)
 
         found, slower = None if near is None else sooner(timed_folds(problem, near)), 1.0
         while found is None and slower * problem.guess < self.slowest:

@@ -27,8 +27,8 @@ class PlanOptions:
     """What a plan is for.
 
     Attributes:
-        interval: cycles of a frame to reach with the fewest resources; None: as few cycles as fit.
-        goal: of a graph with engines and without an interval: the shortest interval, or the shortest latency of an image.
+        interval: cycles of a frame to reach, with the fewest resources unless the goal is the latency; None: as few cycles as fit.
+        goal: of a graph with engines: the shortest interval where none is given, or the shortest latency of an image.
         budget: shares of the part that may be used. mac_style: the MAC implementation of all matrix units; None: chosen.
         explain: look for what binds the plan and for what would help, which takes further plans.
     """

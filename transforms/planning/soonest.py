@@ -65,6 +65,11 @@ class TimedFolds:
         kept = thriftiest(np.column_stack([used, cycles, delay]))
         return cls(tuple(folds[i] for i in kept), used[kept], cycles[kept], delay[kept])
 
+    def within(self, cycles: float) -> TimedFolds:
+        """Those that an image takes at most so many cycles in, in all layers."""
+        kept = np.flatnonzero(self.cycles.sum(1) <= cycles)
+        return TimedFolds(tuple(self.folds[i] for i in kept), self.used[kept], self.cycles[kept], self.delay[kept])
+
     @classmethod
     def without_time(cls, candidates: Candidates, count: int) -> TimedFolds:
         """``count`` times the same candidate of what costs no time."""
@@ -102,7 +107,8 @@ def _folds(unit: PlanUnit, problem: Problem, interval: float, least: float, most
 
 
 def soonest(problem: Problem, options: Sequence[TimedFolds], waves: Sequence[Wave]) -> Solved | None:
-    """The solution whose waves and delays together are shortest, within what is left of the room; None where nothing fits.
+    """The solution whose waves and delays together are shortest, within what is left of the room; None where nothing fits, or a unit has no
+    folds.
 
     Its interval is the time of an image in the fastest engine, the sum of its waves. Its gap is by how much a shorter time is not ruled out,
     of other choices among ``options``.
@@ -111,7 +117,7 @@ def soonest(problem: Problem, options: Sequence[TimedFolds], waves: Sequence[Wav
         options: of the units (:func:`timed_folds`).
     """
     left = problem.room - problem.taken
-    if np.any(left < 0):
+    if np.any(left < 0) or not all(option.folds for option in options):
         return None
     beside = Counter(problem.between)
     options = [*options, *(TimedFolds.without_time(candidates, count) for (candidates, _), count in beside.items())]
