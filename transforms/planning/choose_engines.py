@@ -45,7 +45,8 @@ def choose_engines(
     """Plan ``model`` as a pipeline with hardware for every encoder and on few engines, and keep the best.
 
     By ``options``: of the plans that keep the interval, the one that takes least of the part, or is soonest where the goal is the
-    latency; without an interval the one with the shortest interval or latency. A plan that does not fit is taken only where none does. The graph that is given stays as it is.
+    latency; without an interval the one with the shortest interval or latency. A plan that does not fit is taken only where none does. The
+    graph that is given stays as it is.
 
     Args:
         in_flight: images in flight of all choices; None: each of :data:`IN_FLIGHT`.

@@ -48,8 +48,8 @@ AGREED = 2.0
 """Factor by which an engine's interval may be another than what was assumed before the first plan."""
 CLOSE = 0.02
 """A plan this near to the interval that is asked for is not made again."""
-ROUNDS = 12
-"""Plans that are counted exactly, at most, before one fits or keeps an interval."""
+ROUNDS, ROUNDS_SOONEST = 8, 12
+"""Plans that are counted exactly, at most, before one fits or keeps an interval, or for a short latency."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
 LONE = Paces(before=0.5)
@@ -300,7 +300,7 @@ class EngineSearch:
         next plan have less time.
         """
         near, best, busy = None, None, math.inf if self.limit is None else float(self.limit)
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS_SOONEST):
             if (near := self._sooner(near, busy)) is None:
                 break
             self.standing = replace(self.standing, outer=None)
