@@ -20,7 +20,7 @@ MAX_TRIES = 30
 """Folds whose exact cycles are looked at: where a group takes few, its hand-over makes some too slow."""
 
 WIDER = 4
-"""Most by which an input is wider than the rows of a frame need it."""
+"""Most by which an input is made wider at a time."""
 
 LUT_PER_BRAM36 = 200
 LUT_PER_DSP = 100
